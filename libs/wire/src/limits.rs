@@ -1,0 +1,58 @@
+//! Sizes that are part of the protocol. What an operator may choose is a setting of the service, not here.
+
+/// Application protocol of the client port (TLS ALPN).
+pub const ALPN: &[u8] = b"qpc";
+/// Default UDP port.
+pub const DEFAULT_PORT: u16 = 7000;
+/// Largest payload of a frame, bytes.
+pub const MAX_FRAME_PAYLOAD: usize = 1 << 20;
+/// Largest message envelope that is fanned out, bytes.
+pub const MAX_ENVELOPE: usize = 256 << 10;
+/// Entries of one fetch when the client does not say.
+pub const DEFAULT_FETCH: u32 = 100;
+/// Entries of one fetch at the most.
+pub const MAX_FETCH: u32 = 500;
+/// A fetch response ends before its entries pass this many bytes.
+pub const MAX_FETCH_BYTES: usize = 768 << 10;
+/// Longest wait of a FetchWait, milliseconds.
+pub const MAX_FETCH_WAIT_MS: u32 = 30_000;
+/// Items of one BatchEnqueue.
+pub const MAX_BATCH: usize = 100;
+/// KeyPackages of one upload.
+pub const MAX_KEY_PACKAGES: usize = 100;
+/// Devices named by one KeyPackage fetch.
+pub const MAX_FETCH_DEVICES: usize = 50;
+/// Devices named by one hybrid key fetch.
+pub const MAX_HYBRID_KEYS: usize = 500;
+/// Bytes of a username, UTF-8.
+pub const MAX_USERNAME: usize = 64;
+/// Devices of one account.
+pub const MAX_DEVICES: usize = 10;
+/// Entries are carried inside a mailbox event up to this size of payload, bytes.
+pub const MAX_INLINE_PUSH: usize = 16 << 10;
+/// Devices of one batch of doorbells and leaves of one group, the hard limit.
+pub const MAX_GROUP_LEAVES: usize = 5_000;
+
+/// Whether `name` may be a username: 1 to 64 of `a-z 0-9 . _ -`, beginning with a letter or digit. There is one spelling
+/// of a name, so it can be the OPAQUE credential identifier as it stands.
+pub fn is_username(name: &str) -> bool {
+    let first = name.bytes().next();
+    name.len() <= MAX_USERNAME
+        && first.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_username;
+
+    #[test]
+    fn usernames_have_one_spelling() {
+        for good in ["alice", "a", "0", "a.b-c_d", &"x".repeat(64)] {
+            assert!(is_username(good), "{good}");
+        }
+        for bad in ["", "Alice", ".a", "a b", "ä", "a/b", &"x".repeat(65)] {
+            assert!(!is_username(bad), "{bad}");
+        }
+    }
+}

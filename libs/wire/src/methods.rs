@@ -1,0 +1,191 @@
+//! The one table of calls. Gateway routing, client stubs, metrics labels and the documentation are derived from it.
+
+use bytes::Bytes;
+
+use crate::v1;
+
+/// The service that answers a method; the gateway itself answers [`Owner::Gateway`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// Answered at the edge, without a bus.
+    Gateway,
+    /// Accounts, login, sessions, devices.
+    Auth,
+    /// KeyPackages and queue keys.
+    Keypackage,
+    /// Mailboxes and groups.
+    Delivery,
+}
+
+impl Owner {
+    /// Name of the service, as in its folder, bus subject and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Auth => "auth",
+            Self::Keypackage => "keypackage",
+            Self::Delivery => "delivery",
+        }
+    }
+}
+
+/// Who may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Any connection.
+    Anonymous,
+    /// Only one that is attached to a device.
+    Device,
+}
+
+/// What a repeated call does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Changes nothing.
+    Read,
+    /// Changes something; field 1 of the request is the idempotency key.
+    Keyed,
+    /// Changes something, and doing it again changes nothing more.
+    Natural,
+}
+
+/// A row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct MethodInfo {
+    /// Number in the request frame.
+    pub id: u16,
+    /// Name in documentation, logs and metrics.
+    pub name: &'static str,
+    /// Answering service.
+    pub owner: Owner,
+    /// Who may call.
+    pub access: Access,
+    /// What a repetition does.
+    pub effect: Effect,
+    /// Time the server gives itself, milliseconds.
+    pub deadline_ms: u32,
+}
+
+/// A method as a type, tying number, request and response together.
+pub trait Method: Send + Sync + 'static {
+    /// Request message.
+    type Request: prost::Message + Default + Clone + 'static;
+    /// Response message.
+    type Response: prost::Message + Default + 'static;
+    /// Row of the table.
+    const INFO: MethodInfo;
+
+    /// The idempotency key field of a [`Effect::Keyed`] request.
+    fn idempotency_key(request: &Self::Request) -> Option<&Bytes>;
+}
+
+macro_rules! key_of {
+    (Keyed, $request:ident) => {
+        Some(&$request.idempotency_key)
+    };
+    ($other:ident, $request:ident) => {{
+        let _ = $request;
+        None
+    }};
+}
+
+macro_rules! methods {
+    ($($id:literal $name:ident $owner:ident $access:ident $effect:ident $deadline:literal $request:ident $response:ident;)*) => {
+        $(
+            #[doc = concat!("Method ", stringify!($id), ": `", stringify!($request), "` to `", stringify!($response), "`.")]
+            #[derive(Debug, Clone, Copy)]
+            pub struct $name;
+
+            impl Method for $name {
+                type Request = v1::$request;
+                type Response = v1::$response;
+                const INFO: MethodInfo = MethodInfo {
+                    id: $id,
+                    name: stringify!($name),
+                    owner: Owner::$owner,
+                    access: Access::$access,
+                    effect: Effect::$effect,
+                    deadline_ms: $deadline,
+                };
+
+                fn idempotency_key(request: &Self::Request) -> Option<&Bytes> {
+                    key_of!($effect, request)
+                }
+            }
+        )*
+
+        /// All methods, by number.
+        pub const TABLE: &[MethodInfo] = &[$(<$name as Method>::INFO),*];
+    };
+}
+
+methods! {
+//  id  name                  owner      access    effect  ms    request                     response
+    100 OpaqueRegisterStart   Auth       Anonymous Read    5000  OpaqueRegisterStartRequest  OpaqueRegisterStartResponse;
+    101 OpaqueRegisterFinish  Auth       Anonymous Keyed   5000  OpaqueRegisterFinishRequest OpaqueRegisterFinishResponse;
+    102 OpaqueLoginStart      Auth       Anonymous Read    5000  OpaqueLoginStartRequest     OpaqueLoginStartResponse;
+    103 OpaqueLoginFinish     Auth       Anonymous Natural 5000  OpaqueLoginFinishRequest    OpaqueLoginFinishResponse;
+    110 SessionAttach         Auth       Anonymous Read    5000  SessionAttachRequest        SessionAttachResponse;
+    111 SessionEnd            Auth       Device    Keyed   5000  SessionEndRequest           SessionEndResponse;
+    200 Enqueue               Delivery   Device    Keyed   10000 EnqueueRequest              EnqueueResponse;
+    201 Fetch                 Delivery   Device    Read    5000  FetchRequest                FetchResponse;
+    202 FetchWait             Delivery   Device    Read    35000 FetchWaitRequest            FetchResponse;
+    203 Peek                  Delivery   Device    Read    5000  PeekRequest                 PeekResponse;
+    204 Ack                   Delivery   Device    Natural 5000  AckRequest                  AckResponse;
+    205 BatchEnqueue          Delivery   Device    Natural 10000 BatchEnqueueRequest         BatchEnqueueResponse;
+    300 UploadKeyPackage      Keypackage Device    Keyed   10000 UploadKeyPackageRequest     UploadKeyPackageResponse;
+    301 FetchKeyPackage       Keypackage Device    Keyed   5000  FetchKeyPackageRequest      FetchKeyPackageResponse;
+    302 UploadHybridKey       Keypackage Device    Natural 5000  UploadHybridKeyRequest      UploadHybridKeyResponse;
+    303 FetchHybridKey        Keypackage Device    Read    5000  FetchHybridKeyRequest       FetchHybridKeyResponse;
+    304 FetchHybridKeys       Keypackage Device    Read    5000  FetchHybridKeysRequest      FetchHybridKeysResponse;
+    400 CreateGroup           Delivery   Device    Keyed   10000 CreateGroupRequest          CreateGroupResponse;
+    401 CommitGroup           Delivery   Device    Keyed   10000 CommitGroupRequest          CommitGroupResponse;
+    500 ResolveUser           Auth       Device    Read    5000  ResolveUserRequest          ResolveUserResponse;
+    700 ListDevices           Auth       Device    Read    5000  ListDevicesRequest          ListDevicesResponse;
+    701 RevokeDevice          Auth       Device    Keyed   5000  RevokeDeviceRequest         RevokeDeviceResponse;
+    900 Ping                  Gateway    Anonymous Read    5000  PingRequest                 PingResponse;
+    901 ServerInfo            Auth       Anonymous Read    5000  ServerInfoRequest           ServerInfoResponse;
+}
+
+/// The row of a method number.
+pub fn by_id(id: u16) -> Option<&'static MethodInfo> {
+    TABLE.binary_search_by_key(&id, |info| info.id).ok().map(|index| &TABLE[index])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{TABLE, by_id};
+
+    #[test]
+    fn numbers_ascend_so_that_lookup_finds_each() {
+        assert!(TABLE.is_sorted_by(|a, b| a.id < b.id));
+        for info in TABLE {
+            assert_eq!(by_id(info.id).map(|found| found.name), Some(info.name));
+        }
+        assert!(by_id(0).is_none() && by_id(u16::MAX).is_none());
+    }
+
+    #[test]
+    fn numbers_fixed_by_the_mission_stay() {
+        let fixed = [
+            (100, "OpaqueRegisterStart"),
+            (101, "OpaqueRegisterFinish"),
+            (102, "OpaqueLoginStart"),
+            (103, "OpaqueLoginFinish"),
+            (200, "Enqueue"),
+            (201, "Fetch"),
+            (202, "FetchWait"),
+            (203, "Peek"),
+            (204, "Ack"),
+            (205, "BatchEnqueue"),
+            (300, "UploadKeyPackage"),
+            (301, "FetchKeyPackage"),
+            (302, "UploadHybridKey"),
+            (303, "FetchHybridKey"),
+            (304, "FetchHybridKeys"),
+        ];
+        for (id, name) in fixed {
+            assert_eq!(by_id(id).map(|info| info.name), Some(name));
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Byte strings that keys of accounts and devices sign. Each begins with a label of its own, so that a signature for one
+//! purpose can never serve another, and those of a connection contain its TLS exporter, so that they are useless on any
+//! other connection.
+
+/// Length of the channel binding, bytes.
+pub const BINDING_LEN: usize = 32;
+
+/// Label for the TLS exporter (RFC 8446 section 7.5) that gives the channel binding; empty context.
+pub const BINDING_EXPORTER_LABEL: &[u8] = b"EXPORTER-qpc-channel-binding";
+
+/// TLS exporter of a connection.
+pub type ChannelBinding = [u8; BINDING_LEN];
+
+/// Signed by the account key when it registers a name.
+pub fn register(binding: &ChannelBinding, username: &str) -> Vec<u8> {
+    [b"qpc register v1", binding.as_slice(), username.as_bytes()].concat()
+}
+
+/// Signed by the device key to finish a login; `state_hash` is SHA-256 of the login state.
+pub fn login(binding: &ChannelBinding, state_hash: &[u8; 32]) -> Vec<u8> {
+    [b"qpc login v1", binding.as_slice(), state_hash].concat()
+}
+
+/// Signed by the device key to attach a session; `token_hash` is SHA-256 of the session token.
+pub fn attach(binding: &ChannelBinding, token_hash: &[u8; 32]) -> Vec<u8> {
+    [b"qpc attach v1", binding.as_slice(), token_hash].concat()
+}
+
+/// Signed by the device key for its queue key.
+pub fn queue_key(public_key: &[u8]) -> Vec<u8> {
+    [b"qpc queue key v1", public_key].concat()
+}
+
+/// What a delivery receipt says, in the order in which it is signed. Integers are big-endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReceiptFields<'a> {
+    /// 16 bytes.
+    pub group_id: &'a [u8],
+    /// Epoch of the group when the recipients were read.
+    pub epoch: u64,
+    /// SHA-256 of the payload.
+    pub message_hash: &'a [u8; 32],
+    /// SHA-256 over the recipients' device ids in ascending order.
+    pub recipients_digest: &'a [u8; 32],
+    /// Number of recipients.
+    pub recipients: u32,
+    /// Unix milliseconds.
+    pub accepted_at_ms: u64,
+}
+
+/// Signed by the server for an accepted message.
+pub fn receipt(fields: &ReceiptFields<'_>) -> Vec<u8> {
+    [
+        b"qpc receipt v1".as_slice(),
+        fields.group_id,
+        &fields.epoch.to_be_bytes(),
+        fields.message_hash,
+        fields.recipients_digest,
+        &fields.recipients.to_be_bytes(),
+        &fields.accepted_at_ms.to_be_bytes(),
+    ]
+    .concat()
+}
