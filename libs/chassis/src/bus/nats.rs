@@ -1,0 +1,123 @@
+//! The bus of the cluster: NATS core. JetStream is deliberately not used; Postgres is the truth.
+
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event, RequestErrorKind, Subscriber, client::PublishErrorKind};
+use bytes::Bytes;
+use futures_util::{StreamExt, future::BoxFuture};
+use tokio::sync::watch;
+
+use super::{Bus, BusError, Delivery, SUBSCRIPTION_CAPACITY, Subscription};
+
+/// See the module.
+pub struct NatsBus {
+    client: Client,
+    doubt: watch::Sender<u64>,
+}
+
+fn nats_error(error: impl std::error::Error + Send + Sync + 'static) -> BusError {
+    BusError::Nats(Box::new(error))
+}
+
+impl NatsBus {
+    /// Connects to `url`; afterwards reconnects for ever with a delay of 50 to 500 ms.
+    pub async fn connect(url: &str, name: &str) -> Result<Self, BusError> {
+        let doubt = watch::Sender::new(0);
+        let events = doubt.clone();
+        let client = ConnectOptions::new()
+            .name(name)
+            .subscription_capacity(SUBSCRIPTION_CAPACITY)
+            // The caller's deadline governs; this one only ends what no caller waits for any more.
+            .request_timeout(None)
+            .reconnect_delay_callback(|attempt| Duration::from_millis(50 * (attempt.min(10) as u64).max(1)))
+            .event_callback(move |event| {
+                match &event {
+                    Event::Connected | Event::SlowConsumer(_) => events.send_modify(|count| *count += 1),
+                    Event::ServerError(_) | Event::ClientError(_) => tracing::error!(%event, "bus"),
+                    _ => {}
+                }
+                tracing::info!(%event, "bus");
+                async {}
+            })
+            .connect(url)
+            .await
+            .map_err(nats_error)?;
+        Ok(Self { client, doubt })
+    }
+}
+
+impl Bus for NatsBus {
+    fn request(&self, subject: String, payload: Bytes, timeout: Duration) -> BoxFuture<'_, Result<Bytes, BusError>> {
+        Box::pin(async move {
+            let size = payload.len();
+            // The client's own timeout does not cover its command queue, which is full while the server is away.
+            match tokio::time::timeout(timeout, self.client.request(subject.clone(), payload)).await {
+                Err(_) => Err(BusError::Timeout(subject)),
+                Ok(Ok(message)) => Ok(message.payload),
+                Ok(Err(error)) => Err(match error.kind() {
+                    RequestErrorKind::NoResponders => BusError::NoResponders(subject),
+                    RequestErrorKind::TimedOut => BusError::Timeout(subject),
+                    RequestErrorKind::MaxPayloadExceeded => BusError::TooLarge(size),
+                    _ => nats_error(error),
+                }),
+            }
+        })
+    }
+
+    fn publish(&self, subject: String, payload: Bytes) -> BoxFuture<'_, Result<(), BusError>> {
+        Box::pin(async move {
+            let size = payload.len();
+            self.client.publish(subject, payload).await.map_err(|error| match error.kind() {
+                PublishErrorKind::MaxPayloadExceeded => BusError::TooLarge(size),
+                _ => nats_error(error),
+            })
+        })
+    }
+
+    fn subscribe(
+        &self,
+        subject: String,
+        queue_group: Option<String>,
+    ) -> BoxFuture<'_, Result<Box<dyn Subscription>, BusError>> {
+        Box::pin(async move {
+            let subscriber = match queue_group {
+                Some(group) => self.client.queue_subscribe(subject, group).await,
+                None => self.client.subscribe(subject).await,
+            }
+            .map_err(nats_error)?;
+            // `flush` only empties the socket buffer; an answered request proves that the server has read it all.
+            let probe = self.client.new_inbox();
+            let mut echo = self.client.subscribe(probe.clone()).await.map_err(nats_error)?;
+            self.client.publish(probe, Bytes::new()).await.map_err(nats_error)?;
+            tokio::time::timeout(Duration::from_secs(5), echo.next()).await.map_err(|_| BusError::Closed)?;
+            Ok(Box::new(NatsSubscription(subscriber)) as Box<dyn Subscription>)
+        })
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<(), BusError>> {
+        Box::pin(async { self.client.flush().await.map_err(nats_error) })
+    }
+
+    fn doubt(&self) -> watch::Receiver<u64> {
+        self.doubt.subscribe()
+    }
+}
+
+struct NatsSubscription(Subscriber);
+
+impl Subscription for NatsSubscription {
+    fn next(&mut self) -> BoxFuture<'_, Option<Delivery>> {
+        Box::pin(async {
+            let message = self.0.next().await?;
+            Some(Delivery { payload: message.payload, reply: message.reply.map(|reply| reply.to_string()) })
+        })
+    }
+
+    fn close(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            if let Err(error) = self.0.drain().await {
+                tracing::warn!(%error, "subscription did not drain");
+            }
+        })
+    }
+}

@@ -1,0 +1,53 @@
+//! What the facade does on every engine; run by the tests of each.
+
+use super::{Claim, Db, DbError, IdempotentCall, claim, once, sweep};
+use qpc_wire::{DeviceId, IdempotencyKey, v1};
+
+/// Panics where `db` departs from the contract. Expects a schema made by [`Db::open`], without other users.
+#[allow(clippy::unwrap_used, reason = "test code shared between crates")]
+pub async fn check(db: &Db) {
+    let call = |key: u8, hash: u8, now| {
+        IdempotentCall::new(Some(DeviceId([1; 16])), IdempotencyKey([key; 16]), [hash; 32], now)
+    };
+
+    let first = run(db, &call(1, 1, 0), "first").await.unwrap();
+    let again = run(db, &call(1, 1, 0), "second").await.unwrap();
+    assert_eq!((first.as_ref(), again.as_ref()), ("first", "first"), "a repetition gets the first answer");
+    assert!(matches!(run(db, &call(1, 2, 0), "x").await, Err(DbError::KeyReused)));
+
+    let mut abandoned = db.begin().await.unwrap();
+    assert_eq!(claim(&mut abandoned, &call(2, 1, 0)).await.unwrap(), Claim::Fresh);
+    drop(abandoned);
+    assert_eq!(run(db, &call(2, 1, 0), "third").await.unwrap(), "third", "a rolled back call leaves no claim");
+
+    let racing = call(3, 1, 0);
+    let answers = futures_util::future::join_all((0..16).map(|n| {
+        let db = db.clone();
+        async move { run(&db, &racing, &n.to_string()).await.unwrap() }
+    }))
+    .await;
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "one of the concurrent calls took effect: {answers:?}");
+
+    assert_eq!(sweep(db, 24 * 60 * 60 * 1000 - 1).await.unwrap(), 0);
+    assert_eq!(sweep(db, 24 * 60 * 60 * 1000).await.unwrap(), 3);
+    assert_eq!(run(db, &call(1, 1, 0), "later").await.unwrap(), "later");
+}
+
+async fn run(db: &Db, call: &IdempotentCall, answer: &str) -> Result<String, DbError> {
+    let answer = answer.to_owned();
+    let response: v1::PingResponse =
+        once(db, call, |_tx| Box::pin(async move { Ok::<_, DbError>(v1::PingResponse { payload: answer.into() }) }))
+            .await?;
+    Ok(String::from_utf8_lossy(&response.payload).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #[tokio::test]
+    async fn sqlite_keeps_the_contract() {
+        let folder = tempfile::tempdir().unwrap();
+        let setting = format!("sqlite:{}", folder.path().display());
+        let db = super::Db::open(&setting, "contract", 1, &[]).await.unwrap();
+        super::check(&db).await;
+    }
+}

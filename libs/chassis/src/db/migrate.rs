@@ -1,0 +1,76 @@
+//! Schema migrations: those of the chassis (idempotency), then those of the service.
+
+use std::borrow::Cow;
+
+use sqlx::{
+    SqlSafeStr,
+    migrate::{MigrationType, Migrator},
+};
+
+use super::{Db, DbError};
+
+/// One step, never edited once released.
+#[derive(Debug, Clone, Copy)]
+pub struct Migration {
+    /// From 1, without holes.
+    pub version: i64,
+    /// Name of the file without number.
+    pub name: &'static str,
+    /// For Postgres.
+    pub postgres: &'static str,
+    /// For SQLite.
+    pub sqlite: &'static str,
+}
+
+/// All steps of a service, in order.
+pub type Migrations = [Migration];
+
+/// Service versions begin after those reserved for the chassis.
+const CHASSIS_VERSIONS: i64 = 100;
+
+const CHASSIS: &[Migration] = &[Migration {
+    version: 1,
+    name: "idempotency",
+    postgres: include_str!("../../migrations/0001_idempotency.sql"),
+    sqlite: include_str!("../../migrations/0001_idempotency.sql"),
+}];
+
+/// Brings the schema up to date. Replicas that start together take turns (advisory lock on Postgres).
+pub(super) async fn run(db: &Db, service: &str, service_migrations: &Migrations) -> Result<(), DbError> {
+    let postgres = matches!(db, Db::Postgres(_));
+    let chassis = CHASSIS.iter().map(|step| (step.version, step));
+    let own = service_migrations.iter().map(|step| (CHASSIS_VERSIONS + step.version, step));
+    let steps = chassis
+        .chain(own)
+        .map(|(version, step)| {
+            let sql = if postgres { step.postgres } else { step.sqlite };
+            sqlx::migrate::Migration::new(
+                version,
+                Cow::Borrowed(step.name),
+                MigrationType::Simple,
+                sql.into_sql_str(),
+                false,
+            )
+        })
+        .collect();
+    let migrator = Migrator::with_migrations(steps);
+    match db {
+        Db::Postgres(pool) => {
+            create_schema(pool, service).await?;
+            migrator.run(pool).await?;
+        }
+        Db::Sqlite { writer, .. } => migrator.run(writer).await?,
+    }
+    Ok(())
+}
+
+/// `CREATE SCHEMA IF NOT EXISTS` fails when two run at once, hence the lock.
+async fn create_schema(pool: &sqlx::PgPool, service: &str) -> Result<(), DbError> {
+    let mut tx = pool.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock(7000001)").execute(&mut *tx).await?;
+    // `service` is the constant name of a service of ours, not input.
+    let create = sqlx::AssertSqlSafe(format!("CREATE SCHEMA IF NOT EXISTS qpc_{service}"));
+    sqlx::query(create).execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(())
+}

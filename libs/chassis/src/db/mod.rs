@@ -1,0 +1,239 @@
+//! One SQL facade over Postgres and SQLite.
+//!
+//! Statements are written once, in the subset both engines share: `$1` placeholders, `ON CONFLICT … RETURNING`, columns
+//! of `BIGINT`, `BYTEA` and `TEXT`, no clock of the database. Where a hot path gains from an engine's own means, the store
+//! asks [`Tx::dialect`] and its contract suite shows that both say the same.
+
+mod args;
+pub mod contract;
+mod idempotency;
+mod migrate;
+mod row;
+
+use std::{str::FromStr, time::Duration};
+
+use sqlx::{
+    Postgres, Sqlite, Transaction,
+    pool::PoolOptions,
+    postgres::{PgConnectOptions, PgPool},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous},
+};
+
+pub use args::Arg;
+pub use idempotency::{Claim, IdempotentCall, claim, once, remember, sweep};
+pub use migrate::{Migration, Migrations};
+pub use row::Row;
+
+/// A statement failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// A unique key is taken.
+    #[error("the row exists")]
+    Conflict(#[source] sqlx::Error),
+    /// Not now: no connection, or the engine gave up this transaction. The same call may succeed later.
+    #[error("the database is not available: {0}")]
+    Unavailable(#[source] sqlx::Error),
+    /// A defect, here or in the data.
+    #[error("database: {0}")]
+    Sql(#[source] sqlx::Error),
+    /// Schema migration failed.
+    #[error("migration: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// A stored value does not have the form it was written with.
+    #[error("stored {0} is damaged")]
+    Damaged(&'static str),
+    /// The idempotency key was used before, for another request.
+    #[error("the idempotency key belongs to another request")]
+    KeyReused,
+    /// Neither `sqlite:FOLDER` nor `postgres://…`.
+    #[error("the database setting must be sqlite:FOLDER or postgres://…, not {0}")]
+    Setting(String),
+    /// The folder of the database cannot be made.
+    #[error("data folder: {0}")]
+    Folder(#[source] std::io::Error),
+}
+
+impl From<sqlx::Error> for DbError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(cause) if cause.is_unique_violation() => Self::Conflict(error),
+            // Serialisation failure, deadlock, shutdown and their SQLite kin.
+            sqlx::Error::Database(cause)
+                if cause.code().is_some_and(|code| {
+                    ["40001", "40P01", "57P01", "57P02", "57P03", "53300", "5", "6", "517"].contains(&&*code)
+                }) =>
+            {
+                Self::Unavailable(error)
+            }
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
+                Self::Unavailable(error)
+            }
+            _ => Self::Sql(error),
+        }
+    }
+}
+
+impl From<DbError> for qpc_wire::Status {
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::KeyReused => Self::invalid(error.to_string()),
+            DbError::Unavailable(_) => Self::unavailable("the store is busy", 200),
+            _ => Self::internal(),
+        }
+    }
+}
+
+/// Which engine runs a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// PostgreSQL 15 or newer.
+    Postgres,
+    /// SQLite 3.46 or newer.
+    Sqlite,
+}
+
+/// The database of one service: a schema of its own in Postgres, a file of its own in SQLite. Cheap to clone.
+#[derive(Clone)]
+pub enum Db {
+    /// A pool whose connections see the service's schema only.
+    Postgres(PgPool),
+    /// One writer, several readers.
+    Sqlite {
+        /// Transactions, one at a time.
+        writer: SqlitePool,
+        /// Reads outside transactions.
+        reader: SqlitePool,
+    },
+}
+
+impl Db {
+    /// Opens the database of `service` and brings its schema up to date.
+    ///
+    /// `setting` is `sqlite:FOLDER` (the file is `FOLDER/<service>.db`) or `postgres://…` (the schema is
+    /// `qpc_<service>`). `pool` bounds the Postgres connections.
+    pub async fn open(setting: &str, service: &str, pool: u32, migrations: &Migrations) -> Result<Self, DbError> {
+        let db = if let Some(folder) = setting.strip_prefix("sqlite:") {
+            Self::open_sqlite(folder, service).await?
+        } else if setting.starts_with("postgres") {
+            Self::open_postgres(setting, service, pool).await?
+        } else {
+            return Err(DbError::Setting(setting.to_owned()));
+        };
+        migrate::run(&db, service, migrations).await?;
+        Ok(db)
+    }
+
+    async fn open_sqlite(folder: &str, service: &str) -> Result<Self, DbError> {
+        std::fs::create_dir_all(folder).map_err(DbError::Folder)?;
+        let options = SqliteConnectOptions::new()
+            .filename(format!("{folder}/{service}.db"))
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // An accepted message survives a power cut (G1).
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5));
+        let writer = PoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        let reader = PoolOptions::new().max_connections(4).connect_with(options).await?;
+        Ok(Self::Sqlite { writer, reader })
+    }
+
+    async fn open_postgres(url: &str, service: &str, pool: u32) -> Result<Self, DbError> {
+        let options = PgConnectOptions::from_str(url)?
+            .application_name(&format!("qpc-{service}"))
+            .options([("search_path", format!("qpc_{service}"))]);
+        let pool = PoolOptions::new()
+            .max_connections(pool)
+            .acquire_timeout(Duration::from_secs(5))
+            .connect_with(options)
+            .await?;
+        Ok(Self::Postgres(pool))
+    }
+
+    /// Begins a transaction that takes its write lock at once.
+    pub async fn begin(&self) -> Result<Tx, DbError> {
+        Ok(match self {
+            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+            Self::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+        })
+    }
+
+    /// Rows of a statement outside a transaction.
+    pub async fn rows(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, DbError> {
+        Ok(match self {
+            Self::Postgres(pool) => {
+                let rows = args::postgres(sql, args).fetch_all(pool).await?;
+                rows.into_iter().map(Row::Postgres).collect()
+            }
+            Self::Sqlite { reader, .. } => {
+                let rows = args::sqlite(sql, args)?.fetch_all(reader).await?;
+                rows.into_iter().map(Row::Sqlite).collect()
+            }
+        })
+    }
+
+    /// First row of a statement outside a transaction.
+    pub async fn row(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Option<Row>, DbError> {
+        Ok(self.rows(sql, args).await?.into_iter().next())
+    }
+
+    /// Answers when the database does.
+    pub async fn ping(&self) -> Result<(), DbError> {
+        self.rows("SELECT 1", &[]).await.map(|_| ())
+    }
+}
+
+/// A transaction; rolled back when dropped.
+pub enum Tx {
+    /// On Postgres.
+    Postgres(Transaction<'static, Postgres>),
+    /// On SQLite.
+    Sqlite(Transaction<'static, Sqlite>),
+}
+
+impl Tx {
+    /// The engine.
+    pub fn dialect(&self) -> Dialect {
+        match self {
+            Self::Postgres(_) => Dialect::Postgres,
+            Self::Sqlite(_) => Dialect::Sqlite,
+        }
+    }
+
+    /// Runs a statement; returns the number of rows it changed.
+    pub async fn execute(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<u64, DbError> {
+        Ok(match self {
+            Self::Postgres(tx) => args::postgres(sql, args).execute(&mut **tx).await?.rows_affected(),
+            Self::Sqlite(tx) => args::sqlite(sql, args)?.execute(&mut **tx).await?.rows_affected(),
+        })
+    }
+
+    /// Rows of a statement.
+    pub async fn rows(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, DbError> {
+        Ok(match self {
+            Self::Postgres(tx) => {
+                let rows = args::postgres(sql, args).fetch_all(&mut **tx).await?;
+                rows.into_iter().map(Row::Postgres).collect()
+            }
+            Self::Sqlite(tx) => {
+                let rows = args::sqlite(sql, args)?.fetch_all(&mut **tx).await?;
+                rows.into_iter().map(Row::Sqlite).collect()
+            }
+        })
+    }
+
+    /// First row of a statement.
+    pub async fn row(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<Option<Row>, DbError> {
+        Ok(self.rows(sql, args).await?.into_iter().next())
+    }
+
+    /// Makes everything durable.
+    pub async fn commit(self) -> Result<(), DbError> {
+        match self {
+            Self::Postgres(tx) => tx.commit().await?,
+            Self::Sqlite(tx) => tx.commit().await?,
+        }
+        tracing::debug!("committed");
+        Ok(())
+    }
+}

@@ -1,0 +1,26 @@
+//! What every server process needs, so that a service is only its own business:
+//!
+//! - [`bus`]: request/reply and doorbells, over NATS or in process;
+//! - [`db`]: one SQL facade over Postgres and SQLite, transactions, migrations, idempotency;
+//! - [`cache`]: what may be lost (presence), in Redis or in process;
+//! - [`rpc`]: calls, the handler router, the layers every call passes, the client to other services;
+//! - [`push`]: presence of devices and doorbells to the gateway that holds them;
+//! - [`runtime`]: clock, randomness and tracked tasks as arguments;
+//! - [`config`], [`secrets`], [`telemetry`], [`metrics`], [`health`], [`run`]: a process from start to drained stop.
+//!
+//! The traits of the seams have a contract suite each (`contract` modules) that every implementation passes.
+
+pub mod bus;
+pub mod cache;
+pub mod config;
+pub mod db;
+pub mod health;
+pub mod metrics;
+pub mod push;
+pub mod rpc;
+pub mod run;
+pub mod runtime;
+pub mod secrets;
+pub mod telemetry;
+
+pub use runtime::Runtime;

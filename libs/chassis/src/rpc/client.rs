@@ -1,0 +1,76 @@
+//! Calls to a service over the bus.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use prost::Message;
+use qpc_wire::{Code, Method, Status, bus};
+
+use super::Ctx;
+use crate::{
+    Runtime,
+    bus::{Bus, BusError},
+};
+
+/// Bus subject of a service.
+pub fn subject(service: &str) -> String {
+    format!("qpc.rpc.{service}")
+}
+
+/// Sends `call` to `service`; gives the status byte and the encoded response or error as they came.
+pub async fn forward(bus: &dyn Bus, service: &str, call: bus::Call, timeout: Duration) -> Result<(u8, Bytes), Status> {
+    let answer = bus.request(subject(service), call.encode_to_vec().into(), timeout).await.map_err(|error| {
+        tracing::warn!(service, %error, "no answer");
+        match error {
+            BusError::NoResponders(_) | BusError::Closed | BusError::Nats(_) => {
+                Status::unavailable(format!("the {service} service is not there"), 500)
+            }
+            BusError::Timeout(_) => {
+                Status::new(Code::DeadlineExceeded, format!("the {service} service did not answer"))
+            }
+            BusError::TooLarge(_) => Status::invalid("the request is too large"),
+        }
+    })?;
+    let reply = bus::Reply::decode(answer).map_err(|error| {
+        tracing::error!(service, %error, "malformed reply");
+        Status::internal()
+    })?;
+    Ok((u8::try_from(reply.status).unwrap_or(Code::Unknown as u8), reply.body))
+}
+
+/// Typed calls from one service to another, in the name of the caller and within its deadline.
+#[derive(Clone)]
+pub struct Client {
+    bus: Arc<dyn Bus>,
+    runtime: Runtime,
+}
+
+impl Client {
+    /// A client on `bus`.
+    pub fn new(bus: Arc<dyn Bus>, runtime: Runtime) -> Self {
+        Self { bus, runtime }
+    }
+
+    /// Calls method `M`.
+    pub async fn call<M: Method>(&self, ctx: &Ctx, request: &M::Request) -> Result<M::Response, Status> {
+        let call = bus::Call {
+            method: M::INFO.id.into(),
+            correlation_id: Bytes::copy_from_slice(&ctx.correlation.to_array()),
+            deadline_ms: ctx.deadline_ms,
+            account_id: ctx.identity.map(|identity| identity.account.to_bytes()).unwrap_or_default(),
+            device_id: ctx.identity.map(|identity| identity.device.to_bytes()).unwrap_or_default(),
+            channel_binding: Bytes::new(),
+            address_hash: Bytes::new(),
+            body: request.encode_to_vec().into(),
+        };
+        let left = Duration::from_millis(ctx.deadline_ms.saturating_sub(self.runtime.now_ms()));
+        let (status, body) = forward(&*self.bus, M::INFO.owner.name(), call, left).await?;
+        if status != 0 {
+            return Err(Status::decode(status, body));
+        }
+        M::Response::decode(body).map_err(|error| {
+            tracing::error!(method = M::INFO.name, %error, "malformed response");
+            Status::internal()
+        })
+    }
+}

@@ -1,0 +1,76 @@
+//! Serves the calls of one service from the bus.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use qpc_wire::{Status, bus};
+use tower::ServiceExt;
+
+use super::{Call, Router, client::subject, layers};
+use crate::{
+    bus::{Bus, BusError, Delivery},
+    run::Deps,
+};
+
+/// Bounds of a service.
+#[derive(Debug, Clone, Copy)]
+pub struct ServeOptions {
+    /// Calls worked on at once; more are refused as `UNAVAILABLE`.
+    pub max_in_flight: usize,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self { max_in_flight: 4096 }
+    }
+}
+
+/// Answers calls to `service` until shutdown, then those that have arrived, then ends (G12). Returns once it listens.
+pub async fn serve<S: Send + Sync + 'static>(
+    deps: &Deps,
+    service: &'static str,
+    router: Router<S>,
+    options: ServeOptions,
+) -> Result<(), BusError> {
+    let mut calls = deps.bus.subscribe(subject(service), Some(service.to_owned())).await?;
+    let stack = layers::stack(service, router.into_handlers(), deps.runtime.clone(), deps.metrics.clone(), options);
+    let (runtime, bus) = (deps.runtime.clone(), deps.bus.clone());
+    deps.runtime.spawn(async move {
+        loop {
+            tokio::select! {
+                biased;
+                () = runtime.shutdown().cancelled() => break,
+                call = calls.next() => match call {
+                    Some(call) => runtime.spawn(answer(bus.clone(), stack.clone(), call)),
+                    None => break,
+                },
+            }
+        }
+        calls.close().await;
+        while let Some(call) = calls.next().await {
+            runtime.spawn(answer(bus.clone(), stack.clone(), call));
+        }
+    });
+    Ok(())
+}
+
+async fn answer(bus: Arc<dyn Bus>, stack: layers::Stack, delivery: Delivery) {
+    let Some(reply_to) = delivery.reply else { return };
+    let answer = match parse(delivery.payload) {
+        Ok(call) => stack.oneshot(call).await,
+        Err(status) => Err(status),
+    };
+    let reply = match answer {
+        Ok(body) => bus::Reply { status: 0, body },
+        Err(status) => bus::Reply { status: status.code as u32, body: status.encode() },
+    };
+    if let Err(error) = bus.publish(reply_to, reply.encode_to_vec().into()).await {
+        tracing::warn!(%error, "answer not sent");
+    }
+}
+
+fn parse(payload: Bytes) -> Result<Call, Status> {
+    let call = bus::Call::decode(payload).map_err(|error| Status::invalid(format!("malformed call: {error}")))?;
+    Call::from_bus(call)
+}

@@ -1,0 +1,198 @@
+//! A process from start to drained stop.
+
+use std::{future::Future, process::ExitCode, sync::Arc, time::Duration};
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    Runtime,
+    bus::{self, Bus},
+    cache::{self, Cache},
+    config::{Infra, Process},
+    db::{self, Db, DbError, Migrations},
+    health::{self, Health},
+    metrics::Metrics,
+    push::Push,
+    rpc::Client,
+    secrets::Secrets,
+    telemetry,
+};
+
+/// Time between two sweeps of expired idempotency keys.
+const SWEEP_EVERY: Duration = Duration::from_secs(300);
+
+/// An error that ends the start of a process.
+pub type StartError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a service is given. Cheap to clone.
+#[derive(Clone)]
+pub struct Deps {
+    /// Clock, randomness, tasks.
+    pub runtime: Runtime,
+    /// Bus.
+    pub bus: Arc<dyn Bus>,
+    /// Cache.
+    pub cache: Arc<dyn Cache>,
+    /// Server keys.
+    pub secrets: Secrets,
+    /// Metrics of the process.
+    pub metrics: Arc<Metrics>,
+    /// Readiness of the process.
+    pub health: Arc<Health>,
+    /// Database setting, see [`Db::open`].
+    pub db: String,
+    /// Connections to Postgres.
+    pub db_pool: u32,
+}
+
+impl Deps {
+    /// Opens the database of `service`, makes readiness depend on it and keeps its idempotency keys swept.
+    pub async fn open_db(&self, service: &'static str, migrations: &Migrations) -> Result<Db, DbError> {
+        let db = Db::open(&self.db, service, self.db_pool, migrations).await?;
+        let checked = db.clone();
+        self.health.check("database", move || {
+            let db = checked.clone();
+            Box::pin(async move { db.ping().await.is_ok() })
+        });
+        let swept = db.clone();
+        self.every(SWEEP_EVERY, move |now_ms| {
+            let db = swept.clone();
+            async move {
+                if let Err(error) = db::sweep(&db, now_ms).await {
+                    tracing::warn!(%error, "idempotency keys not swept");
+                }
+            }
+        });
+        Ok(db)
+    }
+
+    /// Doorbells to devices.
+    pub fn push(&self) -> Push {
+        Push::new(self.bus.clone(), self.cache.clone())
+    }
+
+    /// Calls to other services.
+    pub fn client(&self) -> Client {
+        Client::new(self.bus.clone(), self.runtime.clone())
+    }
+
+    /// Runs `job(now_ms)` every `period` until shutdown.
+    pub fn every<F: Future<Output = ()> + Send>(
+        &self,
+        period: Duration,
+        mut job: impl FnMut(u64) -> F + Send + 'static,
+    ) {
+        let runtime = self.runtime.clone();
+        self.runtime.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = runtime.shutdown().cancelled() => return,
+                    () = tokio::time::sleep(period) => {}
+                }
+                job(runtime.now_ms()).await;
+            }
+        });
+    }
+
+    /// The same over a runtime that can be drained by itself.
+    pub fn child(&self) -> Self {
+        Self { runtime: self.runtime.child(), ..self.clone() }
+    }
+}
+
+#[derive(Parser)]
+struct Cli<C: clap::Args> {
+    #[command(flatten)]
+    infra: Infra,
+    #[command(flatten)]
+    service: C,
+}
+
+/// `main` of a cluster process: settings from the command line, then `start`, then service until SIGTERM or SIGINT.
+pub fn main<C, Fut>(name: &'static str, start: impl FnOnce(Deps, C) -> Fut) -> ExitCode
+where
+    C: clap::Args,
+    Fut: Future<Output = Result<(), StartError>>,
+{
+    let cli = Cli::<C>::parse();
+    let process = cli.infra.process.clone();
+    block_on(name, &process.clone(), async move {
+        let deps = connect(name, cli.infra).await?;
+        start(deps.clone(), cli.service).await?;
+        observe(&deps, &process).await?;
+        Ok((deps, ()))
+    })
+}
+
+/// Runs `start` on a new runtime of threads, waits for a signal, drains what it returned.
+pub fn block_on<G>(
+    name: &'static str,
+    process: &Process,
+    start: impl Future<Output = Result<(Deps, G), StartError>>,
+) -> ExitCode {
+    telemetry::init(&process.log, process.log_format);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start threads");
+            return ExitCode::FAILURE;
+        }
+    };
+    let grace = Duration::from_secs(process.drain_seconds);
+    runtime.block_on(async {
+        let (deps, guard) = match start.await {
+            Ok(started) => started,
+            Err(error) => {
+                tracing::error!(error = %error, "{name} cannot start");
+                return ExitCode::FAILURE;
+            }
+        };
+        tracing::info!("{name} is running");
+        wait_for_signal().await;
+        tracing::info!("{name} is draining");
+        let drained = deps.runtime.drain(grace).await;
+        if let Err(error) = deps.bus.flush().await {
+            tracing::warn!(%error, "bus not flushed");
+        }
+        drop(guard);
+        tracing::info!(drained, "{name} has stopped");
+        if drained { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    })
+}
+
+async fn connect(name: &'static str, infra: Infra) -> Result<Deps, StartError> {
+    let runtime = Runtime::system();
+    Ok(Deps {
+        bus: bus::open(&infra.bus, name).await?,
+        cache: cache::open(&infra.cache, runtime.clock.clone()).await?,
+        secrets: Secrets::load(&infra.secret_file)?,
+        metrics: Arc::default(),
+        health: Arc::default(),
+        db: infra.db,
+        db_pool: infra.db_pool,
+        runtime,
+    })
+}
+
+/// Starts the observability pages when they are asked for.
+pub async fn observe(deps: &Deps, process: &Process) -> Result<(), StartError> {
+    if let Some(address) = process.observe {
+        let bound = health::serve(address, &deps.runtime, deps.metrics.clone(), deps.health.clone()).await?;
+        tracing::info!(address = %bound, "metrics and health");
+    }
+    Ok(())
+}
+
+/// Returns on SIGTERM or SIGINT.
+async fn wait_for_signal() {
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "no signals, stopping"),
+    }
+}

@@ -1,0 +1,42 @@
+//! The contracts over the real servers. `cargo xtask test` starts them and sets the variables.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+
+use std::sync::Arc;
+
+use qpc_chassis::{
+    Runtime,
+    bus::{self, NatsBus},
+    cache::{self, RedisCache},
+    db::{self, Db},
+};
+use rand::RngCore;
+
+fn server(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set; run cargo xtask test"))
+}
+
+/// A name that no other run uses.
+fn scope() -> String {
+    format!("t{:016x}", Runtime::system().rng().next_u64())
+}
+
+#[tokio::test]
+#[ignore = "needs NATS: cargo xtask test"]
+async fn nats_keeps_the_bus_contract() {
+    let bus = NatsBus::connect(&server("QPC_TEST_NATS"), "contract").await.unwrap();
+    bus::contract::check(Arc::new(bus), &scope()).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Redis: cargo xtask test"]
+async fn redis_keeps_the_cache_contract() {
+    let cache = RedisCache::connect(&server("QPC_TEST_REDIS")).await.unwrap();
+    cache::contract::check(Arc::new(cache), &scope()).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Postgres: cargo xtask test"]
+async fn postgres_keeps_the_database_contract() {
+    let db = Db::open(&server("QPC_TEST_POSTGRES"), &scope(), 8, &[]).await.unwrap();
+    db::contract::check(&db).await;
+}
