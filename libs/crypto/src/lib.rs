@@ -1,0 +1,34 @@
+//! What quicprochat does with keys. No I/O, no clock (openmls reads one for the lifetime of KeyPackages), no tasks;
+//! randomness of ours is an argument.
+//!
+//! A person is an account key; each of their machines is a device key, and the [`certificate`] is the account's signature
+//! over a device. Names of both derive from the keys ([`identity`]), so no server can move them.
+//!
+//! [`opaque`] logs a person in without the server seeing the password; [`kdf`] turns a password or secret into keys and
+//! holds the cost parameters both share.
+//!
+//! [`mls`] is the group layer (RFC 9420, hybrid suite by default): [`mls::Conversation`] is a member's side,
+//! [`mls::GroupView`] the server's, which sees membership but no content, and [`mls::key_package`] what a device leaves
+//! behind to be added while offline. The leaf credential is the device certificate. Plaintexts are [`padding`] padded.
+//!
+//! [`queue`] wraps a payload for a device's mailbox (X-Wing), [`aead`] seals what stays at home, and [`receipt`] is the
+//! server's signed word that a message was stored.
+
+pub mod aead;
+pub mod certificate;
+pub mod identity;
+pub mod kdf;
+#[cfg(feature = "mls")]
+pub mod mls;
+pub mod opaque;
+pub mod padding;
+pub mod queue;
+pub mod receipt;
+
+pub use certificate::{CertificateError, DeviceCertificate};
+pub use identity::{AccountKey, BadSignature, DeviceKey, account_id, device_id, sha256, verify};
+pub use kdf::{KdfError, KsfParams};
+#[cfg(feature = "mls")]
+pub use mls::{Applied, Conversation, GroupView, Incoming, MlsError, MlsStore, PendingCommit, Provider, Suite};
+pub use queue::{PayloadKey, QueueKey, SealedPayload};
+pub use receipt::ReceiptKey;
