@@ -1,6 +1,8 @@
 //! What the facade does on every engine; run by the tests of each.
 
-use super::{Claim, Db, DbError, IdempotentCall, claim, once, sweep};
+use bytes::Bytes;
+
+use super::{BatchClaim, Claim, Db, DbError, IdempotentCall, claim, claim_all, once, replay, sweep};
 use qpc_wire::{DeviceId, IdempotencyKey, v1};
 
 /// Panics where `db` departs from the contract. Expects a schema made by [`Db::open`], without other users.
@@ -20,6 +22,8 @@ pub async fn check(db: &Db) {
     drop(abandoned);
     assert_eq!(run(db, &call(2, 1, 0), "third").await.unwrap(), "third", "a rolled back call leaves no claim");
 
+    batches(db).await;
+
     let racing = call(3, 1, 0);
     let answers = futures_util::future::join_all((0..16).map(|n| {
         let db = db.clone();
@@ -29,8 +33,25 @@ pub async fn check(db: &Db) {
     assert!(answers.iter().all(|answer| *answer == answers[0]), "one of the concurrent calls took effect: {answers:?}");
 
     assert_eq!(sweep(db, 24 * 60 * 60 * 1000 - 1).await.unwrap(), 0);
-    assert_eq!(sweep(db, 24 * 60 * 60 * 1000).await.unwrap(), 3);
+    assert_eq!(sweep(db, 24 * 60 * 60 * 1000).await.unwrap(), 5);
     assert_eq!(run(db, &call(1, 1, 0), "later").await.unwrap(), "later");
+}
+
+/// Keys 11 and 12 are new, the second 11 repeats in the batch, and 1 was taken before, once with another request.
+#[allow(clippy::unwrap_used, reason = "test code shared between crates")]
+async fn batches(db: &Db) {
+    let call =
+        |key: u8, hash: u8| IdempotentCall::new(Some(DeviceId([1; 16])), IdempotencyKey([key; 16]), [hash; 32], 0);
+    let batch = [(12, 1, "a"), (11, 1, "b"), (11, 1, "c"), (1, 9, "d"), (11, 2, "e")]
+        .map(|(key, hash, response)| (call(key, hash), Bytes::from_static(response.as_bytes())));
+    let mut tx = db.begin().await.unwrap();
+    let claims = claim_all(&mut tx, &batch).await.unwrap();
+    tx.commit().await.unwrap();
+    let done = BatchClaim::Done(b"b".to_vec());
+    assert_eq!(claims, [BatchClaim::Fresh, BatchClaim::Fresh, done, BatchClaim::Reused, BatchClaim::Reused]);
+    let replayed: Option<v1::PingResponse> = replay(db, &call(1, 1)).await.unwrap();
+    assert_eq!(replayed.unwrap().payload, "first");
+    assert_eq!(replay::<v1::PingResponse>(db, &call(77, 1)).await.unwrap(), None);
 }
 
 async fn run(db: &Db, call: &IdempotentCall, answer: &str) -> Result<String, DbError> {

@@ -3,10 +3,13 @@
 //! The key is claimed in the transaction of the call itself. Of two concurrent calls with one key, the second waits for
 //! the first and then finds its answer; a call that fails leaves no claim.
 
+use std::collections::HashSet;
+
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use qpc_wire::{DeviceId, IdempotencyKey};
 
-use super::{Db, DbError, Tx};
+use super::{Arg, Db, DbError, Dialect, Row, Tx};
 
 /// How long a key is remembered, milliseconds.
 const KEPT_MS: u64 = 24 * 60 * 60 * 1000;
@@ -66,14 +69,7 @@ pub async fn claim(tx: &mut Tx, call: &IdempotentCall) -> Result<Claim, DbError>
     if inserted == 1 {
         return Ok(Claim::Fresh);
     }
-    let row = tx
-        .row("SELECT request_hash, response FROM idempotency WHERE id = $1", &[call.id.as_slice().into()])
-        .await?
-        .ok_or(DbError::Damaged("idempotency row"))?;
-    if row.bytes(0)? != call.request_hash {
-        return Err(DbError::KeyReused);
-    }
-    row.optional_bytes(1)?.map(Claim::Done).ok_or(DbError::Damaged("idempotency row"))
+    stored(tx, call).await.map(Claim::Done)
 }
 
 /// Keeps the response of a call that [`claim`] called fresh; commit follows.
@@ -81,6 +77,100 @@ pub async fn remember(tx: &mut Tx, call: &IdempotentCall, response: &[u8]) -> Re
     tx.execute("UPDATE idempotency SET response = $2 WHERE id = $1", &[call.id.as_slice().into(), response.into()])
         .await?;
     Ok(())
+}
+
+/// What [`claim_all`] says of one call.
+#[derive(Debug, PartialEq, Eq)]
+pub enum BatchClaim {
+    /// The key is new; its response is stored with the transaction.
+    Fresh,
+    /// The work was done before, or earlier in this batch, with this encoded response.
+    Done(Vec<u8>),
+    /// The key stands for another request.
+    Reused,
+}
+
+/// Takes the keys of a batch whose encoded responses are known before the work is done: one statement on Postgres. Keys
+/// are locked in ascending order, so that concurrent batches never wait for each other in a circle.
+pub async fn claim_all(tx: &mut Tx, calls: &[(IdempotentCall, Bytes)]) -> Result<Vec<BatchClaim>, DbError> {
+    let mut fresh = match tx.dialect() {
+        Dialect::Postgres => insert_all(tx, calls).await?,
+        Dialect::Sqlite => insert_each(tx, calls).await?,
+    };
+    let mut claims = Vec::with_capacity(calls.len());
+    for (call, _) in calls {
+        if fresh.remove(&call.id) {
+            claims.push(BatchClaim::Fresh);
+            continue;
+        }
+        claims.push(match stored(tx, call).await {
+            Ok(response) => BatchClaim::Done(response),
+            Err(DbError::KeyReused) => BatchClaim::Reused,
+            Err(error) => return Err(error),
+        });
+    }
+    Ok(claims)
+}
+
+async fn insert_all(tx: &mut Tx, calls: &[(IdempotentCall, Bytes)]) -> Result<HashSet<[u8; 32]>, DbError> {
+    let ids: Vec<&[u8]> = calls.iter().map(|(call, _)| call.id.as_slice()).collect();
+    let hashes: Vec<&[u8]> = calls.iter().map(|(call, _)| call.request_hash.as_slice()).collect();
+    let responses: Vec<&[u8]> = calls.iter().map(|(_, response)| response.as_ref()).collect();
+    let expiries: Vec<i64> = calls.iter().map(|(call, _)| call.expires_ms as i64).collect();
+    let rows = tx
+        .rows(
+            "INSERT INTO idempotency (id, request_hash, response, expires_ms) \
+             SELECT * FROM UNNEST($1::BYTEA[], $2::BYTEA[], $3::BYTEA[], $4::BIGINT[]) AS t (id, h, r, e) ORDER BY id \
+             ON CONFLICT (id) DO NOTHING RETURNING id",
+            &[Arg::ByteArrays(&ids), Arg::ByteArrays(&hashes), Arg::ByteArrays(&responses), Arg::Ints(&expiries)],
+        )
+        .await?;
+    rows.iter().map(|row| row.array(0)).collect()
+}
+
+async fn insert_each(tx: &mut Tx, calls: &[(IdempotentCall, Bytes)]) -> Result<HashSet<[u8; 32]>, DbError> {
+    let mut fresh = HashSet::new();
+    for (call, response) in calls {
+        let inserted = tx
+            .execute(
+                "INSERT INTO idempotency (id, request_hash, response, expires_ms) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING",
+                &[
+                    call.id.as_slice().into(),
+                    call.request_hash.as_slice().into(),
+                    response.into(),
+                    call.expires_ms.into(),
+                ],
+            )
+            .await?;
+        if inserted == 1 {
+            fresh.insert(call.id);
+        }
+    }
+    Ok(fresh)
+}
+
+/// The response that `call` had before, if it was made: for work whose preparation would fail the second time.
+pub async fn replay<R: prost::Message + Default>(db: &Db, call: &IdempotentCall) -> Result<Option<R>, DbError> {
+    let Some(row) = db.row(FIND, &[call.id.as_slice().into()]).await? else { return Ok(None) };
+    decode(&response_of(&row, call)?).map(Some)
+}
+
+const FIND: &str = "SELECT request_hash, response FROM idempotency WHERE id = $1";
+
+async fn stored(tx: &mut Tx, call: &IdempotentCall) -> Result<Vec<u8>, DbError> {
+    let row = tx.row(FIND, &[call.id.as_slice().into()]).await?.ok_or(DbError::Damaged("idempotency row"))?;
+    response_of(&row, call)
+}
+
+fn response_of(row: &Row, call: &IdempotentCall) -> Result<Vec<u8>, DbError> {
+    if row.bytes(0)? != call.request_hash {
+        return Err(DbError::KeyReused);
+    }
+    row.optional_bytes(1)?.ok_or(DbError::Damaged("idempotency row"))
+}
+
+fn decode<R: prost::Message + Default>(response: &[u8]) -> Result<R, DbError> {
+    R::decode(response).map_err(|_| DbError::Damaged("idempotent response"))
 }
 
 /// Runs `work` in one transaction, once for the key of `call`; a repetition gets the first response.
@@ -95,7 +185,7 @@ where
 {
     let mut tx = db.begin().await?;
     if let Claim::Done(response) = claim(&mut tx, call).await? {
-        return R::decode(response.as_slice()).map_err(|_| DbError::Damaged("idempotent response").into());
+        return Ok(decode(&response)?);
     }
     let response = work(&mut tx).await?;
     remember(&mut tx, call, &response.encode_to_vec()).await?;

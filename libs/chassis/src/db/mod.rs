@@ -20,7 +20,7 @@ use sqlx::{
 };
 
 pub use args::Arg;
-pub use idempotency::{Claim, IdempotentCall, claim, once, remember, sweep};
+pub use idempotency::{BatchClaim, Claim, IdempotentCall, claim, claim_all, once, remember, replay, sweep};
 pub use migrate::{Migration, Migrations};
 pub use row::Row;
 

@@ -1,0 +1,41 @@
+//! Enqueue: one application message to a group.
+
+use std::sync::Arc;
+
+use qpc_chassis::{db::IdempotentCall, rpc::Ctx};
+use qpc_crypto::mls::peek_private_message;
+use qpc_wire::{
+    GroupId,
+    limits::MAX_ENVELOPE,
+    v1::{EnqueueRequest, EnqueueResponse},
+};
+
+use crate::{State, committer::NewMessage, error::Error};
+
+/// Answers when the message is durable for every recipient.
+pub async fn handle(state: Arc<State>, ctx: Ctx, request: EnqueueRequest) -> Result<EnqueueResponse, Error> {
+    let call = *ctx.idempotent()?;
+    run(&state, &ctx, call, request).await
+}
+
+pub(super) async fn run(
+    state: &State,
+    ctx: &Ctx,
+    call: IdempotentCall,
+    request: EnqueueRequest,
+) -> Result<EnqueueResponse, Error> {
+    let message = check(ctx, call, request)?;
+    state.committers.enqueue(message).await
+}
+
+fn check(ctx: &Ctx, call: IdempotentCall, request: EnqueueRequest) -> Result<NewMessage, Error> {
+    let sender = ctx.identity()?;
+    let group = GroupId::try_from(&request.group_id)?;
+    if request.payload.len() > MAX_ENVELOPE {
+        return Err(Error::TooLarge(request.payload.len()));
+    }
+    if peek_private_message(&request.payload).ok() != Some((group, request.epoch)) {
+        return Err(Error::NotOfGroup);
+    }
+    Ok(NewMessage { call, sender, group, epoch: request.epoch, body: request.payload })
+}

@@ -1,0 +1,13 @@
+//! Peek: where the caller's mailbox stands.
+
+use std::sync::Arc;
+
+use qpc_chassis::rpc::Ctx;
+use qpc_wire::v1::{PeekRequest, PeekResponse};
+
+use crate::{State, error::Error};
+
+/// One row.
+pub async fn handle(state: Arc<State>, ctx: Ctx, _: PeekRequest) -> Result<PeekResponse, Error> {
+    Ok(state.store.peek(&ctx.identity()?.device).await?)
+}

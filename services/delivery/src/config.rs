@@ -1,0 +1,24 @@
+//! Settings.
+
+/// Settings of the delivery service.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Config {
+    /// Transactions of enqueued messages that run side by side in this process
+    #[arg(long, env = "QPC_COMMITTERS", default_value_t = 2)]
+    pub committers: usize,
+    /// Messages of one such transaction at the most
+    #[arg(long, env = "QPC_COMMIT_BATCH", default_value_t = 256)]
+    pub commit_batch: usize,
+    /// Days that an undelivered message is kept; then a gap takes its place
+    #[arg(long, env = "QPC_MESSAGE_DAYS", default_value_t = 30)]
+    pub message_days: u64,
+    /// Devices of a group at the most
+    #[arg(long, env = "QPC_GROUP_LEAVES", default_value_t = 1000)]
+    pub group_leaves: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { committers: 2, commit_batch: 256, message_days: 30, group_leaves: 1000 }
+    }
+}

@@ -1,0 +1,4 @@
+//! Types and rules. No I/O, no clock, no randomness.
+
+pub mod direct;
+pub mod mailbox;

@@ -1,0 +1,162 @@
+//! What creating a group and committing to it share: validation against the public group, and everything that a commit
+//! sends, sealed to each recipient.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use qpc_chassis::rpc::Ctx;
+use qpc_crypto::{Applied, GroupView, aead, queue, receipt};
+use qpc_wire::{
+    DeviceId, GroupId,
+    limits::MAX_HYBRID_KEYS,
+    methods::FetchHybridKeys,
+    v1::{CommitBundle, EnvelopeKind, FetchHybridKeysRequest, HybridKey, Receipt},
+};
+use rand::RngCore;
+
+use crate::{
+    State,
+    domain::mailbox::{Payload, Recipient, payload_id},
+    error::Error,
+};
+
+/// A commit that was checked, with what it leaves behind.
+pub(crate) struct Accepted {
+    /// Public group after the commit, sealed for the database.
+    pub state: Vec<u8>,
+    /// New epoch.
+    pub epoch: u64,
+    /// New devices.
+    pub added: Vec<DeviceId>,
+    /// Former devices.
+    pub removed: Vec<DeviceId>,
+    /// The commit for the old members and the Welcome for the new.
+    pub payloads: Vec<Payload>,
+    /// For the sender.
+    pub receipt: Receipt,
+}
+
+/// Unseals a stored public group.
+pub(crate) fn open(state: &State, id: &GroupId, sealed: &[u8]) -> Result<GroupView, Error> {
+    GroupView::restore(&aead::open(&state.state_key, id.as_ref(), sealed)?).map_err(Error::StoredGroup)
+}
+
+/// Checks the bundle of the caller against `view`, follows it there, and seals what it sends.
+pub(crate) async fn accept(
+    state: &State,
+    ctx: &Ctx,
+    view: &mut GroupView,
+    bundle: &CommitBundle,
+) -> Result<Accepted, Error> {
+    let sender = ctx.identity()?.device;
+    let before: BTreeSet<DeviceId> = view.members().iter().map(|member| member.device_id()).collect();
+    let applied = view.apply(&bundle.commit).map_err(Error::InvalidCommit)?;
+    check(state, &applied, sender, view, bundle)?;
+
+    let added: Vec<DeviceId> = applied.added.iter().map(|member| member.device_id()).collect();
+    let removed = applied.removed.iter().map(|member| member.device_id()).collect();
+    let others: Vec<DeviceId> = before.into_iter().filter(|device| *device != sender).collect();
+    let now_ms = state.runtime.now_ms();
+    let keys = queue_keys(state, ctx, others.iter().chain(&added).copied().collect()).await?;
+    let group = view.group_id();
+    let mut payloads = Vec::with_capacity(2);
+    for (kind, body, devices) in
+        [(EnvelopeKind::Handshake, &bundle.commit, &others), (EnvelopeKind::Welcome, &bundle.welcome, &added)]
+    {
+        if !devices.is_empty() {
+            let recipients: Vec<_> = devices.iter().filter_map(|device| keys.get(device)).collect();
+            payloads.push(seal(state, group, kind, applied.epoch, body, &recipients, now_ms)?);
+        }
+    }
+    let all: Vec<DeviceId> = others.iter().chain(&added).copied().collect();
+    Ok(Accepted {
+        state: aead::seal(
+            &mut state.runtime.rng(),
+            &state.state_key,
+            group.as_ref(),
+            &view.snapshot().map_err(Error::StoredGroup)?,
+        ),
+        epoch: applied.epoch,
+        added,
+        removed,
+        payloads,
+        receipt: receipt::build(&state.receipt_key, group, applied.epoch, &bundle.commit, &all, now_ms),
+    })
+}
+
+fn check(
+    state: &State,
+    applied: &Applied,
+    sender: DeviceId,
+    view: &GroupView,
+    bundle: &CommitBundle,
+) -> Result<(), Error> {
+    if applied.sender.device_id() != sender {
+        return Err(Error::ForeignCommit);
+    }
+    if bundle.welcome.is_empty() != applied.added.is_empty() {
+        return Err(Error::WelcomeMismatch { added: applied.added.len(), welcome: !bundle.welcome.is_empty() });
+    }
+    let size = view.members().len();
+    if size > state.group_leaves {
+        return Err(Error::GroupTooLarge { size, limit: state.group_leaves });
+    }
+    Ok(())
+}
+
+/// Queue keys of all `devices`, from their owner, the keypackage service.
+async fn queue_keys(state: &State, ctx: &Ctx, devices: BTreeSet<DeviceId>) -> Result<QueueKeys, Error> {
+    let mut keys = QueueKeys::default();
+    let ids: Vec<Bytes> = devices.iter().map(|device| device.to_bytes()).collect();
+    for device_ids in ids.chunks(MAX_HYBRID_KEYS) {
+        let request = FetchHybridKeysRequest { device_ids: device_ids.to_vec() };
+        let found = state.client.call::<FetchHybridKeys>(ctx, &request).await?.keys;
+        for key in found {
+            keys.0.push((DeviceId::try_from(&key.device_id)?, key));
+        }
+    }
+    if keys.0.len() < devices.len() {
+        return Err(Error::NoQueueKey(devices.len() - keys.0.len()));
+    }
+    keys.0.sort_by_key(|(device, _)| *device);
+    Ok(keys)
+}
+
+#[derive(Default)]
+struct QueueKeys(Vec<(DeviceId, HybridKey)>);
+
+impl QueueKeys {
+    fn get(&self, device: &DeviceId) -> Option<&(DeviceId, HybridKey)> {
+        self.0.binary_search_by_key(device, |(device, _)| *device).ok().map(|index| &self.0[index])
+    }
+}
+
+fn seal(
+    state: &State,
+    group: GroupId,
+    kind: EnvelopeKind,
+    epoch: u64,
+    body: &[u8],
+    recipients: &[&(DeviceId, HybridKey)],
+    now_ms: u64,
+) -> Result<Payload, Error> {
+    let mut rng = state.runtime.rng();
+    let keys: Vec<(DeviceId, &[u8])> =
+        recipients.iter().map(|(device, key)| (*device, key.public_key.as_ref())).collect();
+    let sealed = queue::seal_for(&mut rng, body, group, &keys)?;
+    let mut random = [0; 10];
+    rng.fill_bytes(&mut random);
+    Ok(Payload {
+        id: payload_id(now_ms, random),
+        group,
+        kind,
+        epoch,
+        accepted_ms: now_ms,
+        body: sealed.payload.into(),
+        recipients: sealed
+            .keys
+            .into_iter()
+            .map(|(device, sealed_key)| Recipient { device, sealed_key: sealed_key.into() })
+            .collect(),
+    })
+}

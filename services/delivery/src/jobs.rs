@@ -1,0 +1,24 @@
+//! Periodic work.
+
+use std::time::Duration;
+
+use qpc_chassis::run::Deps;
+
+use crate::store::Store;
+
+/// Time between two looks for expired messages.
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+
+/// Starts all jobs.
+pub(crate) fn start(deps: &Deps, store: Store) {
+    deps.every(EXPIRE_EVERY, move |now_ms| {
+        let store = store.clone();
+        async move {
+            match store.expire(now_ms).await {
+                Ok(0) => {}
+                Ok(mailboxes) => tracing::info!(mailboxes, "expired messages became gaps"),
+                Err(error) => tracing::warn!(%error, "messages not expired"),
+            }
+        }
+    });
+}

@@ -1,0 +1,5 @@
+//! The delivery service as a process of its own.
+
+fn main() -> std::process::ExitCode {
+    qpc_chassis::run::main("qpc-delivery", qpc_delivery::start)
+}

@@ -1,0 +1,196 @@
+//! Reading, acknowledging and expiring mailboxes.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use qpc_chassis::db::{Arg, DbError, Dialect, Row, Tx};
+use qpc_wire::{
+    DeviceId,
+    limits::MAX_FETCH_BYTES,
+    v1::{Entry, Envelope, FetchResponse, GapReason, PeekResponse, entry::Body},
+};
+
+use super::Store;
+use crate::{
+    domain::mailbox::{cut, gap},
+    error::Error,
+};
+
+/// Mailboxes that one run of [`Store::expire`] works on.
+const EXPIRE_DEVICES: i64 = 100;
+
+impl Store {
+    /// Entries of `device` above `after`, oldest first.
+    pub async fn fetch(&self, device: &DeviceId, after: u64, limit: u32) -> Result<FetchResponse, DbError> {
+        let plan = self
+            .db
+            .rows(
+                "SELECT h.last_seq, h.acked, COALESCE(e.seq, 0), COALESCE(e.size, 0) FROM mailbox_head h \
+                 LEFT JOIN mailbox_entry e ON e.device = h.device AND e.seq > $2 \
+                 WHERE h.device = $1 ORDER BY e.seq LIMIT $3",
+                &[device.into(), after.into(), limit.into()],
+            )
+            .await?;
+        let Some(first) = plan.first() else { return Ok(FetchResponse::default()) };
+        let (head, acked) = (first.uint(0)?, first.uint(1)?);
+        let sizes: Vec<(u64, u64)> =
+            plan.iter().map(|row| Ok((row.uint(2)?, row.uint(3)?))).collect::<Result<_, DbError>>()?;
+        let sizes = if sizes == [(0, 0)] { &[] } else { sizes.as_slice() };
+        let Some(last) = cut(sizes, MAX_FETCH_BYTES as u64) else {
+            return Ok(FetchResponse { entries: Vec::new(), head, acked });
+        };
+        let rows = self
+            .db
+            .rows(
+                "SELECT e.seq, e.gap_from, e.gap_reason, e.sealed_key, p.kind, p.group_id, p.epoch, p.accepted_ms, p.body \
+                 FROM mailbox_entry e LEFT JOIN payload p ON p.id = e.payload_id \
+                 WHERE e.device = $1 AND e.seq > $2 AND e.seq <= $3 ORDER BY e.seq",
+                &[device.into(), after.into(), last.into()],
+            )
+            .await?;
+        let entries = rows.iter().map(entry).collect::<Result<_, _>>()?;
+        Ok(FetchResponse { entries, head, acked })
+    }
+
+    /// Newest and acknowledged sequence of `device`.
+    pub async fn peek(&self, device: &DeviceId) -> Result<PeekResponse, DbError> {
+        let row = self.db.row("SELECT last_seq, acked FROM mailbox_head WHERE device = $1", &[device.into()]).await?;
+        Ok(match row {
+            Some(row) => PeekResponse { head: row.uint(0)?, acked: row.uint(1)? },
+            None => PeekResponse::default(),
+        })
+    }
+
+    /// Removes everything of `device` up to and including `seq`, and the payloads that nobody waits for any more.
+    /// Returns the highest acknowledged sequence.
+    pub async fn ack(&self, device: &DeviceId, seq: u64) -> Result<u64, Error> {
+        let mut tx = self.db.begin().await?;
+        let moved = tx
+            .execute(
+                "UPDATE mailbox_head SET acked = $2 WHERE device = $1 AND acked < $2 AND last_seq >= $2",
+                &[device.into(), seq.into()],
+            )
+            .await?;
+        if moved == 0 {
+            drop(tx);
+            let PeekResponse { head, acked } = self.peek(device).await?;
+            return if seq > head { Err(Error::AckBeyondHead { head }) } else { Ok(acked) };
+        }
+        let gone = tx
+            .rows(
+                "DELETE FROM mailbox_entry WHERE device = $1 AND seq <= $2 RETURNING payload_id",
+                &[device.into(), seq.into()],
+            )
+            .await?;
+        release(&mut tx, &gone).await?;
+        tx.commit().await?;
+        Ok(seq)
+    }
+
+    /// Puts one gap in the place of what has expired, in up to 100 mailboxes; returns how many mailboxes it touched.
+    pub async fn expire(&self, now_ms: u64) -> Result<usize, DbError> {
+        let due = self
+            .db
+            .rows(
+                "SELECT device, MAX(seq) FROM mailbox_entry WHERE expires_ms <= $1 GROUP BY device LIMIT $2",
+                &[now_ms.into(), EXPIRE_DEVICES.into()],
+            )
+            .await?;
+        for row in &due {
+            self.expire_device(&DeviceId(row.array(0)?), row.uint(1)?).await?;
+        }
+        Ok(due.len())
+    }
+
+    /// Messages expire in the order in which they came, so what has expired is the beginning of the mailbox.
+    async fn expire_device(&self, device: &DeviceId, last: u64) -> Result<(), DbError> {
+        let mut tx = self.db.begin().await?;
+        // Locks the mailbox against a concurrent acknowledgement.
+        tx.execute("UPDATE mailbox_head SET acked = acked WHERE device = $1", &[device.into()]).await?;
+        let gone = tx
+            .rows(
+                "DELETE FROM mailbox_entry WHERE device = $1 AND seq <= $2 RETURNING payload_id, seq, gap_from",
+                &[device.into(), last.into()],
+            )
+            .await?;
+        let mut from = last;
+        for row in &gone {
+            let gap_from = row.uint(2)?;
+            from = from.min(if gap_from == 0 { row.uint(1)? } else { gap_from });
+        }
+        if !gone.is_empty() {
+            release(&mut tx, &gone).await?;
+            tx.execute(
+                "INSERT INTO mailbox_entry (device, seq, payload_id, sealed_key, size, gap_from, gap_reason, expires_ms) \
+                 VALUES ($1, $2, $3, $3, 0, $4, $5, $6)",
+                &[
+                    device.into(),
+                    last.into(),
+                    Arg::Bytes(&[]),
+                    from.into(),
+                    Arg::Int(GapReason::Expired as i64),
+                    Arg::Int(i64::MAX),
+                ],
+            )
+            .await?;
+        }
+        tx.commit().await
+    }
+}
+
+fn entry(row: &Row) -> Result<Entry, DbError> {
+    let (seq, gap_from) = (row.uint(0)?, row.uint(1)?);
+    if gap_from != 0 {
+        let reason = i32::try_from(row.int(2)?).ok().and_then(|code| GapReason::try_from(code).ok());
+        return Ok(gap(gap_from, seq, reason.unwrap_or(GapReason::Unspecified)));
+    }
+    Ok(Entry {
+        seq,
+        body: Some(Body::Envelope(Envelope {
+            sealed_key: row.bytes(3)?.into(),
+            kind: row.int(4)? as i32,
+            group_id: row.bytes(5)?.into(),
+            epoch: row.uint(6)?,
+            accepted_at_ms: row.uint(7)?,
+            payload: Bytes::from(row.bytes(8)?),
+        })),
+    })
+}
+
+/// Takes one reference from the payload in column 0 of each row and removes those without any left.
+async fn release(tx: &mut Tx, gone: &[Row]) -> Result<(), DbError> {
+    let mut counts: BTreeMap<Vec<u8>, i64> = BTreeMap::new();
+    for row in gone {
+        let id = row.bytes(0)?;
+        if !id.is_empty() {
+            *counts.entry(id).or_default() += 1;
+        }
+    }
+    if counts.is_empty() {
+        return Ok(());
+    }
+    match tx.dialect() {
+        Dialect::Postgres => {
+            let ids: Vec<&[u8]> = counts.keys().map(Vec::as_slice).collect();
+            // Locked in one order by everyone. A payload with one reader left, the usual case, is deleted without the
+            // update before it.
+            tx.execute(
+                "WITH locked AS (SELECT id, refs FROM payload WHERE id = ANY($1) ORDER BY id FOR UPDATE), \
+                 dropped AS (DELETE FROM payload p USING locked WHERE p.id = locked.id AND locked.refs <= 1) \
+                 UPDATE payload p SET refs = p.refs - 1 FROM locked WHERE p.id = locked.id AND locked.refs > 1",
+                &[Arg::ByteArrays(&ids)],
+            )
+            .await?;
+        }
+        Dialect::Sqlite => {
+            for (id, count) in &counts {
+                let args = [Arg::from(id), (*count).into()];
+                let deleted = tx.execute("DELETE FROM payload WHERE id = $1 AND refs <= $2", &args).await?;
+                if deleted == 0 {
+                    tx.execute("UPDATE payload SET refs = refs - $2 WHERE id = $1", &args).await?;
+                }
+            }
+        }
+    }
+    Ok(())
+}

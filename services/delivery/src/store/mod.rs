@@ -1,0 +1,42 @@
+//! The tables of this service, as business verbs. One SQL body serves both engines; the two hot statements have a form
+//! of their own on Postgres. [`contract`] shows that both engines say the same.
+
+mod append;
+pub mod contract;
+mod group;
+mod mailbox;
+
+use qpc_chassis::db::{Db, Migration, Migrations};
+
+pub use append::append;
+pub use group::{Change, GroupRow, NewGroup, Roster};
+
+/// Schema steps.
+pub const MIGRATIONS: &Migrations = &[
+    Migration {
+        version: 1,
+        name: "mailbox",
+        postgres: include_str!("../../migrations/postgres/0001_mailbox.sql"),
+        sqlite: include_str!("../../migrations/sqlite/0001_mailbox.sql"),
+    },
+    Migration {
+        version: 2,
+        name: "group",
+        postgres: include_str!("../../migrations/postgres/0002_group.sql"),
+        sqlite: include_str!("../../migrations/sqlite/0002_group.sql"),
+    },
+];
+
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    /// The database, for transactions that span verbs.
+    pub db: Db,
+}
+
+impl Store {
+    /// A store over an opened database.
+    pub fn new(db: Db) -> Self {
+        Self { db }
+    }
+}
