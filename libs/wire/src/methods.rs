@@ -79,6 +79,12 @@ pub trait Method: Send + Sync + 'static {
     fn idempotency_key(request: &Self::Request) -> Option<&Bytes>;
 }
 
+/// Something that is done with every method as a type.
+pub trait Visitor {
+    /// One method.
+    fn visit<M: Method>(&mut self);
+}
+
 macro_rules! key_of {
     (Keyed, $request:ident) => {
         Some(&$request.idempotency_key)
@@ -113,6 +119,11 @@ macro_rules! methods {
                 }
             }
         )*
+
+        /// Shows every method to `visitor`, by number.
+        pub fn visit_all(visitor: &mut impl Visitor) {
+            $(visitor.visit::<$name>();)*
+        }
 
         /// All methods, by number.
         pub const TABLE: &[MethodInfo] = &[$(<$name as Method>::INFO),*];
