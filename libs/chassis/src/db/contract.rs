@@ -5,6 +5,19 @@ use bytes::Bytes;
 use super::{BatchClaim, Claim, Db, DbError, IdempotentCall, claim, claim_all, once, replay, sweep};
 use qpc_wire::{DeviceId, IdempotencyKey, v1};
 
+/// Makes an empty database called `name` on the Postgres server of `url` and returns its URL; for tests that need the
+/// schemas of whole services.
+#[allow(clippy::unwrap_used, reason = "test code shared between crates")]
+pub async fn fresh_database(url: &str, name: &str) -> String {
+    let server = Db::open(url, "contract", 1, &[]).await.unwrap();
+    let Db::Postgres(pool) = &server else { panic!("{url} is not Postgres") };
+    // `name` is a test's own.
+    sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(pool).await.unwrap();
+    let (before, after) = url.rsplit_once('/').unwrap();
+    let options = after.split_once('?').map(|(_, options)| format!("?{options}")).unwrap_or_default();
+    format!("{before}/{name}{options}")
+}
+
 /// Panics where `db` departs from the contract. Expects a schema made by [`Db::open`], without other users.
 #[allow(clippy::unwrap_used, reason = "test code shared between crates")]
 pub async fn check(db: &Db) {

@@ -1,4 +1,5 @@
-//! A delivery service over the in-process bus and SQLite, and devices that speak MLS to it.
+//! A delivery service, in this process or elsewhere on the bus, and devices that speak MLS to it.
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -7,7 +8,7 @@ use openmls_memory_storage::MemoryStorage;
 use prost::Message;
 use qpc_chassis::{
     Runtime,
-    bus::LocalBus,
+    bus::{Bus, LocalBus},
     cache::MemoryCache,
     rpc::{Identity, Router, ServeOptions, forward, serve},
     run::Deps,
@@ -24,19 +25,29 @@ use qpc_wire::{
 };
 use rand::RngCore;
 
-/// The service under test.
+/// The service under test and what it needs around it.
 pub struct World {
     pub deps: Deps,
     pub folder: tempfile::TempDir,
     keys: Arc<std::sync::Mutex<HashMap<DeviceId, Bytes>>>,
+    /// How long a call waits for its answer.
+    pub patience: Duration,
 }
 
 impl World {
+    /// The service itself, in this process.
     pub async fn start() -> Self {
+        let world = Self::around(Arc::new(LocalBus::default())).await;
+        qpc_delivery::start(world.deps.clone(), qpc_delivery::Config::default()).await.unwrap();
+        world
+    }
+
+    /// Everything but the service, which is elsewhere on `bus`.
+    pub async fn around(bus: Arc<dyn Bus>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let runtime = Runtime::system();
         let deps = Deps {
-            bus: Arc::new(LocalBus::default()),
+            bus,
             cache: Arc::new(MemoryCache::new(runtime.clock.clone())),
             secrets: Secrets::new([7; 32]),
             metrics: Arc::default(),
@@ -45,8 +56,7 @@ impl World {
             db_pool: 1,
             runtime,
         };
-        qpc_delivery::start(deps.clone(), qpc_delivery::Config::default()).await.unwrap();
-        let world = Self { deps, folder, keys: Arc::default() };
+        let world = Self { deps, folder, keys: Arc::default(), patience: Duration::from_secs(10) };
         world.serve_queue_keys().await;
         world
     }
@@ -92,7 +102,7 @@ impl World {
             address_hash: Bytes::new(),
             body: request.encode_to_vec().into(),
         };
-        let (status, body) = forward(&*self.deps.bus, "delivery", call, Duration::from_secs(10)).await?;
+        let (status, body) = forward(&*self.deps.bus, "delivery", call, self.patience).await?;
         if status == 0 { Ok(M::Response::decode(body).unwrap()) } else { Err(Status::decode(status, body)) }
     }
 
