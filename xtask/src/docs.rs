@@ -1,0 +1,101 @@
+//! `cargo xtask docs`: reference pages that derive from the source.
+
+use std::{fmt::Write, fs, path::Path};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    methods::{self, Method},
+    repo,
+};
+
+/// The page made here.
+pub(crate) const PAGE: &str = "docs/reference/methods.md";
+/// Where the messages are defined.
+const PROTO: &str = "proto/qpc/v1";
+
+/// Writes the page, or says whether it is up to date.
+pub(crate) fn run(check: bool) -> Result<bool> {
+    let root = repo::root();
+    if check {
+        let fresh = is_fresh(&root)?;
+        println!("{PAGE} {}", if fresh { "is up to date" } else { "is out of date; run: cargo xtask docs" });
+        return Ok(fresh);
+    }
+    let path = root.join(PAGE);
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    }
+    fs::write(&path, page(&root)?).with_context(|| format!("write {}", path.display()))?;
+    println!("wrote {PAGE}");
+    Ok(true)
+}
+
+/// Whether the page says what the source says.
+pub(crate) fn is_fresh(root: &Path) -> Result<bool> {
+    Ok(fs::read_to_string(root.join(PAGE)).unwrap_or_default() == page(root)?)
+}
+
+fn page(root: &Path) -> Result<String> {
+    let mut protos = Vec::new();
+    for path in repo::files(&root.join(PROTO), "proto")? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        protos.push((name, fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?));
+    }
+    render(&methods::load(root)?, &protos)
+}
+
+fn render(methods: &[Method], protos: &[(String, String)]) -> Result<String> {
+    let mut page = String::from(
+        "# Methods\n\n\
+         <!-- Made by `cargo xtask docs` from libs/wire/src/methods.rs. Do not edit. -->\n\n\
+         The number stands in the request frame (see [wire.md](wire.md)). *Any* connection may call some methods; the\n\
+         others need one that is attached to a *device*. Repeating a call: *read* changes nothing; *keyed* returns the\n\
+         first answer for 24 hours when the idempotency key (field 1) is the same; *natural* changes nothing more the\n\
+         second time. The deadline is the time that the server gives itself.\n\n\
+         | number | method | service | who | repeating | deadline | request | response | defined in |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
+    );
+    for method in methods {
+        let who = if method.access == "Anonymous" { "any" } else { "device" };
+        let opening = format!("message {} {{", method.request);
+        let (file, _) = protos
+            .iter()
+            .find(|(_, text)| text.lines().any(|line| line.starts_with(&opening)))
+            .with_context(|| format!("{}:{}: no message {}", methods::SOURCE, method.line, method.request))?;
+        writeln!(
+            page,
+            "| {} | {} | {} | {who} | {} | {} s | {} | {} | [{file}](../../{PROTO}/{file}) |",
+            method.id,
+            method.name,
+            method.owner.to_lowercase(),
+            method.effect.to_lowercase(),
+            f64::from(method.deadline_ms) / 1000.0,
+            method.request,
+            method.response,
+        )?;
+    }
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{page, render};
+    use crate::{methods, repo};
+
+    #[test]
+    fn every_method_has_a_row_that_names_its_proto() {
+        let root = repo::root();
+        let page = page(&root).unwrap();
+        for method in methods::load(&root).unwrap() {
+            assert!(page.contains(&format!("| {} | {} |", method.id, method.name)), "{}", method.name);
+        }
+        assert!(page.contains("[delivery.proto](../../proto/qpc/v1/delivery.proto)"));
+    }
+
+    #[test]
+    fn a_message_that_no_proto_defines_is_an_error() {
+        let methods = methods::load(&repo::root()).unwrap();
+        assert!(render(&methods, &[("x.proto".to_owned(), "message Foo {}".to_owned())]).is_err());
+    }
+}

@@ -1,0 +1,115 @@
+//! Chores of the repository: `cargo xtask --help`.
+//!
+//! - [`test`]: everything a change must pass, against servers of its own;
+//! - [`tidy`]: the rules of the architecture that the compiler does not know;
+//! - [`cluster`], [`bench`]: the separate-processes shape on this machine;
+//! - [`docs`]: reference pages made from the source;
+//! - [`servers`], [`process`], [`reaper`]: Postgres, NATS and Redis started, and everything stopped again.
+//!
+//! Linux only: processes are told apart through /proc.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a terminal program")]
+#![allow(clippy::disallowed_methods, reason = "no simulation runs here, so the clock and the environment are free")]
+
+mod bench;
+mod cluster;
+mod docs;
+mod folder;
+mod methods;
+mod process;
+mod reaper;
+mod repo;
+mod report;
+mod servers;
+mod step;
+mod test;
+mod tidy;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Chores of the quicprochat repository")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Format, lints, rules, all tests and the demo; installs and starts the servers that the tests need
+    Test {
+        /// Only what needs no server
+        #[arg(long)]
+        quick: bool,
+    },
+    /// The rules of the architecture that the compiler does not know
+    Tidy,
+    /// Gateways and services as separate processes on this machine
+    Cluster {
+        #[command(subcommand)]
+        action: Action,
+        /// Where the cluster lives [default: .cluster of the repository]
+        #[arg(long, global = true)]
+        dir: Option<PathBuf>,
+    },
+    /// Speed of both shapes beside the ceilings they are judged by
+    Bench {
+        /// A short run, to see that it works
+        #[arg(long)]
+        quick: bool,
+        /// Writes the rows to this file
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
+    /// Makes the reference pages that derive from the source
+    Docs {
+        /// Only says whether they are up to date
+        #[arg(long)]
+        check: bool,
+    },
+    /// Stops what it is told about once its standard input ends
+    #[command(hide = true)]
+    Reap,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Starts Postgres, NATS, Redis, two gateways and two of each service
+    Up {
+        /// Unoptimised binaries, which build faster
+        #[arg(long)]
+        dev: bool,
+    },
+    /// Stops them and removes their data
+    Down {
+        /// Leaves the data for the next start
+        #[arg(long)]
+        keep_data: bool,
+    },
+    /// Says what runs, where, and whether it is ready
+    Status {
+        /// One JSON object on stdout
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().task {
+        Task::Test { quick } => test::run(quick),
+        Task::Tidy => tidy::run(),
+        Task::Cluster { action, dir } => cluster::run(&action, dir),
+        Task::Bench { quick, json } => bench::run(quick, json),
+        Task::Docs { check } => docs::run(check),
+        Task::Reap => reaper::reap(),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Which way dependencies point, and one owner for each external library.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use cargo_metadata::{DependencyKind, Metadata};
+
+use super::{Finding, read, relative};
+
+/// A crate that anything but tests depends on.
+struct Edge {
+    /// Folder of the crate, from the top.
+    from: PathBuf,
+    /// Package name of the dependency.
+    name: String,
+    /// Folder of the dependency when it is ours.
+    to: Option<PathBuf>,
+    dev: bool,
+}
+
+/// An external library, the folders that may use it, and whether any crate's tests may.
+struct Owned {
+    library: &'static str,
+    owners: &'static [&'static str],
+    tests: bool,
+}
+
+/// A name that ends in `*` means all that begin so.
+const OWNED: [Owned; 7] = [
+    Owned { library: "sqlx", owners: &["libs/chassis"], tests: false },
+    Owned { library: "async-nats", owners: &["libs/chassis"], tests: false },
+    Owned { library: "redis", owners: &["libs/chassis"], tests: false },
+    // Tests speak the wire protocol badly on purpose, which the SDK does not.
+    Owned { library: "quinn", owners: &["services/gateway", "libs/sdk", "loadtest"], tests: true },
+    // Tests of services play clients, whose groups live in memory. Before its kin, since the first match counts.
+    Owned { library: "openmls_memory_storage", owners: &["libs/crypto"], tests: true },
+    Owned { library: "openmls*", owners: &["libs/crypto"], tests: false },
+    Owned { library: "rusqlite", owners: &["libs/sdk"], tests: false },
+];
+/// The one piece of openmls that belongs to the client store.
+const CLIENT_STORE: (&str, &str) = ("openmls_sqlite_storage", "libs/sdk");
+
+pub(super) fn check(root: &Path, metadata: &Metadata) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for package in metadata.workspace_packages() {
+        let manifest = package.manifest_path.as_std_path();
+        let text = read(manifest)?;
+        let folder = manifest.parent().map(|path| relative(root, path)).unwrap_or_default();
+        for dependency in &package.dependencies {
+            let edge = Edge {
+                from: folder.clone(),
+                name: dependency.name.clone(),
+                to: dependency.path.as_ref().map(|path| relative(root, path.as_std_path())),
+                dev: dependency.kind == DependencyKind::Development,
+            };
+            if let Some(message) = judge(&edge) {
+                let name = dependency.rename.as_ref().unwrap_or(&dependency.name);
+                findings.push(Finding::new(relative(root, manifest), line_of(&text, name), message));
+            }
+        }
+    }
+    Ok(findings)
+}
+
+/// The line that declares a dependency.
+fn line_of(manifest: &str, name: &str) -> usize {
+    let declares = |line: &str| {
+        line.trim_start().strip_prefix(name).is_some_and(|rest| rest.trim_start().starts_with(['.', '=']))
+            || line.trim() == format!("[dependencies.{name}]")
+    };
+    manifest.lines().position(declares).map_or(1, |index| index + 1)
+}
+
+fn judge(edge: &Edge) -> Option<String> {
+    let Edge { from, name, to, dev } = edge;
+    let from = from.display().to_string();
+    match to {
+        Some(to) => {
+            let to = to.display().to_string();
+            (!may_depend(&from, &to, *dev)).then(|| forbidden(&from, &to, *dev))
+        }
+        None => {
+            let owned = OWNED.iter().find(|owned| match owned.library.strip_suffix('*') {
+                Some(prefix) => name.starts_with(prefix),
+                None => name == owned.library,
+            })?;
+            let owner = owned.owners.contains(&&*from) || (&**name, &*from) == CLIENT_STORE || (*dev && owned.tests);
+            (!owner).then(|| format!("{name} belongs to {} alone", owned.owners.join(", ")))
+        }
+    }
+}
+
+fn forbidden(from: &str, to: &str, dev: bool) -> String {
+    if to == "libs/testkit" && !dev {
+        return format!("{to} is for tests only: a dev-dependency");
+    }
+    if from.starts_with("services/") && to.starts_with("services/") {
+        return format!("{from} must not depend on {to}: services call each other over the bus");
+    }
+    format!("{from} must not depend on {to} (rules: xtask/src/tidy/deps.rs)")
+}
+
+fn may_depend(from: &str, to: &str, dev: bool) -> bool {
+    // Nothing stands on a leaf.
+    if to == "xtask" || to == "loadtest" || to.starts_with("clients/") {
+        return false;
+    }
+    if to == "libs/testkit" {
+        return dev && from != "libs/wire";
+    }
+    match from {
+        "xtask" | "loadtest" => true,
+        "libs/wire" | "libs/merkle" => false,
+        "libs/crypto" | "libs/chassis" => to == "libs/wire",
+        "libs/sdk" => ["libs/crypto", "libs/merkle", "libs/wire"].contains(&to),
+        // It puts whole clusters together.
+        "libs/testkit" => to.starts_with("libs/") || to.starts_with("services/"),
+        "services/server" => to.starts_with("services/") || is_below_service(to),
+        "clients/cli" => ["libs/sdk", "libs/crypto", "libs/wire", "services/server"].contains(&to),
+        _ if from.starts_with("services/") => is_below_service(to),
+        _ if from.starts_with("clients/") => ["libs/sdk", "libs/crypto", "libs/wire"].contains(&to),
+        // A new crate gets a rule first.
+        _ => false,
+    }
+}
+
+fn is_below_service(to: &str) -> bool {
+    ["libs/chassis", "libs/wire", "libs/crypto"].contains(&to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Edge, judge, line_of, may_depend};
+
+    #[test]
+    fn dependencies_point_down() {
+        for (from, to) in [
+            ("libs/sdk", "libs/crypto"),
+            ("services/auth", "libs/chassis"),
+            ("services/server", "services/auth"),
+            ("clients/cli", "services/server"),
+            ("loadtest", "libs/sdk"),
+            ("libs/testkit", "services/server"),
+        ] {
+            assert!(may_depend(from, to, false), "{from} -> {to}");
+        }
+        for (from, to) in [
+            ("libs/wire", "libs/crypto"),
+            ("libs/crypto", "libs/chassis"),
+            ("libs/chassis", "libs/crypto"),
+            ("libs/sdk", "libs/chassis"),
+            ("services/auth", "services/delivery"),
+            ("services/auth", "libs/sdk"),
+            ("services/auth", "libs/testkit"),
+            ("services/server", "libs/sdk"),
+            ("clients/cli", "libs/chassis"),
+            ("clients/web", "services/server"),
+            ("libs/testkit", "loadtest"),
+            ("libs/unheard", "libs/wire"),
+        ] {
+            assert!(!may_depend(from, to, false), "{from} -> {to}");
+        }
+        assert!(may_depend("services/auth", "libs/testkit", true));
+        assert!(!may_depend("services/auth", "services/delivery", true));
+    }
+
+    #[test]
+    fn libraries_have_owners() {
+        let judged = |from: &str, name: &str, dev| {
+            judge(&Edge { from: from.into(), name: name.to_owned(), to: None, dev }).is_none()
+        };
+        assert!(judged("libs/chassis", "sqlx", false) && !judged("services/auth", "sqlx", false));
+        assert!(judged("libs/crypto", "openmls_traits", false) && !judged("services/delivery", "openmls", true));
+        assert!(judged("libs/sdk", "openmls_sqlite_storage", false) && !judged("libs/sdk", "openmls", false));
+        assert!(judged("services/server", "quinn", true) && !judged("services/server", "quinn", false));
+        assert!(judged("services/delivery", "openmls_memory_storage", true));
+        assert!(!judged("services/delivery", "openmls_memory_storage", false));
+        assert!(judged("services/auth", "bytes", false));
+    }
+
+    #[test]
+    fn a_finding_names_the_declaring_line() {
+        let manifest = "[dependencies]\nsqlx-more.workspace = true\nsqlx.workspace = true\nredis = \"1\"\n";
+        assert_eq!((line_of(manifest, "sqlx"), line_of(manifest, "redis"), line_of(manifest, "x")), (3, 4, 1));
+    }
+}
