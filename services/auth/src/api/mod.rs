@@ -1,0 +1,34 @@
+//! One file per method, named as in the proto.
+
+mod list_devices;
+mod opaque_login_finish;
+mod opaque_login_start;
+mod opaque_register_finish;
+mod opaque_register_start;
+mod resolve_user;
+mod revoke_device;
+mod server_info;
+mod session_attach;
+mod session_end;
+
+use std::sync::Arc;
+
+use qpc_chassis::{Runtime, rpc::Router};
+use qpc_wire::methods;
+
+use crate::Auth;
+
+/// All methods of the service.
+pub(crate) fn router(auth: Arc<Auth>, runtime: &Runtime) -> Router<Auth> {
+    Router::new(auth, runtime.clone())
+        .on::<methods::OpaqueRegisterStart, _, _, _>(opaque_register_start::handle)
+        .on::<methods::OpaqueRegisterFinish, _, _, _>(opaque_register_finish::handle)
+        .on::<methods::OpaqueLoginStart, _, _, _>(opaque_login_start::handle)
+        .on::<methods::OpaqueLoginFinish, _, _, _>(opaque_login_finish::handle)
+        .on::<methods::SessionAttach, _, _, _>(session_attach::handle)
+        .on::<methods::SessionEnd, _, _, _>(session_end::handle)
+        .on::<methods::ResolveUser, _, _, _>(resolve_user::handle)
+        .on::<methods::ListDevices, _, _, _>(list_devices::handle)
+        .on::<methods::RevokeDevice, _, _, _>(revoke_device::handle)
+        .on::<methods::ServerInfo, _, _, _>(server_info::handle)
+}

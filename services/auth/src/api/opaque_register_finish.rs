@@ -1,0 +1,45 @@
+//! 101 OpaqueRegisterFinish: account, name and first device come to be together.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use qpc_chassis::{db::once, rpc::Ctx};
+use qpc_wire::v1::{OpaqueRegisterFinishRequest, OpaqueRegisterFinishResponse};
+
+use crate::{
+    Auth,
+    domain::registration::Registration,
+    error::Error,
+    store::{NewAccount, Store},
+};
+
+pub(super) async fn handle(
+    auth: Arc<Auth>,
+    ctx: Ctx,
+    request: OpaqueRegisterFinishRequest,
+) -> Result<OpaqueRegisterFinishResponse, Error> {
+    let registration = Registration::parse(&request, ctx.binding()?)?;
+    let now_ms = auth.runtime.now_ms();
+    // A client that lost its connection repeats the call with a proof for the new one; it is the same call all the same.
+    let unproven = OpaqueRegisterFinishRequest { account_proof: Bytes::new(), ..request.clone() };
+    let call = ctx.idempotent_item(&request.idempotency_key, &unproven.encode_to_vec(), now_ms)?;
+    let account = NewAccount {
+        username: registration.username,
+        certificate: registration.certificate,
+        setup_id: auth.setups.current()?.0,
+        record: registration.record,
+        ksf: registration.ksf,
+        now_ms,
+    };
+    once(auth.store.db(), &call, |tx| {
+        Box::pin(async move {
+            Store::register(tx, &account).await?;
+            Ok(OpaqueRegisterFinishResponse {
+                account_id: account.certificate.account_id().to_bytes(),
+                device_id: account.certificate.device_id().to_bytes(),
+            })
+        })
+    })
+    .await
+}

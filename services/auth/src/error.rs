@@ -1,0 +1,96 @@
+//! Why a call to this service fails.
+
+use qpc_chassis::{cache::CacheError, db::DbError};
+use qpc_crypto::{CertificateError, KdfError, aead, opaque::OpaqueError};
+use qpc_wire::{Code, Status, ids::InvalidId, limits::MAX_DEVICES};
+
+/// Milliseconds after which a call refused for want of the cache may be tried again.
+const CACHE_RETRY_MS: u64 = 1_000;
+
+/// See the module.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("a username is 1 to 64 of a-z 0-9 . _ - and begins with a letter or digit")]
+    Username,
+    #[error("password cost: {0}")]
+    Ksf(#[from] KdfError),
+    #[error("the password cost is missing")]
+    NoKsf,
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error("malformed OPAQUE message")]
+    Opaque(#[source] OpaqueError),
+    #[error("the account key did not sign this registration on this connection")]
+    AccountProof,
+    #[error("the name, the account or the device is taken")]
+    Taken,
+    /// Wrong password, unknown user, expired or foreign login state, wrong device proof: which of them, nobody learns.
+    #[error("login failed")]
+    LoginFailed,
+    #[error("too many failed logins")]
+    TooManyLogins { retry_after_ms: u64 },
+    #[error("failed logins cannot be counted")]
+    Attempts(#[source] CacheError),
+    #[error("the device does not belong to this account")]
+    ForeignDevice,
+    #[error("the device was revoked")]
+    DeviceRevoked,
+    #[error("an account has at most {MAX_DEVICES} devices")]
+    DeviceLimit,
+    /// Unknown, expired or revoked, or not this device's, or not on this connection: which of them, nobody learns.
+    #[error("the session is not valid")]
+    SessionInvalid,
+    #[error("no such session of this device")]
+    UnknownSession,
+    #[error("no such user")]
+    UnknownUser,
+    #[error("no such device of this account")]
+    UnknownDevice,
+    #[error(transparent)]
+    Id(#[from] InvalidId),
+    #[error("OPAQUE setup {id} was sealed with another secret file")]
+    SetupSealed { id: u64, source: aead::AeadError },
+    #[error("OPAQUE setup {id} is damaged")]
+    SetupDamaged { id: u64, source: OpaqueError },
+    #[error("OPAQUE setup {0} is missing")]
+    SetupMissing(u64),
+    #[error(transparent)]
+    Store(#[from] DbError),
+    /// The call lacks what every call of its kind has.
+    #[error(transparent)]
+    Call(#[from] Status),
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let code = match &error {
+            Error::Username
+            | Error::Ksf(_)
+            | Error::NoKsf
+            | Error::Certificate(_)
+            | Error::Opaque(_)
+            | Error::AccountProof
+            | Error::Id(_) => Code::InvalidArgument,
+            Error::Taken => Code::AlreadyExists,
+            Error::LoginFailed | Error::SessionInvalid => Code::Unauthenticated,
+            Error::TooManyLogins { .. } | Error::DeviceLimit => Code::ResourceExhausted,
+            Error::Attempts(_) => Code::Unavailable,
+            Error::ForeignDevice | Error::DeviceRevoked => Code::PermissionDenied,
+            Error::UnknownSession | Error::UnknownUser | Error::UnknownDevice => Code::NotFound,
+            Error::SetupSealed { .. } | Error::SetupDamaged { .. } | Error::SetupMissing(_) => return Self::internal(),
+            Error::Store(_) | Error::Call(_) => {
+                return match error {
+                    Error::Store(error) => error.into(),
+                    Error::Call(status) => status,
+                    _ => Self::internal(),
+                };
+            }
+        };
+        let retry_after_ms = match &error {
+            Error::TooManyLogins { retry_after_ms } => *retry_after_ms,
+            Error::Attempts(_) => CACHE_RETRY_MS,
+            _ => 0,
+        };
+        Self { retry_after_ms, ..Self::new(code, error.to_string()) }
+    }
+}

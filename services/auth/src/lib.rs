@@ -1,0 +1,71 @@
+//! Accounts, logins, devices and sessions: who somebody is, and which of their machines is calling.
+//!
+//! A call enters at [`api`], one file per method, with [`Auth`] as its state. What needs neither clock nor database is in
+//! [`domain`]: the rules of a registration and the content of a login state. [`store`] keeps accounts, devices and
+//! sessions; [`setups`] the secrets of OPAQUE; [`attempts`] counts guesses at passwords in the cache; [`events`] is what
+//! devices hear; [`jobs`] removes what has expired.
+//!
+//! Between the two steps of a login the server remembers nothing: its state travels to the client and back, sealed for
+//! this service and this connection.
+
+mod api;
+mod attempts;
+mod config;
+mod domain;
+mod error;
+mod events;
+mod jobs;
+mod setups;
+mod store;
+
+use std::sync::Arc;
+
+use qpc_chassis::{
+    Runtime,
+    push::Push,
+    rpc::{self, ServeOptions},
+    run::{Deps, StartError},
+};
+use qpc_crypto::ReceiptKey;
+use qpc_wire::Owner;
+
+pub use config::Config;
+
+use crate::{attempts::Attempts, setups::Setups, store::Store};
+
+/// Name of the service on the bus, in the database and in metrics.
+pub const SERVICE: &str = Owner::Auth.name();
+
+/// What the handlers share.
+struct Auth {
+    runtime: Runtime,
+    store: Store,
+    setups: Setups,
+    attempts: Attempts,
+    push: Push,
+    /// Seals login states.
+    state_key: [u8; 32],
+    /// Public half of the key that delivery signs receipts with.
+    receipt_key: [u8; 32],
+    config: Config,
+}
+
+/// Starts the service; it runs until the runtime of `deps` is drained. Returns once it answers calls.
+pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
+    let store = Store::new(deps.open_db(SERVICE, store::MIGRATIONS).await?);
+    let setup_key = deps.secrets.derive("auth/opaque-setup");
+    let setups = Setups::load(&store, &setup_key, &mut deps.runtime.rng(), deps.runtime.now_ms()).await?;
+    jobs::start(&deps, &store);
+    let auth = Auth {
+        runtime: deps.runtime.clone(),
+        store,
+        setups,
+        attempts: Attempts::new(&deps, &config),
+        push: deps.push(),
+        state_key: deps.secrets.derive("auth/login-state"),
+        receipt_key: ReceiptKey::from_bytes(&deps.secrets.derive("delivery/receipt")).public(),
+        config,
+    };
+    rpc::serve(&deps, SERVICE, api::router(Arc::new(auth), &deps.runtime), ServeOptions::default()).await?;
+    Ok(())
+}

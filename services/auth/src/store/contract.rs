@@ -1,0 +1,214 @@
+//! What the store does on every engine.
+
+use futures_util::future::join_all;
+use qpc_chassis::{Runtime, db::Db};
+use qpc_crypto::{AccountKey, DeviceCertificate, DeviceKey, KsfParams};
+use qpc_wire::{AccountId, DeviceId, limits::MAX_DEVICES};
+use rand::RngCore;
+
+use super::{MIGRATIONS, NewAccount, NewSession, Store};
+use crate::error::Error;
+
+/// A store in a new folder, which goes when the second value does.
+pub(crate) async fn sqlite() -> (Store, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let setting = format!("sqlite:{}", folder.path().display());
+    (Store::new(Db::open(&setting, "auth", 1, MIGRATIONS).await.unwrap()), folder)
+}
+
+#[tokio::test]
+async fn sqlite_keeps_the_contract() {
+    let (store, _folder) = sqlite().await;
+    check(&store).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Postgres: cargo xtask test"]
+#[allow(clippy::disallowed_methods, reason = "tests of servers are told where they are")]
+async fn postgres_keeps_the_contract() {
+    let url = std::env::var("QPC_TEST_POSTGRES").expect("QPC_TEST_POSTGRES is not set; run cargo xtask test");
+    let scope = format!("t{:016x}", Runtime::system().rng().next_u64());
+    let db = Db::open(&url, &scope, 16, MIGRATIONS).await.unwrap();
+    // All connections at once, or the first would have done most of a race before the others are there.
+    drop(join_all((0..16).map(|_| db.begin())).await);
+    check(&Store::new(db)).await;
+}
+
+async fn check(store: &Store) {
+    the_first_setup_stays(store).await;
+    names_and_accounts_are_taken_once(store).await;
+    sessions_end_in_every_way(store).await;
+    devices_are_limited(store).await;
+    a_revoked_device_stays_out(store).await;
+    users_are_found_by_their_exact_name(store).await;
+}
+
+struct Person {
+    key: AccountKey,
+}
+
+impl Person {
+    fn new() -> Self {
+        Self { key: AccountKey::generate(&mut Runtime::system().rng()) }
+    }
+
+    fn id(&self) -> AccountId {
+        qpc_crypto::account_id(&self.key.public())
+    }
+
+    fn certify(&self) -> DeviceCertificate {
+        let device = DeviceKey::generate(&mut Runtime::system().rng());
+        DeviceCertificate::issue(&self.key, &device.public(), 1)
+    }
+}
+
+async fn register(store: &Store, name: &str, certificate: &DeviceCertificate) -> Result<(), Error> {
+    let account = NewAccount {
+        username: name.to_owned(),
+        certificate: certificate.clone(),
+        setup_id: 1,
+        record: vec![7; 192],
+        ksf: KsfParams::FLOOR,
+        now_ms: 10,
+    };
+    let mut tx = store.db().begin().await?;
+    Store::register(&mut tx, &account).await?;
+    Ok(tx.commit().await?)
+}
+
+async fn log_in(store: &Store, certificate: &DeviceCertificate, expires_ms: u64) -> Result<[u8; 32], Error> {
+    let mut token_hash = [0; 32];
+    Runtime::system().rng().fill_bytes(&mut token_hash);
+    let session = NewSession { certificate: certificate.clone(), token_hash, now_ms: 20, expires_ms };
+    store.open_session(&session).await?;
+    Ok(token_hash)
+}
+
+async fn revoke(store: &Store, account: AccountId, caller: DeviceId, device: DeviceId) -> Result<(), Error> {
+    let mut tx = store.db().begin().await?;
+    Store::revoke(&mut tx, account, caller, device, 30).await?;
+    Ok(tx.commit().await?)
+}
+
+async fn end(store: &Store, token: &[u8; 32], device: DeviceId) -> Result<(), Error> {
+    let mut tx = store.db().begin().await?;
+    Store::end_session(&mut tx, token, device).await?;
+    Ok(tx.commit().await?)
+}
+
+async fn the_first_setup_stays(store: &Store) {
+    assert_eq!(store.setups().await.unwrap(), []);
+    store.add_setup(1, b"first", 0).await.unwrap();
+    store.add_setup(1, b"second", 0).await.unwrap();
+    assert_eq!(store.setups().await.unwrap(), [(1, b"first".to_vec())]);
+}
+
+async fn names_and_accounts_are_taken_once(store: &Store) {
+    let (one, other) = (Person::new(), Person::new());
+    let device = one.certify();
+    register(store, "taken", &device).await.unwrap();
+    assert!(matches!(register(store, "taken", &other.certify()).await, Err(Error::Taken)), "name");
+    assert!(matches!(register(store, "again", &one.certify()).await, Err(Error::Taken)), "account");
+    let stolen = DeviceCertificate::issue(&other.key, device.device_key(), 1);
+    assert!(matches!(register(store, "thief", &stolen).await, Err(Error::Taken)), "device");
+    assert!(store.user("thief").await.unwrap().is_none(), "a refused registration leaves nothing");
+
+    let password = store.password("taken").await.unwrap().unwrap();
+    assert_eq!((password.account_key, password.setup_id), (one.key.public(), 1));
+    assert_eq!((password.record, password.ksf), (vec![7; 192], KsfParams::FLOOR));
+    assert_eq!(store.password("again").await.unwrap(), None);
+
+    let racers: Vec<_> = (0..8).map(|_| Person::new().certify()).collect();
+    let results = join_all(racers.iter().map(|certificate| register(store, "raced", certificate))).await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+    assert!(results.iter().all(|result| matches!(result, Ok(()) | Err(Error::Taken))), "{results:?}");
+}
+
+async fn sessions_end_in_every_way(store: &Store) {
+    let person = Person::new();
+    let (one, two) = (person.certify(), person.certify());
+    register(store, "sessions", &one).await.unwrap();
+    let stranger = Person::new().certify();
+    assert!(matches!(log_in(store, &stranger, 100).await, Err(Error::ForeignDevice)), "no such account");
+
+    let token = log_in(store, &one, 100).await.unwrap();
+    let session = store.session(&token, 99).await.unwrap().unwrap();
+    assert_eq!((session.account, session.device), (person.id(), one.device_id()));
+    assert_eq!((session.device_key, session.expires_ms), (*one.device_key(), 100));
+    assert_eq!(store.session(&token, 100).await.unwrap(), None, "expired");
+    assert_eq!(store.session(&[0; 32], 0).await.unwrap(), None, "unknown");
+
+    let second = log_in(store, &two, 200).await.unwrap();
+    assert!(matches!(end(store, &token, two.device_id()).await, Err(Error::UnknownSession)), "another's");
+    end(store, &second, two.device_id()).await.unwrap();
+    assert_eq!(store.session(&second, 0).await.unwrap(), None, "ended");
+
+    let later = log_in(store, &one, 101).await.unwrap();
+    assert_eq!(store.sweep_sessions(100).await.unwrap(), 1);
+    assert_eq!(store.sweep_sessions(100).await.unwrap(), 0);
+    assert!(store.session(&later, 0).await.unwrap().is_some());
+
+    let mut tokens = Vec::new();
+    for expires_ms in 300..310 {
+        tokens.push(log_in(store, &one, expires_ms).await.unwrap());
+    }
+    for (index, token) in tokens.iter().enumerate() {
+        let kept = store.session(token, 0).await.unwrap().is_some();
+        assert_eq!(kept, index >= 2, "a device keeps its eight latest sessions, {index}");
+    }
+}
+
+async fn devices_are_limited(store: &Store) {
+    let person = Person::new();
+    let first = person.certify();
+    register(store, "devices", &first).await.unwrap();
+    for _ in 2..MAX_DEVICES {
+        log_in(store, &person.certify(), 100).await.unwrap();
+    }
+    let racers: Vec<_> = (0..16).map(|_| person.certify()).collect();
+    let results = join_all(racers.iter().map(|certificate| log_in(store, certificate, 100))).await;
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "there was room for one");
+    assert!(results.iter().all(|result| matches!(result, Ok(_) | Err(Error::DeviceLimit))), "{results:?}");
+    let devices = store.devices(person.id()).await.unwrap();
+    assert_eq!(devices.len(), MAX_DEVICES);
+
+    revoke(store, person.id(), first.device_id(), devices[1].device).await.unwrap();
+    let late = person.certify();
+    log_in(store, &late, 100).await.unwrap();
+    log_in(store, &first, 100).await.expect("known devices log in at the limit");
+}
+
+async fn a_revoked_device_stays_out(store: &Store) {
+    let (person, other) = (Person::new(), Person::new());
+    let (one, two, foreign) = (person.certify(), person.certify(), other.certify());
+    register(store, "revoker", &one).await.unwrap();
+    register(store, "bystander", &foreign).await.unwrap();
+    let token = log_in(store, &two, 100).await.unwrap();
+    let (id, caller) = (person.id(), one.device_id());
+
+    assert!(matches!(revoke(store, id, caller, foreign.device_id()).await, Err(Error::UnknownDevice)));
+    assert!(matches!(revoke(store, id, caller, DeviceId([9; 16])).await, Err(Error::UnknownDevice)));
+    revoke(store, id, caller, two.device_id()).await.unwrap();
+    revoke(store, id, caller, two.device_id()).await.expect("once more changes nothing");
+    assert_eq!(store.session(&token, 0).await.unwrap(), None);
+    assert!(matches!(log_in(store, &two, 100).await, Err(Error::DeviceRevoked)));
+    let refused = revoke(store, id, two.device_id(), one.device_id()).await;
+    assert!(matches!(refused, Err(Error::DeviceRevoked)), "a revoked device revokes nobody");
+    let devices = store.devices(id).await.unwrap();
+    assert_eq!(devices.iter().map(|device| device.device).collect::<Vec<_>>(), [one.device_id()]);
+}
+
+async fn users_are_found_by_their_exact_name(store: &Store) {
+    let person = Person::new();
+    let one = person.certify();
+    register(store, "exact", &one).await.unwrap();
+    let user = store.user("exact").await.unwrap().unwrap();
+    assert_eq!((user.account, user.account_key), (person.id(), person.key.public()));
+    assert_eq!(user.certificates, [one.to_bytes().to_vec()]);
+    for other in ["exac", "exact ", "EXACT", "%", ""] {
+        assert_eq!(store.user(other).await.unwrap(), None, "{other:?}");
+    }
+    revoke(store, person.id(), one.device_id(), one.device_id()).await.unwrap();
+    let user = store.user("exact").await.unwrap().unwrap();
+    assert_eq!(user.certificates, Vec::<Vec<u8>>::new(), "an account may have no device left");
+}

@@ -1,0 +1,75 @@
+//! Accounts, devices and sessions, in one SQL body for both engines.
+
+#[cfg(test)]
+pub(crate) mod contract;
+mod sql;
+
+use qpc_chassis::db::{Migration, Migrations};
+use qpc_crypto::{DeviceCertificate, KsfParams};
+use qpc_wire::{AccountId, DeviceId};
+
+pub(crate) use sql::Store;
+
+/// The schema.
+pub(crate) const MIGRATIONS: &Migrations = &[Migration {
+    version: 1,
+    name: "accounts",
+    postgres: include_str!("../../migrations/postgres/0001_accounts.sql"),
+    sqlite: include_str!("../../migrations/sqlite/0001_accounts.sql"),
+}];
+
+/// An account with its first device.
+#[derive(Debug)]
+pub(crate) struct NewAccount {
+    pub(crate) username: String,
+    pub(crate) certificate: DeviceCertificate,
+    pub(crate) setup_id: u64,
+    pub(crate) record: Vec<u8>,
+    pub(crate) ksf: KsfParams,
+    pub(crate) now_ms: u64,
+}
+
+/// What a login by password needs of an account.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Password {
+    pub(crate) account_key: [u8; 32],
+    pub(crate) setup_id: u64,
+    pub(crate) record: Vec<u8>,
+    pub(crate) ksf: KsfParams,
+}
+
+/// A session of a device that logs in.
+#[derive(Debug)]
+pub(crate) struct NewSession {
+    pub(crate) certificate: DeviceCertificate,
+    /// SHA-256 of the token.
+    pub(crate) token_hash: [u8; 32],
+    pub(crate) now_ms: u64,
+    pub(crate) expires_ms: u64,
+}
+
+/// A session that is good.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Session {
+    pub(crate) account: AccountId,
+    pub(crate) device: DeviceId,
+    pub(crate) device_key: [u8; 32],
+    pub(crate) expires_ms: u64,
+}
+
+/// A device that is not revoked.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Device {
+    pub(crate) device: DeviceId,
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) added_ms: u64,
+}
+
+/// What everybody may know of an account.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct User {
+    pub(crate) account: AccountId,
+    pub(crate) account_key: [u8; 32],
+    /// Of every device that is not revoked, oldest first.
+    pub(crate) certificates: Vec<Vec<u8>>,
+}

@@ -1,0 +1,256 @@
+//! A running service and people who call it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use prost::Message;
+use qpc_auth::Config;
+use qpc_chassis::{
+    Runtime,
+    bus::{Bus, LocalBus},
+    cache::{Cache, MemoryCache},
+    rpc::forward,
+    run::Deps,
+    runtime::{Clock, SystemEntropy},
+    secrets::Secrets,
+};
+use qpc_crypto::{
+    AccountKey, DeviceCertificate, DeviceKey, KsfParams,
+    opaque::{LoginClient, RegisterClient},
+    sha256,
+};
+use qpc_wire::{
+    AccountId, Code, DeviceId, Method, Status, bus, methods,
+    proofs::{self, ChannelBinding},
+    v1,
+};
+use rand::RngCore;
+
+/// 2026-01-01, the start of an hour.
+const START_MS: u64 = 1_767_225_600_000;
+/// Time a call of a test may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+pub(crate) struct MockClock(AtomicU64);
+
+impl Clock for MockClock {
+    fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) deps: Deps,
+    clock: Arc<MockClock>,
+    _folder: tempfile::TempDir,
+}
+
+/// A client connection as the gateway describes it.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    pub(crate) binding: Option<ChannelBinding>,
+    pub(crate) address: &'static [u8],
+    pub(crate) identity: Option<(AccountId, DeviceId)>,
+}
+
+pub(crate) struct Person {
+    pub(crate) name: String,
+    pub(crate) password: &'static str,
+    pub(crate) account: AccountKey,
+    pub(crate) device: DeviceKey,
+    pub(crate) certificate: DeviceCertificate,
+}
+
+/// A login between its two calls.
+pub(crate) struct Started {
+    pub(crate) response: v1::OpaqueLoginStartResponse,
+    pub(crate) client: LoginClient,
+}
+
+pub(crate) fn connection(binding: u8) -> Connection {
+    Connection { binding: Some([binding; 32]), address: b"", identity: None }
+}
+
+pub(crate) fn rng() -> qpc_chassis::runtime::EntropyRng {
+    Runtime::system().rng()
+}
+
+pub(crate) fn key() -> Bytes {
+    let mut key = vec![0; 16];
+    rng().fill_bytes(&mut key);
+    key.into()
+}
+
+pub(crate) fn bytes(value: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(value)
+}
+
+/// As client and server agree.
+pub(crate) fn context(binding: &ChannelBinding) -> Vec<u8> {
+    [b"qpc opaque v1", binding.as_slice()].concat()
+}
+
+pub(crate) fn code<R>(result: Result<R, Status>) -> Code {
+    result.err().expect("the call was to be refused").code
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(Config::default(), |clock| Arc::new(MemoryCache::new(clock))).await
+    }
+
+    pub(crate) async fn with(config: Config, cache: impl FnOnce(Arc<MockClock>) -> Arc<dyn Cache>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(MockClock(AtomicU64::new(START_MS)));
+        let deps = Deps {
+            runtime: Runtime::new(clock.clone(), Arc::new(SystemEntropy)),
+            bus: Arc::new(LocalBus::default()),
+            cache: cache(clock.clone()),
+            secrets: Secrets::new([5; 32]),
+            metrics: Arc::default(),
+            health: Arc::default(),
+            db: format!("sqlite:{}", folder.path().display()),
+            db_pool: 1,
+        };
+        qpc_auth::start(deps.clone(), config).await.unwrap();
+        Self { deps, clock, _folder: folder }
+    }
+
+    pub(crate) fn pass(&self, time: Duration) {
+        self.clock.0.fetch_add(time.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    pub(crate) async fn call<M: Method>(&self, from: &Connection, request: M::Request) -> Result<M::Response, Status> {
+        let (account_id, device_id) = match from.identity {
+            Some((account, device)) => (account.to_bytes(), device.to_bytes()),
+            None => Default::default(),
+        };
+        let call = bus::Call {
+            method: M::INFO.id.into(),
+            // The same for every call, so that whole errors can be compared.
+            correlation_id: bytes(&[0; 12]),
+            deadline_ms: self.clock.now_ms() + DEADLINE.as_millis() as u64,
+            account_id,
+            device_id,
+            channel_binding: from.binding.map(|binding| bytes(&binding)).unwrap_or_default(),
+            address_hash: bytes(from.address),
+            body: request.encode_to_vec().into(),
+        };
+        let (status, body) = forward(&*self.deps.bus as &dyn Bus, "auth", call, DEADLINE).await.unwrap();
+        if status == 0 { Ok(M::Response::decode(body).unwrap()) } else { Err(Status::decode(status, body)) }
+    }
+
+    /// Everything up to the last call of a registration.
+    pub(crate) async fn registration(&self, from: &Connection, person: &Person) -> v1::OpaqueRegisterFinishRequest {
+        let (client, request) = RegisterClient::start(&mut rng(), person.password.as_bytes()).unwrap();
+        let request =
+            v1::OpaqueRegisterStartRequest { username: person.name.clone(), registration_request: request.into() };
+        let response = self.call::<methods::OpaqueRegisterStart>(from, request).await.unwrap();
+        let ksf = KsfParams::FLOOR;
+        let password = person.password.as_bytes();
+        let (upload, _) = client.finish(&mut rng(), password, &response.registration_response, ksf).unwrap();
+        v1::OpaqueRegisterFinishRequest {
+            idempotency_key: key(),
+            username: person.name.clone(),
+            registration_upload: upload.into(),
+            ksf: Some(v1::KsfParams {
+                memory_kib: ksf.memory_kib,
+                iterations: ksf.iterations,
+                parallelism: ksf.parallelism,
+            }),
+            device_certificate: bytes(&person.certificate.to_bytes()),
+            account_proof: person.register_proof(from),
+        }
+    }
+
+    pub(crate) async fn register(&self, person: &Person) {
+        let from = connection(1);
+        let request = self.registration(&from, person).await;
+        self.call::<methods::OpaqueRegisterFinish>(&from, request).await.unwrap();
+    }
+
+    pub(crate) async fn start_login(&self, from: &Connection, name: &str, password: &str) -> Result<Started, Status> {
+        let (client, request) = LoginClient::start(&mut rng(), password.as_bytes()).unwrap();
+        let request = v1::OpaqueLoginStartRequest { username: name.to_owned(), credential_request: request.into() };
+        let response = self.call::<methods::OpaqueLoginStart>(from, request).await?;
+        Ok(Started { response, client })
+    }
+
+    /// A login with the right password.
+    pub(crate) async fn log_in(
+        &self,
+        from: &Connection,
+        person: &Person,
+    ) -> Result<v1::OpaqueLoginFinishResponse, Status> {
+        let started = self.start_login(from, &person.name, person.password).await?;
+        let request = person.finish_login(from, started);
+        self.call::<methods::OpaqueLoginFinish>(from, request).await
+    }
+
+    pub(crate) async fn attach(
+        &self,
+        from: &Connection,
+        token: &Bytes,
+        proof: Bytes,
+    ) -> Result<v1::SessionAttachResponse, Status> {
+        let request = v1::SessionAttachRequest { session_token: token.clone(), device_proof: proof };
+        self.call::<methods::SessionAttach>(from, request).await
+    }
+}
+
+impl Person {
+    pub(crate) fn new(name: &str) -> Self {
+        let account = AccountKey::generate(&mut rng());
+        Self::device_of(name, account)
+    }
+
+    fn device_of(name: &str, account: AccountKey) -> Self {
+        let device = DeviceKey::generate(&mut rng());
+        let certificate = DeviceCertificate::issue(&account, &device.public(), 1);
+        Self { name: name.to_owned(), password: "correct horse", account, device, certificate }
+    }
+
+    /// The same person at another device.
+    pub(crate) fn another_device(&self) -> Self {
+        Self::device_of(&self.name, AccountKey::from_bytes(&self.account.to_bytes()))
+    }
+
+    /// This person's device, attached, on a connection with this binding.
+    pub(crate) fn attached(&self, binding: u8) -> Connection {
+        let identity = (self.certificate.account_id(), self.certificate.device_id());
+        Connection { identity: Some(identity), ..connection(binding) }
+    }
+
+    pub(crate) fn register_proof(&self, on: &Connection) -> Bytes {
+        bytes(&self.account.sign(&proofs::register(&on.binding.unwrap(), &self.name)))
+    }
+
+    pub(crate) fn attach_proof(&self, on: &Connection, token: &Bytes) -> Bytes {
+        bytes(&self.device.sign(&proofs::attach(&on.binding.unwrap(), &sha256(&[token]))))
+    }
+
+    pub(crate) fn login_proof(&self, on: &Connection, state: &Bytes) -> Bytes {
+        bytes(&self.device.sign(&proofs::login(&on.binding.unwrap(), &sha256(&[state]))))
+    }
+
+    /// The last call of a login whose password was right.
+    pub(crate) fn finish_login(&self, on: &Connection, started: Started) -> v1::OpaqueLoginFinishRequest {
+        let ksf = started.response.ksf.unwrap();
+        let ksf = KsfParams { memory_kib: ksf.memory_kib, iterations: ksf.iterations, parallelism: ksf.parallelism };
+        let context = context(&on.binding.unwrap());
+        let response = &started.response.credential_response;
+        let finish = started.client.finish(&mut rng(), self.password.as_bytes(), response, ksf, &context).ok().unwrap();
+        v1::OpaqueLoginFinishRequest {
+            device_proof: self.login_proof(on, &started.response.login_state),
+            login_state: started.response.login_state,
+            credential_finalization: finish.finalization.into(),
+            device_certificate: bytes(&self.certificate.to_bytes()),
+        }
+    }
+}
