@@ -2,6 +2,7 @@
 
 /// Settings of the delivery service.
 #[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
 pub struct Config {
     /// Transactions of enqueued messages that run side by side in this process
     #[arg(long, env = "QPC_COMMITTERS", default_value_t = 2)]

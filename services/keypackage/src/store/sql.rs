@@ -1,0 +1,181 @@
+//! The one SQL body.
+
+use bytes::Bytes;
+use qpc_chassis::db::{Arg, Db, DbError, Dialect, Row, Tx};
+use qpc_crypto::{Suite, sha256};
+use qpc_wire::DeviceId;
+
+use super::{QueueKey, Taken};
+use crate::{domain::Upload, error::Error};
+
+/// Packages removed by one transaction of the sweep.
+const SWEEP: u64 = 10_000;
+
+/// Takes the oldest package. `=` and not `IN`: a subquery that stands for one value runs once, where a join could run it
+/// again for each row and so lock and delete several.
+///
+/// Rows that concurrent claimers hold are passed over, so nobody waits and nobody gets the last resort while a free
+/// package exists. Only when every package is held by a transaction that has not ended does the next claimer find none;
+/// some of them may roll back, but a last resort now is better than an answer that waits for strangers.
+const TAKE_POSTGRES: &str = "DELETE FROM key_packages WHERE id = (SELECT id FROM key_packages \
+     WHERE device_id = $1 AND suite = $2 ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING package";
+
+/// The same where transactions take turns.
+const TAKE_SQLITE: &str = "DELETE FROM key_packages WHERE id = (SELECT id FROM key_packages \
+     WHERE device_id = $1 AND suite = $2 ORDER BY id LIMIT 1) RETURNING package";
+
+/// See the module. Cheap to clone. Verbs that take a transaction are part of an idempotent call.
+#[derive(Clone)]
+pub(crate) struct Store {
+    db: Db,
+}
+
+impl Store {
+    pub(crate) fn new(db: Db) -> Self {
+        Self { db }
+    }
+
+    /// The database, for idempotent calls.
+    pub(crate) fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// Adds packages of a device, of which at most `limit` single-use ones are kept; returns how many there are now.
+    pub(crate) async fn upload(
+        tx: &mut Tx,
+        device: DeviceId,
+        upload: &Upload,
+        limit: u32,
+        now_ms: u64,
+    ) -> Result<u32, Error> {
+        lock_device(tx, device).await?;
+        let available = count(tx, device, upload.suite).await?;
+        let new = u32::try_from(upload.key_packages.len()).unwrap_or(u32::MAX);
+        if new > 0 && available.saturating_add(new) > limit {
+            return Err(Error::Full { limit, available });
+        }
+        for package in &upload.key_packages {
+            add(tx, device, upload.suite, package, now_ms).await?;
+        }
+        if let Some(package) = &upload.last_resort {
+            tx.execute(
+                "INSERT INTO last_resorts (device_id, suite, package, uploaded_ms) VALUES ($1, $2, $3, $4) \
+                 ON CONFLICT (device_id, suite) DO UPDATE SET package = excluded.package, \
+                 uploaded_ms = excluded.uploaded_ms",
+                &[(&device).into(), suite_arg(upload.suite), package.into(), now_ms.into()],
+            )
+            .await?;
+        }
+        Ok(available + new)
+    }
+
+    /// Takes a package of a device out of the store, or copies its last resort. The package is gone once the transaction
+    /// commits.
+    pub(crate) async fn take(tx: &mut Tx, device: DeviceId, suite: Suite) -> Result<Option<Taken>, Error> {
+        let args = [(&device).into(), suite_arg(suite)];
+        let sql = match tx.dialect() {
+            Dialect::Postgres => TAKE_POSTGRES,
+            Dialect::Sqlite => TAKE_SQLITE,
+        };
+        let single = tx.row(sql, &args).await?;
+        let last_resort = single.is_none();
+        let row = match single {
+            Some(row) => Some(row),
+            None => tx.row("SELECT package FROM last_resorts WHERE device_id = $1 AND suite = $2", &args).await?,
+        };
+        let Some(row) = row else { return Ok(None) };
+        let package = row.bytes(0)?;
+        Ok(Some(Taken { package, last_resort, available: count(tx, device, suite).await? }))
+    }
+
+    /// Sets the queue key of a device.
+    pub(crate) async fn set_queue_key(&self, key: &QueueKey, now_ms: u64) -> Result<(), Error> {
+        let mut tx = self.db.begin().await?;
+        tx.execute(
+            "INSERT INTO queue_keys (device_id, public_key, signature, uploaded_ms) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (device_id) DO UPDATE SET public_key = excluded.public_key, \
+             signature = excluded.signature, uploaded_ms = excluded.uploaded_ms",
+            &[(&key.device).into(), (&key.public_key).into(), (&key.signature).into(), now_ms.into()],
+        )
+        .await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// The queue keys of those `devices` that have one, in no order.
+    pub(crate) async fn queue_keys(&self, devices: &[DeviceId]) -> Result<Vec<QueueKey>, Error> {
+        let rows = match &self.db {
+            Db::Postgres(_) => {
+                let ids: Vec<&[u8]> = devices.iter().map(AsRef::as_ref).collect();
+                let sql = "SELECT device_id, public_key, signature FROM queue_keys WHERE device_id = ANY($1)";
+                self.db.rows(sql, &[Arg::ByteArrays(&ids)]).await?
+            }
+            // No arrays here, but no network either.
+            Db::Sqlite { .. } => {
+                let mut rows = Vec::with_capacity(devices.len());
+                for device in devices {
+                    let sql = "SELECT device_id, public_key, signature FROM queue_keys WHERE device_id = $1";
+                    rows.extend(self.db.row(sql, &[device.into()]).await?);
+                }
+                rows
+            }
+        };
+        rows.iter().map(queue_key).collect()
+    }
+
+    /// Removes some of the single-use packages that were uploaded before a time; tells how many.
+    pub(crate) async fn sweep(&self, before_ms: u64) -> Result<u64, Error> {
+        let mut tx = self.db.begin().await?;
+        let removed = tx
+            .execute(
+                "DELETE FROM key_packages WHERE id IN \
+                 (SELECT id FROM key_packages WHERE uploaded_ms < $1 LIMIT $2)",
+                &[before_ms.into(), SWEEP.into()],
+            )
+            .await?;
+        tx.commit().await?;
+        Ok(removed)
+    }
+}
+
+/// Makes uploads of one device take turns, so that two cannot both find room for the last package. On SQLite all
+/// transactions do.
+async fn lock_device(tx: &mut Tx, device: DeviceId) -> Result<(), DbError> {
+    if tx.dialect() == Dialect::Postgres {
+        let [a, b, c, d, e, f, g, h, ..] = device.0;
+        let half = i64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        tx.rows("SELECT pg_advisory_xact_lock($1)", &[half.into()]).await?;
+    }
+    Ok(())
+}
+
+async fn add(tx: &mut Tx, device: DeviceId, suite: Suite, package: &Bytes, now_ms: u64) -> Result<(), Error> {
+    let hash = sha256(&[package]);
+    let inserted = tx
+        .execute(
+            "INSERT INTO key_packages (device_id, suite, hash, package, uploaded_ms) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT DO NOTHING",
+            &[(&device).into(), suite_arg(suite), hash.as_slice().into(), package.into(), now_ms.into()],
+        )
+        .await?;
+    if inserted == 0 { Err(Error::Duplicate) } else { Ok(()) }
+}
+
+/// Single-use packages in store.
+async fn count(tx: &mut Tx, device: DeviceId, suite: Suite) -> Result<u32, DbError> {
+    let row = tx
+        .row(
+            "SELECT COUNT(*) FROM key_packages WHERE device_id = $1 AND suite = $2",
+            &[(&device).into(), suite_arg(suite)],
+        )
+        .await?;
+    let count = row.map_or(Ok(0), |row| row.uint(0))?;
+    u32::try_from(count).map_err(|_| DbError::Damaged("count"))
+}
+
+fn suite_arg(suite: Suite) -> Arg<'static> {
+    u32::from(suite.id()).into()
+}
+
+fn queue_key(row: &Row) -> Result<QueueKey, Error> {
+    Ok(QueueKey { device: DeviceId(row.array(0)?), public_key: row.bytes(1)?, signature: row.bytes(2)? })
+}

@@ -1,0 +1,153 @@
+//! A running service and devices that call it.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use openmls_memory_storage::MemoryStorage;
+use prost::Message;
+use qpc_chassis::{
+    Runtime,
+    bus::{Bus, LocalBus},
+    cache::MemoryCache,
+    rpc::{self, Ctx, Router, ServeOptions, forward},
+    run::Deps,
+    secrets::Secrets,
+};
+use qpc_crypto::{AccountKey, DeviceCertificate, DeviceKey, Provider, Suite, mls::key_package};
+use qpc_keypackage::Config;
+use qpc_wire::{Code, DeviceId, Method, Status, bus, methods, v1};
+use rand::RngCore;
+
+/// Time a call of a test may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+pub(crate) struct World {
+    pub(crate) deps: Deps,
+    listed: Arc<Listed>,
+    _folder: tempfile::TempDir,
+}
+
+/// What the auth service of these tests knows.
+#[derive(Default)]
+struct Listed(Mutex<Vec<DeviceCertificate>>);
+
+pub(crate) struct Machine {
+    account: AccountKey,
+    pub(crate) key: DeviceKey,
+    pub(crate) certificate: DeviceCertificate,
+}
+
+pub(crate) fn rng() -> qpc_chassis::runtime::EntropyRng {
+    Runtime::system().rng()
+}
+
+pub(crate) fn key() -> Bytes {
+    let mut key = vec![0; 16];
+    rng().fill_bytes(&mut key);
+    key.into()
+}
+
+pub(crate) fn bytes(value: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(value)
+}
+
+pub(crate) fn code<R>(result: Result<R, Status>) -> Code {
+    result.err().expect("the call was to be refused").code
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = Runtime::system();
+        let deps = Deps {
+            bus: Arc::new(LocalBus::default()),
+            cache: Arc::new(MemoryCache::new(runtime.clock.clone())),
+            secrets: Secrets::new([5; 32]),
+            metrics: Arc::default(),
+            health: Arc::default(),
+            db: format!("sqlite:{}", folder.path().display()),
+            db_pool: 1,
+            runtime,
+        };
+        let listed = Arc::new(Listed::default());
+        let auth = Router::new(listed.clone(), deps.runtime.clone()).on::<methods::ListDevices, _, _, _>(list_devices);
+        rpc::serve(&deps, "auth", auth, ServeOptions::default()).await.unwrap();
+        qpc_keypackage::start(deps.clone(), Config::default()).await.unwrap();
+        Self { deps, listed, _folder: folder }
+    }
+
+    /// A new device of a new account, which auth knows.
+    pub(crate) fn machine(&self) -> Machine {
+        let account = AccountKey::generate(&mut rng());
+        let key = DeviceKey::generate(&mut rng());
+        let certificate = DeviceCertificate::issue(&account, &key.public(), 1);
+        self.listed.0.lock().unwrap().push(certificate.clone());
+        Machine { account, key, certificate }
+    }
+
+    pub(crate) fn revoke(&self, machine: &Machine) {
+        self.listed.0.lock().unwrap().retain(|certificate| *certificate != machine.certificate);
+    }
+
+    /// Calls in the name of a device, or of nobody.
+    pub(crate) async fn call<M: Method>(
+        &self,
+        from: Option<&Machine>,
+        request: M::Request,
+    ) -> Result<M::Response, Status> {
+        let certificate = from.map(|machine| &machine.certificate);
+        let call = bus::Call {
+            method: M::INFO.id.into(),
+            correlation_id: bytes(&[0; 12]),
+            deadline_ms: self.deps.runtime.now_ms() + DEADLINE.as_millis() as u64,
+            account_id: certificate.map(|certificate| certificate.account_id().to_bytes()).unwrap_or_default(),
+            device_id: certificate.map(|certificate| certificate.device_id().to_bytes()).unwrap_or_default(),
+            channel_binding: bytes(&[1; 32]),
+            address_hash: Bytes::new(),
+            body: request.encode_to_vec().into(),
+        };
+        let (status, body) = forward(&*self.deps.bus as &dyn Bus, "keypackage", call, DEADLINE).await.unwrap();
+        if status == 0 { Ok(M::Response::decode(body).unwrap()) } else { Err(Status::decode(status, body)) }
+    }
+}
+
+impl Machine {
+    pub(crate) fn id(&self) -> DeviceId {
+        self.certificate.device_id()
+    }
+
+    pub(crate) fn package(&self, suite: Suite, last_resort: bool) -> Bytes {
+        let provider = Provider::new(MemoryStorage::default());
+        key_package::generate(&provider, &self.key, &self.certificate, suite, last_resort).unwrap().into()
+    }
+
+    pub(crate) fn packages(&self, suite: Suite, number: usize) -> Vec<Bytes> {
+        (0..number).map(|_| self.package(suite, false)).collect()
+    }
+
+    /// The same device under another account.
+    pub(crate) fn stolen_by(&self, thief: &Self) -> Self {
+        let key = DeviceKey::from_bytes(&self.key.to_bytes());
+        let certificate = DeviceCertificate::issue(&thief.account, &key.public(), 1);
+        Self { account: AccountKey::from_bytes(&thief.account.to_bytes()), key, certificate }
+    }
+}
+
+async fn list_devices(
+    listed: Arc<Listed>,
+    ctx: Ctx,
+    _: v1::ListDevicesRequest,
+) -> Result<v1::ListDevicesResponse, Status> {
+    let account = ctx.identity.map(|identity| identity.account);
+    let listed = listed.0.lock().unwrap();
+    let own = listed.iter().filter(|certificate| Some(certificate.account_id()) == account);
+    let devices = own.map(|certificate| v1::Device {
+        device_id: certificate.device_id().to_bytes(),
+        device_certificate: bytes(&certificate.to_bytes()),
+        added_at_ms: 1,
+    });
+    Ok(v1::ListDevicesResponse { devices: devices.collect() })
+}
