@@ -1,0 +1,72 @@
+//! What all tasks of a gateway share.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use prost::Message;
+use qpc_chassis::{push::Push as Doorbells, run::Deps};
+use qpc_wire::v1::{DrainEvent, EventType};
+use rand::RngCore;
+use tokio::time::Instant;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{Config, admission::Admission, metrics::GatewayMetrics, presence::Registry, session::Push};
+
+pub(crate) struct Core {
+    pub(crate) deps: Deps,
+    pub(crate) config: Config,
+    /// Random, new with every process, so that doorbells for a former one reach nobody.
+    pub(crate) id: String,
+    pub(crate) address_key: [u8; 32],
+    pub(crate) doorbells: Doorbells,
+    pub(crate) registry: Registry,
+    pub(crate) admission: Arc<Admission>,
+    pub(crate) metrics: GatewayMetrics,
+    /// Handshakes and connections.
+    pub(crate) connections: TaskTracker,
+    /// Cancelled when the last connection has left a draining gateway.
+    pub(crate) empty: CancellationToken,
+    drain_until: OnceLock<Instant>,
+}
+
+impl Core {
+    pub(crate) fn new(deps: Deps, config: Config) -> Arc<Self> {
+        let mut id = [0; 8];
+        deps.runtime.rng().fill_bytes(&mut id);
+        Arc::new(Self {
+            id: hex::encode(id),
+            address_key: deps.secrets.derive("gateway/address"),
+            doorbells: deps.push(),
+            registry: Registry::new(config.limits.max_connections_per_device),
+            admission: Admission::new(config.limits.clone()),
+            metrics: GatewayMetrics::new(&deps.metrics),
+            connections: TaskTracker::new(),
+            empty: CancellationToken::new(),
+            drain_until: OnceLock::new(),
+            deps,
+            config,
+        })
+    }
+
+    /// Tells all clients to leave.
+    pub(crate) fn begin_drain(self: &Arc<Self>) {
+        self.drain_until.get_or_init(|| Instant::now() + self.config.drain_grace());
+        for link in self.registry.connections() {
+            link.drain();
+        }
+    }
+
+    /// When clients must have left; `None` while nobody asked them to.
+    pub(crate) fn drain_until(&self) -> Option<Instant> {
+        self.drain_until.get().copied()
+    }
+
+    /// The push that announces the drain, with the time that is left.
+    pub(crate) fn drain_push(&self) -> Push {
+        let left = self.drain_until().map_or(Duration::ZERO, |until| until - Instant::now());
+        let within_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
+        Push { event: EventType::Drain, body: DrainEvent { within_ms }.encode_to_vec().into() }
+    }
+}

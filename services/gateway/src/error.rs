@@ -1,0 +1,60 @@
+//! Why a gateway does not start.
+
+use std::{io, path::PathBuf};
+
+use qpc_chassis::bus::BusError;
+use rustls::pki_types::pem;
+
+/// See the module.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The address is taken, forbidden or not of this machine.
+    #[error("cannot listen for clients: {0}")]
+    Listen(#[source] io::Error),
+    /// A PEM file cannot be read or parsed.
+    #[error("{}: {source}", path.display())]
+    Pem {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: pem::Error,
+    },
+    /// A PEM file without a certificate.
+    #[error("{} holds no certificate", .0.display())]
+    NoCertificate(PathBuf),
+    /// Only one of certificate and key was given.
+    #[error("--tls-cert and --tls-key belong together; one of them is missing")]
+    HalfGiven,
+    /// `--production` without a certificate.
+    #[error(
+        "--production does not make a self-signed certificate: give --tls-cert and --tls-key with a certificate that \
+         your clients trust, or leave --production out to try the server"
+    )]
+    SelfSignedInProduction,
+    /// The folder has a self-signed certificate without its key.
+    #[error("{} has lost its key; remove it to have both made again", .0.display())]
+    KeyLost(PathBuf),
+    /// The self-signed certificate cannot be made.
+    #[error("self-signed certificate: {0}")]
+    SelfSigned(#[from] rcgen::Error),
+    /// The self-signed certificate cannot be kept.
+    #[error("{}: {source}", path.display())]
+    Write {
+        /// Which file or folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Certificate and key do not fit, or are of a kind that TLS 1.3 does not know.
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// No cipher suite for QUIC's first packets.
+    #[error("TLS: {0}")]
+    InitialSuite(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+    /// A setting is beyond what QUIC can say.
+    #[error("idle timeout: {0}")]
+    IdleTimeout(#[from] quinn::VarIntBoundsExceeded),
+    /// Doorbells cannot be subscribed to.
+    #[error("doorbells: {0}")]
+    Bus(#[from] BusError),
+}

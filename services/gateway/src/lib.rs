@@ -1,0 +1,72 @@
+//! The edge: client connections come in over QUIC, calls go out over the bus, doorbells come back and become pushes.
+//!
+//! - [`start`] puts it together: certificate ([`tls`]), endpoint and accept loop (`quic`), doorbells (`push`), presence
+//!   (`presence`).
+//! - A new connection passes `admission` (how many, from where), then `quic::run` is its one task.
+//! - Each client-opened stream is one call: `stream` reads the frame and writes the answer, `calls` decides who answers.
+//! - What a connection is allowed to do next is the state machine in `session`, which does no I/O and reads no clock.
+//! - `link` holds what the tasks of one connection share.
+//!
+//! The gateway has no store. All it knows is its connections; lose it, and clients connect to another.
+
+mod address;
+mod admission;
+mod calls;
+mod config;
+mod core;
+mod error;
+mod link;
+mod metrics;
+mod presence;
+mod push;
+mod quic;
+mod session;
+mod stream;
+pub mod tls;
+
+use std::net::SocketAddr;
+
+use qpc_chassis::run::{Deps, StartError};
+use rustls::pki_types::CertificateDer;
+
+pub use config::{Config, Limits};
+pub use error::GatewayError;
+
+/// Name in logs and metrics.
+pub const SERVICE: &str = "gateway";
+
+/// A gateway that runs until the runtime of its [`Deps`] is drained.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    /// Bound address; tells the port when port 0 was asked for.
+    pub local_addr: SocketAddr,
+    /// First certificate of the chain shown to clients.
+    pub certificate_der: CertificateDer<'static>,
+    /// Random name of this process; its doorbells arrive on [`qpc_chassis::push::subject`] of it.
+    pub id: String,
+}
+
+/// Starts to listen. `deps.runtime.drain` takes no new connections, pushes `Drain`, lets calls end and closes what is
+/// left after [`Config::drain_grace_ms`]; give it at least [`Config::drain_budget`].
+pub async fn start(deps: Deps, config: Config) -> Result<Gateway, StartError> {
+    let identity = tls::load(&config, &mut deps.runtime.rng())?;
+    let endpoint = quic::listen(&config, &identity)?;
+    let local_addr = endpoint.local_addr().map_err(GatewayError::Listen)?;
+
+    let core = core::Core::new(deps, config);
+    push::start(&core).await?;
+    presence::start(&core);
+    quic::start(&core, endpoint.clone());
+
+    let (bus, id) = (core.deps.bus.clone(), core.id.clone());
+    core.deps.health.check("bus", move || {
+        let (bus, id) = (bus.clone(), id.clone());
+        Box::pin(async move { push::probe(&*bus, &id).await })
+    });
+    core.deps.health.check("listening", move || {
+        let listening = endpoint.local_addr().is_ok();
+        Box::pin(async move { listening })
+    });
+    tracing::info!(address = %local_addr, gateway = core.id, "listening");
+    Ok(Gateway { local_addr, certificate_der: identity.leaf().clone(), id: core.id.clone() })
+}

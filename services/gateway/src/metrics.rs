@@ -1,0 +1,30 @@
+//! What the gateway counts besides the calls, which the chassis does.
+
+use std::sync::atomic::AtomicI64;
+
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+use qpc_chassis::metrics::Metrics;
+
+pub(crate) struct GatewayMetrics {
+    pub(crate) connections: Gauge<i64, AtomicI64>,
+    pub(crate) sessions: Gauge<i64, AtomicI64>,
+    pub(crate) streams: Gauge<i64, AtomicI64>,
+    pub(crate) refused: Counter,
+    pub(crate) bad_frames: Counter,
+    pub(crate) pushes: Counter,
+    pub(crate) pushes_dropped: Counter,
+}
+
+impl GatewayMetrics {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        Self {
+            connections: metrics.gauge("gateway_connections", "Open client connections"),
+            sessions: metrics.gauge("gateway_sessions", "Connections attached to a device"),
+            streams: metrics.gauge("gateway_streams", "Calls in flight"),
+            refused: metrics.counter("gateway_connections_refused", "Connections refused by a limit"),
+            bad_frames: metrics.counter("gateway_bad_frames", "Streams reset for a bad frame"),
+            pushes: metrics.counter("gateway_pushes", "Pushes written"),
+            pushes_dropped: metrics.counter("gateway_pushes_dropped", "Pushes dropped at full queues"),
+        }
+    }
+}

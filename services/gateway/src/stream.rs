@@ -1,0 +1,185 @@
+//! One call on one stream: the frame in, the answer out. Whatever is wrong with it costs this stream only.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use qpc_wire::{
+    Code, Status,
+    frame::{self, ErrorCode, REQUEST_HEADER},
+};
+use quinn::{RecvStream, SendStream};
+use tokio::{
+    sync::SemaphorePermit,
+    time::{Instant, timeout, timeout_at},
+};
+
+use crate::{
+    Limits, SERVICE, calls,
+    link::{InFlight, Link},
+    session::Frame,
+};
+
+/// What goes back to the client.
+pub(crate) struct Answer {
+    pub(crate) status: u8,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn ok(body: Bytes) -> Self {
+        Self { status: 0, body }
+    }
+
+    fn code(&self) -> Code {
+        Code::try_from(i32::from(self.status)).unwrap_or(Code::Unknown)
+    }
+}
+
+impl From<Status> for Answer {
+    fn from(status: Status) -> Self {
+        Self { status: status.code as u8, body: status.encode() }
+    }
+}
+
+/// Why a frame could not be read.
+enum Fault {
+    Bad(ErrorCode),
+    /// The client took it back, or the connection is gone.
+    Gone,
+}
+
+/// Serves one stream from its first byte to its last.
+pub(crate) async fn serve(link: Arc<Link>, _call: InFlight, mut send: SendStream, mut recv: RecvStream) {
+    let started = Instant::now();
+    match read(&link, started, &mut recv).await {
+        Ok((frame, body, _memory)) => {
+            let Some(answer) = calls::answer(&link, &frame, body, &send).await else { return };
+            link.core.deps.metrics.call(SERVICE, frame.info.name, answer.code(), started.elapsed());
+            if let Err(code) = write(&link.core.config.limits, &mut send, frame.request_id, answer).await {
+                reset(&link, code, &mut send, &mut recv);
+            }
+        }
+        Err(Fault::Bad(code)) => reset(&link, code, &mut send, &mut recv),
+        Err(Fault::Gone) => {}
+    }
+}
+
+fn reset(link: &Link, code: ErrorCode, send: &mut SendStream, recv: &mut RecvStream) {
+    let code = link.on_bad_frame(code) as u32;
+    // Both fail only on streams that are over already.
+    let _ = send.reset(code.into());
+    let _ = recv.stop(code.into());
+}
+
+/// A whole request, and the share of the connection's memory that it takes.
+async fn read<'a>(
+    link: &'a Link,
+    started: Instant,
+    recv: &mut RecvStream,
+) -> Result<(Frame, Bytes, Option<SemaphorePermit<'a>>), Fault> {
+    let mut reader = Reader { recv, limits: &link.core.config.limits, started, received: 0, rest: Bytes::new() };
+    let header = reader.header().await?;
+    let frame = link.session().on_frame(&header, link.now_ms()).map_err(Fault::Bad)?;
+    let mut memory = None;
+    if frame.keep && frame.payload_len > 0 {
+        let asked = Instant::now();
+        // At most MAX_FRAME_PAYLOAD, which fits u32; the semaphore is never closed.
+        memory = link.request_bytes.acquire_many(frame.payload_len as u32).await.ok();
+        reader.started += asked.elapsed();
+    }
+    let body = reader.payload(&frame).await?;
+    Ok((frame, body, memory))
+}
+
+struct Reader<'a> {
+    recv: &'a mut RecvStream,
+    limits: &'a Limits,
+    started: Instant,
+    received: usize,
+    rest: Bytes,
+}
+
+impl Reader<'_> {
+    async fn header(&mut self) -> Result<[u8; REQUEST_HEADER], Fault> {
+        let mut header = [0; REQUEST_HEADER];
+        let mut filled = 0;
+        while filled < REQUEST_HEADER {
+            let mut chunk = self.chunk().await?.ok_or(Fault::Bad(ErrorCode::Malformed))?;
+            let taken = chunk.split_to(chunk.len().min(REQUEST_HEADER - filled));
+            header[filled..filled + taken.len()].copy_from_slice(&taken);
+            filled += taken.len();
+            self.rest = chunk;
+        }
+        Ok(header)
+    }
+
+    /// Exactly the announced bytes, then the end. A payload in one piece, the usual case, is not copied; a longer one
+    /// takes memory as it arrives, not as it was announced.
+    async fn payload(&mut self, frame: &Frame) -> Result<Bytes, Fault> {
+        let malformed = Fault::Bad(ErrorCode::Malformed);
+        let mut left = frame.payload_len;
+        let mut whole = Bytes::new();
+        let mut parts = BytesMut::new();
+        while let Some(chunk) = self.chunk().await? {
+            left = match left.checked_sub(chunk.len()) {
+                Some(left) => left,
+                None => return Err(malformed),
+            };
+            if !frame.keep {
+                continue;
+            }
+            if chunk.len() == frame.payload_len {
+                whole = chunk;
+            } else {
+                parts.extend_from_slice(&chunk);
+            }
+        }
+        if left > 0 {
+            return Err(malformed);
+        }
+        Ok(if parts.is_empty() { whole } else { parts.freeze() })
+    }
+
+    /// The next bytes; `None` at the end of the stream.
+    async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
+        if !self.rest.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.rest)));
+        }
+        let deadline = self.started + self.limits.allowance(self.received);
+        match timeout_at(deadline, self.recv.read_chunk(usize::MAX, true)).await {
+            Ok(Ok(chunk)) => {
+                self.received += chunk.as_ref().map_or(0, |chunk| chunk.bytes.len());
+                Ok(chunk.map(|chunk| chunk.bytes))
+            }
+            Ok(Err(_)) => Err(Fault::Gone),
+            Err(_) => Err(Fault::Bad(ErrorCode::TooSlow)),
+        }
+    }
+}
+
+/// An error is the code for a client that does not take its answer.
+async fn write(limits: &Limits, send: &mut SendStream, request_id: u32, answer: Answer) -> Result<(), ErrorCode> {
+    let Answer { mut status, mut body } = answer;
+    let header = match frame::response_header(status, request_id, &body) {
+        Ok(header) => Ok(header),
+        Err(error) => {
+            tracing::error!(%error, "answer over the frame limit");
+            Answer { status, body } = Status::internal().into();
+            frame::response_header(status, request_id, &body)
+        }
+    };
+    // An error message of our own is far below the limit.
+    let Ok(header) = header else { return Err(ErrorCode::Oversized) };
+    let allowance = limits.allowance(body.len());
+    let mut chunks = [header, body];
+    match timeout(allowance, send.write_all_chunks(&mut chunks)).await {
+        Ok(Ok(())) => {
+            // Fails only on a stream that is over already.
+            let _ = send.finish();
+            Ok(())
+        }
+        // Nobody waits for the answer any more.
+        Ok(Err(_)) => Ok(()),
+        Err(_) => Err(ErrorCode::TooSlow),
+    }
+}

@@ -1,0 +1,9 @@
+//! The gateway from outside: a raw QUIC client in front, services made of a few lines behind.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+
+mod drain;
+mod frames;
+mod limits;
+mod pushes;
+mod sessions;
+mod support;

@@ -1,0 +1,347 @@
+//! A gateway under test, its stand-in services, and a client that can also misbehave.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use prost::Message;
+use qpc_chassis::{
+    Runtime,
+    bus::LocalBus,
+    cache::MemoryCache,
+    push::{Doorbell, subject},
+    rpc::{Ctx, Router, ServeOptions, serve},
+    run::Deps,
+    secrets::Secrets,
+};
+use qpc_gateway::{Config, Gateway, Limits};
+use qpc_wire::{
+    AccountId, Code, DeviceId, Method, Status,
+    frame::{self, PUSH_HEADER, PushHeader, RESPONSE_HEADER, ResponseHeader},
+    methods::{Enqueue, Fetch, OpaqueLoginStart, Ping, SessionAttach, SessionEnd},
+    v1::{self, EventType},
+};
+use quinn::{
+    ClientConfig, Connection, ConnectionError, Endpoint, ReadError, ReadToEndError, TransportConfig, VarInt,
+    crypto::rustls::QuicClientConfig,
+};
+use rustls::{RootCertStore, crypto::aws_lc_rs};
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+
+/// Upper bound of every wait; reached only by a failing test.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(crate) async fn soon<F: Future>(what: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, what).await.expect("nothing happened in time")
+}
+
+/// Waits for a condition that other tasks bring about.
+pub(crate) async fn until(condition: impl Fn() -> bool) {
+    soon(async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+/// What the stand-in services know and have seen.
+pub(crate) struct Backend {
+    pub(crate) entries: Mutex<Vec<v1::Entry>>,
+    pub(crate) fetches: AtomicUsize,
+    pub(crate) enqueues: AtomicUsize,
+    /// Enqueue answers once it gets a permit.
+    pub(crate) gate: Semaphore,
+    pub(crate) seen: Mutex<Option<Ctx>>,
+    pub(crate) lie_about_device: AtomicBool,
+}
+
+impl Backend {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            entries: Mutex::default(),
+            fetches: AtomicUsize::new(0),
+            enqueues: AtomicUsize::new(0),
+            gate: Semaphore::new(0),
+            seen: Mutex::default(),
+            lie_about_device: AtomicBool::new(false),
+        })
+    }
+}
+
+/// A token that says it all: account, device, expiry.
+pub(crate) fn token(device: DeviceId, expires_at_ms: u64) -> Bytes {
+    [[7; 16].as_slice(), &device.0, &expires_at_ms.to_be_bytes()].concat().into()
+}
+
+async fn attach(
+    backend: Arc<Backend>,
+    _: Ctx,
+    request: v1::SessionAttachRequest,
+) -> Result<v1::SessionAttachResponse, Status> {
+    let token = request.session_token;
+    if token.len() != 40 {
+        return Err(Status::new(Code::Unauthenticated, "no such session"));
+    }
+    let device_id = if backend.lie_about_device.load(Ordering::SeqCst) { Bytes::new() } else { token.slice(16..32) };
+    let expires_at_ms = u64::from_be_bytes(token[32..].try_into().unwrap());
+    Ok(v1::SessionAttachResponse { account_id: token.slice(..16), device_id, expires_at_ms })
+}
+
+async fn fetch(backend: Arc<Backend>, _: Ctx, request: v1::FetchRequest) -> Result<v1::FetchResponse, Infallible2> {
+    backend.fetches.fetch_add(1, Ordering::SeqCst);
+    let all = backend.entries.lock().unwrap().clone();
+    let head = all.last().map_or(0, |entry| entry.seq);
+    let entries = all.into_iter().filter(|entry| entry.seq > request.after).collect();
+    Ok(v1::FetchResponse { entries, head, acked: 0 })
+}
+
+/// For handlers that do not fail.
+#[derive(Debug)]
+pub(crate) struct Infallible2(Infallible);
+
+impl std::fmt::Display for Infallible2 {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {}
+    }
+}
+
+impl std::error::Error for Infallible2 {}
+
+impl From<Infallible2> for Status {
+    fn from(error: Infallible2) -> Self {
+        match error.0 {}
+    }
+}
+
+async fn start_backend(deps: &Deps) -> Arc<Backend> {
+    let backend = Backend::new();
+    let auth = Router::new(backend.clone(), deps.runtime.clone())
+        .on::<SessionAttach, _, _, _>(attach)
+        .on::<SessionEnd, _, _, _>(async |_, _, _| Ok::<_, Infallible2>(v1::SessionEndResponse {}))
+        .on::<OpaqueLoginStart, _, _, _>(async |backend: Arc<Backend>, ctx, _| {
+            *backend.seen.lock().unwrap() = Some(ctx);
+            Ok::<_, Infallible2>(v1::OpaqueLoginStartResponse::default())
+        });
+    let delivery = Router::new(backend.clone(), deps.runtime.clone())
+        .on::<Fetch, _, _, _>(fetch)
+        .on::<Enqueue, _, _, _>(async |backend: Arc<Backend>, ctx, _| {
+            *backend.seen.lock().unwrap() = Some(ctx);
+            backend.enqueues.fetch_add(1, Ordering::SeqCst);
+            backend.gate.acquire().await.unwrap().forget();
+            Ok::<_, Infallible2>(v1::EnqueueResponse::default())
+        });
+    serve(deps, "auth", auth, ServeOptions::default()).await.unwrap();
+    serve(deps, "delivery", delivery, ServeOptions::default()).await.unwrap();
+    backend
+}
+
+/// A gateway with its surroundings.
+pub(crate) struct Edge {
+    pub(crate) gateway: Gateway,
+    /// The gateway's own; its runtime can be drained alone.
+    pub(crate) deps: Deps,
+    pub(crate) backend: Arc<Backend>,
+    _backend_deps: Deps,
+    _folder: TempDir,
+}
+
+pub(crate) fn config() -> Config {
+    // A lost doorbell must not be made good by chance while a test waits for a push.
+    Config { listen: ([127, 0, 0, 1], 0).into(), presence_ms: 600_000, look_ms: 600_000, ..Config::default() }
+}
+
+pub(crate) fn with_limits(limits: Limits) -> Config {
+    Config { limits, ..config() }
+}
+
+impl Edge {
+    pub(crate) async fn start(config: Config) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = Runtime::system();
+        let deps = Deps {
+            bus: Arc::new(LocalBus::default()),
+            cache: Arc::new(MemoryCache::new(runtime.clock.clone())),
+            secrets: Secrets::new([7; 32]),
+            metrics: Arc::default(),
+            health: Arc::default(),
+            db: String::new(),
+            db_pool: 1,
+            runtime,
+        };
+        let backend_deps = Deps { runtime: Runtime::system(), ..deps.clone() };
+        let backend = start_backend(&backend_deps).await;
+        let config = Config { data: folder.path().to_owned(), ..config };
+        let gateway = qpc_gateway::start(deps.clone(), config).await.unwrap();
+        Self { gateway, deps, backend, _backend_deps: backend_deps, _folder: folder }
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        self.client_with(client_config(self, |_| {})).await.unwrap()
+    }
+
+    pub(crate) async fn client_with(&self, config: ClientConfig) -> Result<Client, ConnectionError> {
+        let endpoint = Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap();
+        let connection = soon(endpoint.connect_with(config, self.gateway.local_addr, "localhost").unwrap()).await?;
+        Ok(Client { connection, next: AtomicU32::new(1), _endpoint: endpoint })
+    }
+
+    pub(crate) async fn attached(&self, device: DeviceId) -> Client {
+        let client = self.client().await;
+        client.attach(token(device, u64::MAX)).await.unwrap();
+        client
+    }
+
+    pub(crate) async fn ring(&self, device: DeviceId, event: EventType, message: impl Message) {
+        let body = message.encode_to_vec().into();
+        self.deps.push().ring(vec![Doorbell { device, event, body }]).await;
+    }
+
+    /// Returns when every doorbell rung before has been heard.
+    pub(crate) async fn heard(&self) {
+        self.deps.bus.request(subject(&self.gateway.id), Bytes::new(), PATIENCE).await.unwrap();
+    }
+
+    pub(crate) async fn presence(&self, device: DeviceId) -> Option<String> {
+        self.deps.cache.get_many(vec![format!("presence:{device}")]).await.unwrap().remove(0)
+    }
+
+    pub(crate) fn metric(&self, name: &str) -> i64 {
+        let text = self.deps.metrics.render();
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("qpc_{name} "))).unwrap();
+        line.parse().unwrap()
+    }
+
+    pub(crate) fn mail(&self, seq: u64) {
+        self.backend.entries.lock().unwrap().push(v1::Entry { seq, body: None });
+    }
+}
+
+/// A client's TLS and transport settings, the latter changed by `change`.
+pub(crate) fn client_config(edge: &Edge, change: impl FnOnce(&mut TransportConfig)) -> ClientConfig {
+    client_config_with(edge, b"qpc", aws_lc_rs::default_provider(), change)
+}
+
+pub(crate) fn client_config_with(
+    edge: &Edge,
+    alpn: &[u8],
+    provider: rustls::crypto::CryptoProvider,
+    change: impl FnOnce(&mut TransportConfig),
+) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(edge.gateway.certificate_der.clone()).unwrap();
+    let mut tls = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![alpn.to_vec()];
+    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+    let mut transport = TransportConfig::default();
+    change(&mut transport);
+    config.transport_config(Arc::new(transport));
+    config
+}
+
+/// A response, or the number with which the stream was reset.
+pub(crate) type Outcome = Result<(u8, Bytes), u64>;
+
+pub(crate) struct Client {
+    pub(crate) connection: Connection,
+    next: AtomicU32,
+    _endpoint: Endpoint,
+}
+
+impl Client {
+    /// Sends `bytes` on a new stream, ends it, reads the answer.
+    pub(crate) async fn raw(&self, bytes: &[u8]) -> Outcome {
+        let (mut send, recv) = self.connection.open_bi().await.unwrap();
+        // Fails when the gateway has stopped the stream already; what matters is the answer.
+        let _ = send.write_all(bytes).await;
+        let _ = send.finish();
+        soon(answer(recv)).await
+    }
+
+    /// Sends `bytes` on a new stream and leaves it open.
+    pub(crate) async fn unfinished(&self, bytes: &[u8]) -> Outcome {
+        let (mut send, recv) = self.connection.open_bi().await.unwrap();
+        send.write_all(bytes).await.unwrap();
+        soon(answer(recv)).await
+    }
+
+    pub(crate) async fn call<M: Method>(&self, request: &M::Request) -> Result<M::Response, Status> {
+        let id = self.next.fetch_add(1, Ordering::SeqCst);
+        let frame = frame::request(M::INFO.id, id, request).unwrap();
+        let (status, body) = self.raw(&frame).await.expect("stream reset");
+        if status != 0 {
+            return Err(Status::decode(status, body));
+        }
+        Ok(M::Response::decode(body).unwrap())
+    }
+
+    pub(crate) async fn ping(&self) {
+        let payload = Bytes::from_static(b"still here");
+        let answer = self.call::<Ping>(&v1::PingRequest { payload: payload.clone() }).await.unwrap();
+        assert_eq!(answer.payload, payload);
+    }
+
+    pub(crate) async fn attach(&self, session_token: Bytes) -> Result<v1::SessionAttachResponse, Status> {
+        let request = v1::SessionAttachRequest { session_token, device_proof: Bytes::new() };
+        self.call::<SessionAttach>(&request).await
+    }
+
+    /// The next push.
+    pub(crate) async fn push(&self) -> (EventType, Bytes) {
+        soon(async {
+            let mut stream = self.connection.accept_uni().await.unwrap();
+            let bytes = Bytes::from(stream.read_to_end(1 << 20).await.unwrap());
+            let header = PushHeader::decode(bytes[..PUSH_HEADER].try_into().unwrap()).unwrap();
+            let body = bytes.slice(PUSH_HEADER..);
+            assert_eq!(header.payload_len, body.len());
+            (EventType::try_from(i32::from(header.event_type)).unwrap(), body)
+        })
+        .await
+    }
+
+    pub(crate) fn grant_pushes(&self, streams: u32) {
+        self.connection.set_max_concurrent_uni_streams(VarInt::from_u32(streams));
+    }
+
+    /// The number with which the gateway closes the connection.
+    pub(crate) async fn closed(&self) -> u64 {
+        match soon(self.connection.closed()).await {
+            ConnectionError::ApplicationClosed(close) => close.error_code.into_inner(),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+async fn answer(mut recv: quinn::RecvStream) -> Outcome {
+    match recv.read_to_end(2 << 20).await {
+        Ok(bytes) => {
+            let bytes = Bytes::from(bytes);
+            let header = ResponseHeader::decode(bytes[..RESPONSE_HEADER].try_into().unwrap()).unwrap();
+            let body = bytes.slice(RESPONSE_HEADER..);
+            assert_eq!(header.payload_len, body.len());
+            Ok((header.status, body))
+        }
+        Err(ReadToEndError::Read(ReadError::Reset(code))) => Err(code.into_inner()),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+pub(crate) fn device(byte: u8) -> DeviceId {
+    DeviceId([byte; 16])
+}
+
+pub(crate) fn account() -> AccountId {
+    AccountId([7; 16])
+}

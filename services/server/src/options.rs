@@ -1,0 +1,97 @@
+//! Settings of the embedded server: those that matter for one machine, and those of each service.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use qpc_gateway::{Config, Limits, tls};
+
+/// See the module.
+#[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
+pub struct Options {
+    /// UDP address for clients
+    #[arg(long, env = "QPC_LISTEN", default_value = "[::]:7000")]
+    pub listen: SocketAddr,
+    /// Folder of databases, secret and self-signed certificate
+    #[arg(long, env = "QPC_DATA", default_value = "qpc-data")]
+    pub data: PathBuf,
+    /// Certificate chain, PEM
+    #[arg(long, env = "QPC_TLS_CERT", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, PEM
+    #[arg(long, env = "QPC_TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Refuse what is only good for trying out: a self-signed certificate
+    #[arg(long, env = "QPC_PRODUCTION")]
+    pub production: bool,
+    // Shorter than in a cluster: there is no other gateway that clients could go to meanwhile.
+    /// Milliseconds that clients get to leave when the server stops
+    #[arg(long, env = "QPC_DRAIN_GRACE_MS", default_value_t = 2_000)]
+    pub drain_grace_ms: u32,
+    #[command(flatten)]
+    pub limits: Limits,
+    #[command(flatten)]
+    pub auth: qpc_auth::Config,
+    #[command(flatten)]
+    pub keypackage: qpc_keypackage::Config,
+    #[command(flatten)]
+    pub delivery: qpc_delivery::Config,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let Config { listen, data, .. } = Config::default();
+        Self {
+            listen,
+            data,
+            tls_cert: None,
+            tls_key: None,
+            production: false,
+            drain_grace_ms: 2_000,
+            limits: Limits::default(),
+            auth: Default::default(),
+            keypackage: Default::default(),
+            delivery: Default::default(),
+        }
+    }
+}
+
+impl Options {
+    /// The gateway's share.
+    pub fn gateway(&self) -> Config {
+        Config {
+            listen: self.listen,
+            data: self.data.clone(),
+            tls_cert: self.tls_cert.clone(),
+            tls_key: self.tls_key.clone(),
+            production: self.production,
+            drain_grace_ms: self.drain_grace_ms,
+            limits: self.limits.clone(),
+            ..Config::default()
+        }
+    }
+
+    /// File of the certificate that clients have to trust.
+    pub fn certificate(&self) -> PathBuf {
+        self.tls_cert.clone().unwrap_or_else(|| tls::self_signed_path(&self.data))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::Options;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn flags_default_to_the_defaults_and_no_two_services_share_one() {
+        Cli::command().debug_assert();
+        let parsed = Cli::parse_from(["qpc-server"]).options;
+        assert_eq!(format!("{parsed:?}"), format!("{:?}", Options::default()));
+    }
+}

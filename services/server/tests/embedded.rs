@@ -1,0 +1,74 @@
+//! The whole server in a folder: made on first start, found again on the second, private.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+
+use qpc_chassis::{config::Process, rpc, telemetry::LogFormat};
+use qpc_server::{Embedded, Options};
+use qpc_wire::{
+    Method, bus,
+    methods::{Peek, ServerInfo, UploadHybridKey},
+};
+
+const GRACE: Duration = Duration::from_secs(10);
+
+fn process() -> Process {
+    Process { observe: None, log: "info".to_owned(), log_format: LogFormat::Text, drain_seconds: 10 }
+}
+
+fn options(data: &Path) -> Options {
+    Options { listen: ([127, 0, 0, 1], 0).into(), data: data.to_owned(), ..Options::default() }
+}
+
+async fn start(data: &Path) -> Embedded {
+    qpc_server::start(options(data), &process()).await.unwrap()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn a_folder_is_made_once_and_found_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let first = start(&data).await;
+    assert_ne!(first.local_addr().port(), 0);
+    assert_eq!(first.certificate, data.join("cert.pem"));
+    let certificate = first.gateway.certificate_der.clone();
+    assert!(first.shutdown(GRACE).await);
+    assert_eq!([mode(&data), mode(&data.join("secret")), mode(&data.join("key.pem"))], [0o700, 0o600, 0o600]);
+
+    let second = start(&data).await;
+    assert_eq!(second.gateway.certificate_der, certificate);
+    assert!(second.shutdown(GRACE).await);
+}
+
+#[tokio::test]
+async fn every_service_answers_and_is_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path()).await;
+    let checks = server.deps.health.run().await;
+    assert!(checks.len() >= 5 && checks.iter().all(|(_, ok)| *ok), "{checks:?}");
+    for info in [ServerInfo::INFO, UploadHybridKey::INFO, Peek::INFO] {
+        let call = bus::Call {
+            method: info.id.into(),
+            correlation_id: vec![0; 12].into(),
+            deadline_ms: u64::MAX,
+            ..Default::default()
+        };
+        // Even a refusal is an answer.
+        rpc::forward(&*server.deps.bus, info.owner.name(), call, GRACE).await.unwrap();
+    }
+    assert!(server.shutdown(GRACE).await);
+}
+
+#[tokio::test]
+async fn production_without_a_certificate_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let production = Options { production: true, ..options(&data) };
+    let error = qpc_server::start(production, &process()).await.err().unwrap().to_string();
+    assert!(error.contains("--tls-cert"), "{error}");
+    assert!(!data.exists());
+}
