@@ -13,7 +13,7 @@ use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
 use prost::Message;
 use qpc_chassis::{
     Runtime,
-    db::{BatchClaim, DbError, IdempotentCall, claim_all},
+    db::{BatchClaim, DbError, IdempotentCall, claim_all, release},
     metrics::Metrics,
     push::Push,
     rpc::Identity,
@@ -158,36 +158,36 @@ impl Worker {
         let rosters = Store::rosters(&mut tx, &groups).await?;
 
         // The receipt is known before the rows are written, so that key and answer are one insert. It leaves this process
-        // only after the commit (G1).
-        let mut results: Vec<Option<Result<v1::EnqueueResponse, Error>>> = Vec::with_capacity(messages.len());
-        let mut calls = Vec::with_capacity(messages.len());
-        let mut ready = Vec::with_capacity(messages.len());
-        for message in messages {
-            match recipients(message, &rosters) {
-                Err(error) => results.push(Some(Err(error))),
-                Ok((epoch, devices)) => {
-                    let receipt =
-                        receipt::build(&self.receipt_key, message.group, epoch, &message.body, &devices, now_ms);
-                    let response = v1::EnqueueResponse { receipt: Some(receipt) };
-                    calls.push((message.call, Bytes::from(response.encode_to_vec())));
-                    ready.push((results.len(), message, devices, response));
-                    results.push(None);
-                }
-            }
-        }
+        // only after the commit (G1). Keys are taken before epochs and members count: what was accepted once is accepted
+        // however far its group has moved on since.
+        let checked: Vec<_> = messages.iter().map(|message| self.check(message, &rosters, now_ms)).collect();
+        let calls: Vec<_> = messages
+            .iter()
+            .zip(&checked)
+            .map(|(message, checked)| {
+                let response = checked.as_ref().map(|(_, response)| response.encode_to_vec()).unwrap_or_default();
+                (message.call, Bytes::from(response))
+            })
+            .collect();
         let claims = claim_all(&mut tx, &calls).await?;
-        let mut payloads = Vec::with_capacity(ready.len());
-        for (claim, (index, message, devices, response)) in claims.into_iter().zip(ready) {
-            results[index] = Some(match claim {
-                BatchClaim::Fresh => {
+        let (mut results, mut payloads, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        for ((claim, checked), message) in claims.into_iter().zip(checked).zip(messages) {
+            results.push(match (claim, checked) {
+                (BatchClaim::Fresh, Ok((devices, response))) => {
                     payloads.push(self.payload(message, devices, now_ms));
                     Ok(response)
                 }
-                BatchClaim::Done(first) => v1::EnqueueResponse::decode(first.as_slice())
+                (BatchClaim::Fresh, Err(error)) => {
+                    refused.push(message.call);
+                    Err(error)
+                }
+                (BatchClaim::Done(first), Err(error)) if first.is_empty() => Err(error),
+                (BatchClaim::Done(first), _) => v1::EnqueueResponse::decode(first.as_slice())
                     .map_err(|_| Error::Db(DbError::Damaged("idempotent response"))),
-                BatchClaim::Reused => Err(Error::Db(DbError::KeyReused)),
+                (BatchClaim::Reused, _) => Err(Error::Db(DbError::KeyReused)),
             });
         }
+        release(&mut tx, &refused).await?;
         let placed = append(&mut tx, &payloads, now_ms + self.kept_ms).await?;
         tx.commit().await?;
         self.accepted.inc_by(payloads.len() as u64);
@@ -196,7 +196,19 @@ impl Worker {
         let push = self.push.clone();
         // Receipts need not wait for the doorbells; the next batch need not either.
         self.runtime.spawn(async move { push.ring(doorbells).await });
-        Ok(results.into_iter().map(|result| result.unwrap_or(Err(Error::Stopping))).collect())
+        Ok(results)
+    }
+
+    /// Who gets the message, and its receipt.
+    fn check(
+        &self,
+        message: &NewMessage,
+        rosters: &HashMap<GroupId, Roster>,
+        now_ms: u64,
+    ) -> Result<(Vec<DeviceId>, v1::EnqueueResponse), Error> {
+        let (epoch, devices) = recipients(message, rosters)?;
+        let receipt = receipt::build(&self.receipt_key, message.group, epoch, &message.body, &devices, now_ms);
+        Ok((devices, v1::EnqueueResponse { receipt: Some(receipt) }))
     }
 
     fn payload(&self, message: &NewMessage, devices: Vec<DeviceId>, now_ms: u64) -> Payload {

@@ -123,12 +123,24 @@ async fn a_message_may_lag_five_epochs_behind_its_group_and_no_more() {
         world.call::<CommitGroup>(&alice, &request).await.unwrap();
         group[0].merge_pending(&alice.provider).unwrap();
     }
-    world.call::<Enqueue>(&bob, &old[0]).await.unwrap();
+    let accepted = world.call::<Enqueue>(&bob, &old[0]).await.unwrap();
     let pending = group[0].update(&alice.provider, &alice.key).unwrap();
     let request = commit(&world, &group[0], pending);
     let current_epoch = world.call::<CommitGroup>(&alice, &request).await.unwrap().epoch;
     let refused = world.call::<Enqueue>(&bob, &old[1]).await.unwrap_err();
     assert!(matches!(refused.detail, Some(Detail::WrongEpoch(wrong)) if wrong.current_epoch == current_epoch));
+    assert_eq!(world.call::<Enqueue>(&bob, &old[0]).await.unwrap(), accepted, "what was accepted stays so");
+
+    // A refused message has not used up its key.
+    group[1].clear_pending(&bob.provider).ok();
+    for entry in world.fetch(&bob, 1).await.entries {
+        group[1].process(&bob.provider, &bob.open(&entry)).unwrap();
+    }
+    let renewed = EnqueueRequest {
+        idempotency_key: old[1].idempotency_key.clone(),
+        ..message(&world, &bob, &mut group[1], "again")
+    };
+    world.call::<Enqueue>(&bob, &renewed).await.unwrap();
 }
 
 #[tokio::test]

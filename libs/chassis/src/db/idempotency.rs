@@ -149,6 +149,14 @@ async fn insert_each(tx: &mut Tx, calls: &[(IdempotentCall, Bytes)]) -> Result<H
     Ok(fresh)
 }
 
+/// Gives back keys that [`claim_all`] called fresh and whose work is refused after all.
+pub async fn release(tx: &mut Tx, calls: &[IdempotentCall]) -> Result<(), DbError> {
+    for call in calls {
+        tx.execute("DELETE FROM idempotency WHERE id = $1", &[call.id.as_slice().into()]).await?;
+    }
+    Ok(())
+}
+
 /// The response that `call` had before, if it was made: for work whose preparation would fail the second time.
 pub async fn replay<R: prost::Message + Default>(db: &Db, call: &IdempotentCall) -> Result<Option<R>, DbError> {
     let Some(row) = db.row(FIND, &[call.id.as_slice().into()]).await? else { return Ok(None) };

@@ -20,7 +20,7 @@ use sqlx::{
 };
 
 pub use args::Arg;
-pub use idempotency::{BatchClaim, Claim, IdempotentCall, claim, claim_all, once, remember, replay, sweep};
+pub use idempotency::{BatchClaim, Claim, IdempotentCall, claim, claim_all, once, release, remember, replay, sweep};
 pub use migrate::{Migration, Migrations};
 pub use row::Row;
 
