@@ -33,7 +33,7 @@ const OWNED: [Owned; 7] = [
     // Tests speak the wire protocol badly on purpose, which the SDK does not.
     Owned { library: "quinn", owners: &["services/gateway", "libs/sdk", "loadtest"], tests: true },
     // Tests of services play clients, whose groups live in memory. Before its kin, since the first match counts.
-    Owned { library: "openmls_memory_storage", owners: &["libs/crypto"], tests: true },
+    Owned { library: "openmls_memory_storage", owners: &["libs/crypto", "loadtest"], tests: true },
     Owned { library: "openmls*", owners: &["libs/crypto"], tests: false },
     Owned { library: "rusqlite", owners: &["libs/sdk"], tests: false },
 ];

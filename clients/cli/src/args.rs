@@ -1,0 +1,191 @@
+//! The command line.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use qpc_sdk::{ClientOptions, Suite, transport::Trust};
+
+use crate::{exit::Usage, password};
+
+/// Where `qpc-server` puts its self-signed certificate when it is started in the same folder.
+const LOCAL_CERTIFICATE: &str = "qpc-data/cert.pem";
+
+/// End-to-end encrypted chat over QUIC
+#[derive(Parser)]
+#[command(
+    name = "qpc",
+    version,
+    max_term_width = 100,
+    after_help = "Examples:\n  \
+        qpc demo                      two people talk, on this machine, and you see what is proved\n  \
+        qpc repl -u alice             chat as alice with the server on this machine\n  \
+        qpc repl -u bob --server chat.example:7000 --ca-cert ca.pem\n  \
+        qpc ping --server chat.example\n\n\
+        Exit codes: 0 ok, 1 other, 2 usage, 3 login, 4 unreachable, 5 not found, 6 conflict, 7 forbidden,\n\
+        8 verification failed, 9 rate limited, 130 interrupted"
+)]
+pub(crate) struct Cli {
+    /// More of what happens, on standard error; twice for every call
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Start a server in this process and let two people talk
+    #[cfg(feature = "embedded")]
+    #[command(after_help = "Examples:\n  qpc demo\n  qpc demo --json | jq .suite")]
+    Demo(DemoArgs),
+    /// Chat: registers and logs in by itself
+    #[command(after_help = "Examples:\n  \
+        qpc repl -u alice\n  \
+        printf '/dm bob\\nhello\\n' | qpc repl -u alice --password-file pw.txt\n\n\
+        Inside, /help lists the commands. Reading from a pipe, it ends when everything is sent.")]
+    Repl(AccountArgs),
+    /// Ask a server for a sign of life
+    #[command(after_help = "Example:\n  qpc ping --server 127.0.0.1:7000 --ca-cert qpc-data/cert.pem")]
+    Ping(ServerArgs),
+    /// Say who this device is, from its own store
+    #[command(after_help = "Example:\n  qpc whoami -u alice")]
+    Whoami(AccountArgs),
+}
+
+/// Settings of the demonstration.
+#[derive(Args)]
+pub(crate) struct DemoArgs {
+    /// One JSON object instead of the story
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which server, and whom to believe that it is the one.
+#[derive(Args, Clone)]
+pub(crate) struct ServerArgs {
+    /// Server, HOST[:PORT]
+    #[arg(short, long, env = "QPC_SERVER", default_value = "127.0.0.1:7000")]
+    pub(crate) server: String,
+    /// Certificate of the server or its authority, PEM [default: qpc-data/cert.pem if it is there]
+    #[arg(long, env = "QPC_CA_CERT", value_name = "FILE")]
+    pub(crate) ca_cert: Option<PathBuf>,
+    /// Name in the server's certificate, where that is not HOST
+    #[arg(long, env = "QPC_SERVER_NAME", value_name = "NAME")]
+    pub(crate) server_name: Option<String>,
+}
+
+/// Whose account, on which device.
+#[derive(Args, Clone)]
+pub(crate) struct AccountArgs {
+    /// Name of the account
+    #[arg(short, long, env = "QPC_USERNAME", value_name = "NAME")]
+    pub(crate) username: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Folder of this device's store [default: ~/.local/share/quicprochat/NAME]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Password; others on this machine can see it in the list of processes
+    #[arg(short, long, env = "QPC_PASSWORD", hide_env_values = true)]
+    pub(crate) password: Option<String>,
+    /// File whose first line is the password; goes before --password
+    #[arg(long, env = "QPC_PASSWORD_FILE", value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Cipher suite of new conversations
+    #[arg(long, env = "QPC_SUITE", value_enum, default_value = "hybrid")]
+    pub(crate) suite: SuiteArg,
+    #[arg(long, env = "XDG_DATA_HOME", hide = true)]
+    xdg_data_home: Option<OsString>,
+    #[arg(long, env = "HOME", hide = true)]
+    home: Option<OsString>,
+}
+
+/// Cipher suite by its short name.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum SuiteArg {
+    /// X25519 and ML-KEM-768 together
+    Hybrid,
+    /// X25519 alone
+    Classic,
+}
+
+impl ServerArgs {
+    /// Whom to believe.
+    pub(crate) fn trust(&self) -> Result<Trust, Usage> {
+        if let Some(path) = &self.ca_cert {
+            return Ok(Trust::PemFile(path.clone()));
+        }
+        let local = Path::new(LOCAL_CERTIFICATE);
+        if local.exists() { Ok(Trust::PemFile(local.to_owned())) } else { Err(Usage::NoCertificate) }
+    }
+}
+
+impl AccountArgs {
+    /// The folder of the store.
+    pub(crate) fn folder(&self) -> Result<PathBuf, Usage> {
+        if let Some(folder) = &self.data {
+            return Ok(folder.clone());
+        }
+        // The name becomes part of a path.
+        if !qpc_wire::limits::is_username(&self.username) {
+            return Err(Usage::Username(self.username.clone()));
+        }
+        // A relative or empty XDG_DATA_HOME is to be ignored, says its specification.
+        let absolute = |path: &OsString| Some(PathBuf::from(path)).filter(|path| path.is_absolute());
+        let base = self.xdg_data_home.as_ref().and_then(absolute);
+        let home = || Some(self.home.as_ref().and_then(absolute)?.join(".local/share"));
+        let base = base.or_else(home).ok_or(Usage::NoHome)?;
+        Ok(base.join("quicprochat").join(&self.username))
+    }
+
+    /// What the client is opened with; asks for the password if it has to.
+    pub(crate) fn options(&self) -> anyhow::Result<ClientOptions> {
+        let folder = self.folder()?;
+        let trust = self.server.trust()?;
+        let password = password::find(self, &folder)?;
+        let mut options =
+            ClientOptions::new(folder, self.username.clone(), String::new(), self.server.server.clone(), trust);
+        options.password = password;
+        options.server_name = self.server.server_name.clone();
+        options.suite = match self.suite {
+            SuiteArg::Hybrid => Suite::Hybrid,
+            SuiteArg::Classic => Suite::Classic,
+        };
+        Ok(options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn account(arguments: &[&str]) -> AccountArgs {
+        let arguments = ["qpc", "repl"].iter().chain(arguments);
+        match Cli::try_parse_from(arguments).unwrap().command {
+            Command::Repl(args) => args,
+            _ => unreachable!(),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_store_is_where_the_desktop_wants_it() {
+        let plain = account(&["-u", "alice", "--home", "/home/a", "--xdg-data-home", ""]);
+        assert_eq!(plain.folder().unwrap(), Path::new("/home/a/.local/share/quicprochat/alice"));
+        let xdg = account(&["-u", "alice", "--xdg-data-home", "/data"]);
+        assert_eq!(xdg.folder().unwrap(), Path::new("/data/quicprochat/alice"));
+        let given = account(&["-u", "alice", "--data", "here"]);
+        assert_eq!(given.folder().unwrap(), Path::new("here"));
+        assert!(account(&["-u", "../alice", "--home", "/home/a"]).folder().is_err());
+    }
+}

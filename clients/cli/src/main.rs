@@ -1,0 +1,59 @@
+//! `qpc`: quicprochat on a terminal.
+//!
+//! [`args`] is the command line; `ping`, `whoami`, [`repl`] and [`demo`] are its commands. [`exit`] turns errors into exit
+//! codes, [`text`] makes what others wrote safe to print.
+
+mod args;
+mod console;
+#[cfg(feature = "embedded")]
+mod demo;
+mod exit;
+mod password;
+mod ping;
+mod repl;
+mod text;
+mod whoami;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging(cli.verbose);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::report(&error.into()),
+    };
+    let result = runtime.block_on(run(cli));
+    // A thread that reads standard input cannot be waited for.
+    runtime.shutdown_background();
+    match result {
+        Ok(code) => code,
+        Err(error) => exit::report(&error),
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        #[cfg(feature = "embedded")]
+        Command::Demo(args) => demo::run(args).await,
+        Command::Repl(args) => repl::run(args).await,
+        Command::Ping(args) => ping::run(args).await,
+        Command::Whoami(args) => whoami::run(args).await,
+    }
+}
+
+/// Logs go to standard error; standard output is for what was asked for.
+fn start_logging(verbose: u8) {
+    let filter = match verbose {
+        0 => "error",
+        1 => "warn,qpc_sdk=info,qpc_cli=info",
+        2 => "info,qpc_sdk=debug,qpc_cli=debug",
+        _ => "debug",
+    };
+    tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(std::io::stderr).init();
+}

@@ -1,0 +1,96 @@
+//! Text for a terminal. What others wrote is not to be trusted with it.
+
+use qpc_sdk::{Message, MessageState};
+
+/// Characters of a text that are shown on one line.
+const MAX_LINE: usize = 4_000;
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// `text` without what could steer the terminal or turn the direction of writing: other lines start with an indent, other
+/// control characters and the like become `·`.
+pub(crate) fn safe(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for (index, character) in text.chars().enumerate() {
+        if index == MAX_LINE {
+            out.push('…');
+            break;
+        }
+        match character {
+            '\n' => out.push_str("\n    "),
+            '\t' => out.push(' '),
+            character if character.is_control() || steers(character) => out.push('·'),
+            character => out.push(character),
+        }
+    }
+    out
+}
+
+/// Marks of direction, and what is invisible by design.
+fn steers(character: char) -> bool {
+    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}')
+}
+
+/// The beginning of a text, for a line about it.
+pub(crate) fn short(text: &str) -> String {
+    const LENGTH: usize = 48;
+    let first = text.lines().next().unwrap_or_default();
+    let short: String = first.chars().take(LENGTH).collect();
+    safe(&if short.len() < text.len() { format!("{short}…") } else { short })
+}
+
+/// Who wrote a message: the name that the directory has confirmed, or the beginning of the account id.
+pub(crate) fn sender(message: &Message) -> String {
+    name(message.sender_name.as_deref(), &message.sender.to_string())
+}
+
+/// A confirmed name, or the beginning of an account id.
+pub(crate) fn name(confirmed: Option<&str>, account: &str) -> String {
+    confirmed.map_or_else(|| format!("?{}", account.get(..8).unwrap_or(account)), str::to_owned)
+}
+
+/// A message in a history.
+pub(crate) fn history_line(message: &Message) -> String {
+    let state = match message.state {
+        MessageState::Queued => " (queued)",
+        MessageState::Accepted => " ✓",
+        MessageState::Failed => " (failed)",
+        MessageState::ReceiptRefused => " (receipt refused)",
+        MessageState::Received => "",
+    };
+    format!("{} {}: {}{state}", utc(message.sent_at_ms), sender(message), safe(&message.text))
+}
+
+/// `2026-11-20 14:03Z` (proleptic Gregorian calendar; the algorithm is Howard Hinnant's `civil_from_days`).
+pub(crate) fn utc(unix_ms: u64) -> String {
+    let days = unix_ms / DAY_MS + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let minutes = unix_ms % DAY_MS / 60_000;
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}Z", minutes / 60, minutes % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_reaches_the_terminal_but_text() {
+        assert_eq!(safe("grüße 👋"), "grüße 👋");
+        assert_eq!(safe("\u{1b}[2Jboo"), "·[2Jboo");
+        assert_eq!(safe("a\u{202e}b\rc\u{7}"), "a·b·c·");
+        assert_eq!(safe("one\nbob: two"), "one\n    bob: two");
+        assert_eq!(safe(&"x".repeat(MAX_LINE + 9)).chars().count(), MAX_LINE + 1);
+    }
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(utc(0), "1970-01-01 00:00Z");
+        assert_eq!(utc(951_782_400_000), "2000-02-29 00:00Z");
+        assert_eq!(utc(1_795_181_580_000), "2026-11-20 13:33Z");
+    }
+}

@@ -1,0 +1,56 @@
+//! A server for a test.
+
+use std::path::PathBuf;
+
+use qpc_sdk::{Client, ClientOptions, KsfParams, transport::Trust};
+use tempfile::TempDir;
+
+pub(crate) struct Server {
+    pub(crate) folder: TempDir,
+    pub(crate) embedded: qpc_server::Embedded,
+}
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        let folder = TempDir::new().unwrap();
+        let options = qpc_server::Options {
+            data: folder.path().join("server"),
+            listen: ([127, 0, 0, 1], 0).into(),
+            drain_grace_ms: 0,
+            ..Default::default()
+        };
+        let embedded = qpc_server::start(options, &defaults()).await.unwrap();
+        Self { folder, embedded }
+    }
+
+    pub(crate) fn address(&self) -> String {
+        self.embedded.local_addr().to_string()
+    }
+
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.embedded.certificate.clone()
+    }
+
+    /// Options of a client whose store is in `folder`; the password is cheap.
+    #[allow(dead_code, reason = "not every test file opens clients by itself")]
+    pub(crate) fn options(&self, folder: &str, name: &str) -> ClientOptions {
+        let trust = Trust::PemFile(self.certificate());
+        let folder = self.folder.path().join(folder);
+        ClientOptions {
+            ksf: KsfParams::FLOOR,
+            ..ClientOptions::new(folder, name, format!("password of {name}"), self.address(), trust)
+        }
+    }
+
+    #[allow(dead_code, reason = "not every test file opens clients by itself")]
+    pub(crate) async fn client(&self, name: &str) -> Client {
+        let client = Client::open(self.options(name, name)).await.unwrap();
+        client.connect().await.unwrap();
+        client
+    }
+}
+
+fn defaults<A: clap::Args>() -> A {
+    let matches = A::augment_args(clap::Command::new("qpc-server")).get_matches_from(["qpc-server"]);
+    A::from_arg_matches(&matches).unwrap()
+}

@@ -1,0 +1,345 @@
+//! The surface of this crate.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use qpc_crypto::{AccountKey, DeviceCertificate, DeviceKey, KsfParams, QueueKey, Suite};
+use qpc_wire::{AccountId, DeviceId, GroupId, IdempotencyKey, limits::is_username};
+use tokio::sync::{Mutex, Notify, watch};
+use tokio_util::sync::DropGuard;
+use zeroize::Zeroizing;
+
+use crate::{
+    ConversationInfo, Error, EventStream, Message, MessageId, Runtime, account, commit, conversation,
+    directory::RefusedClaims,
+    events::Events,
+    link::{self, Link},
+    outbox,
+    store::{Identity, Store, Tx},
+    transport::{Connection, Connector, Trust},
+};
+
+/// Messages of one call of [`Client::history`].
+const MAX_HISTORY: u32 = 10_000;
+/// Time that [`Client::close`] gives to what is in flight.
+const CLOSE_GRACE: Duration = Duration::from_secs(5);
+
+/// What a client is opened with.
+#[derive(Clone)]
+pub struct ClientOptions {
+    /// Folder of the store; made if it is missing.
+    pub data: PathBuf,
+    /// Name of the account.
+    pub username: String,
+    /// Opens the store and, through OPAQUE, the account.
+    pub password: Zeroizing<String>,
+    /// `HOST[:PORT]` of a gateway.
+    pub server: String,
+    /// Name in the server's certificate, where that is not the host.
+    pub server_name: Option<String>,
+    /// Whom to believe that it is the server.
+    pub trust: Trust,
+    /// Suite of new conversations.
+    pub suite: Suite,
+    /// Cost of the password, for a new store and a registration.
+    pub ksf: KsfParams,
+    /// Longest time between two looks into the mailbox, in case a doorbell was lost.
+    pub sync_every: Duration,
+    /// Key of an account that exists, for a further device of it; see [`Client::export_account_key`].
+    pub account_key: Option<Zeroizing<[u8; 32]>>,
+    /// Clock, randomness, tasks.
+    pub runtime: Runtime,
+}
+
+impl ClientOptions {
+    /// Options with the defaults of this crate for everything else.
+    pub fn new(
+        data: impl Into<PathBuf>,
+        username: impl Into<String>,
+        password: impl Into<String>,
+        server: impl Into<String>,
+        trust: Trust,
+    ) -> Self {
+        Self {
+            data: data.into(),
+            username: username.into(),
+            password: Zeroizing::new(password.into()),
+            server: server.into(),
+            server_name: None,
+            trust,
+            suite: Suite::default(),
+            ksf: KsfParams::RECOMMENDED,
+            sync_every: Duration::from_secs(30),
+            account_key: None,
+            runtime: Runtime::system(),
+        }
+    }
+}
+
+/// Who a client is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identification {
+    /// Name of the account.
+    pub username: String,
+    /// The account.
+    pub account: AccountId,
+    /// This device.
+    pub device: DeviceId,
+    /// Whether the server knows both.
+    pub registered: bool,
+    /// Whether there is a connection.
+    pub connected: bool,
+}
+
+/// Counters of a store, since it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Sequence of the last mailbox entry taken in.
+    pub cursor: u64,
+    /// Receipts whose signature, message and recipients were right.
+    pub receipts_verified: u64,
+    /// Mailbox entries that could not be read.
+    pub undecryptable: u64,
+    /// Messages waiting to be sent.
+    pub outbox: u64,
+}
+
+/// A client of one account on one device. Cheap to clone; the last clone that is dropped ends the connection.
+#[derive(Clone)]
+pub struct Client {
+    pub(crate) inner: Arc<Inner>,
+    _stop: Arc<DropGuard>,
+}
+
+/// What all parts of a client share.
+pub(crate) struct Inner {
+    pub(crate) runtime: Runtime,
+    pub(crate) store: Store,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) password: Zeroizing<String>,
+    pub(crate) connector: Connector,
+    pub(crate) suite: Suite,
+    pub(crate) ksf: KsfParams,
+    pub(crate) sync_every: Duration,
+    pub(crate) events: Events,
+    pub(crate) link: watch::Sender<Link>,
+    /// Whoever takes in mailbox entries, or waits for the answer to a commit, has the turn: an entry of the new epoch
+    /// must not be read before the answer.
+    pub(crate) turn: Mutex<()>,
+    pub(crate) outbox_wake: Notify,
+    pub(crate) ack_wake: Notify,
+    /// Changes whenever a message has left the outbox.
+    pub(crate) settled: watch::Sender<()>,
+    pub(crate) refused_claims: RefusedClaims,
+}
+
+impl Inner {
+    pub(crate) fn idempotency_key(&self) -> IdempotencyKey {
+        IdempotencyKey(self.runtime.random())
+    }
+
+    /// The connection, if there is one.
+    pub(crate) fn connection(&self) -> Result<Connection, Error> {
+        match &*self.link.borrow() {
+            Link::Online(connection) => Ok(connection.clone()),
+            Link::Idle | Link::Offline(_) | Link::Refused(_) => Err(Error::Offline),
+        }
+    }
+}
+
+impl Client {
+    /// Opens the store, making it, and the keys of a new account, where it is missing. Does not connect.
+    pub async fn open(options: ClientOptions) -> Result<Self, Error> {
+        if !is_username(&options.username) {
+            return Err(Error::InvalidUsername(options.username));
+        }
+        let runtime = options.runtime.child();
+        let connector =
+            Connector::new(&options.server, options.server_name.as_deref(), &options.trust, runtime.clone())?;
+        let (store, identity) = {
+            let (options, runtime) = (options.clone(), runtime.clone());
+            let opened = runtime.clone().blocking(move || open_store(&options, runtime)).await;
+            opened.ok_or(Error::Interrupted)??
+        };
+        let inner = Inner {
+            store,
+            identity: Arc::new(identity),
+            password: options.password,
+            connector,
+            suite: options.suite,
+            ksf: options.ksf,
+            sync_every: options.sync_every,
+            events: Events::new(),
+            link: watch::Sender::new(Link::Idle),
+            turn: Mutex::new(()),
+            outbox_wake: Notify::new(),
+            ack_wake: Notify::new(),
+            settled: watch::Sender::new(()),
+            refused_claims: RefusedClaims::default(),
+            runtime,
+        };
+        let stop = Arc::new(inner.runtime.shutdown().clone().drop_guard());
+        Ok(Self { inner: Arc::new(inner), _stop: stop })
+    }
+
+    /// Registers the name, on a connection of its own. [`Self::connect`] does it by itself when it is needed.
+    pub async fn register(&self) -> Result<(), Error> {
+        if self.inner.store.run(|tx| tx.is_registered()).await? {
+            return Err(Error::AlreadyRegistered);
+        }
+        let (connection, _pushes) = self.inner.connector.connect().await?;
+        let result = account::register(&self.inner, &connection).await;
+        connection.close();
+        result
+    }
+
+    /// Proves the password to the server and keeps a new session for the connections to come. [`Self::connect`] does it
+    /// by itself when it is needed.
+    pub async fn login(&self) -> Result<(), Error> {
+        let (connection, _pushes) = self.inner.connector.connect().await?;
+        let result = account::login(&self.inner, &connection).await;
+        connection.close();
+        result
+    }
+
+    /// Begins to connect, and to connect again whenever the connection is lost. Does nothing if that was begun before
+    /// and the server has not refused.
+    pub fn start(&self) {
+        link::start(&self.inner);
+    }
+
+    /// [`Self::start`], and waits for the first outcome. After an error that is transient ([`Error::is_transient`]) the
+    /// client goes on trying.
+    pub async fn connect(&self) -> Result<(), Error> {
+        self.start();
+        link::first_outcome(&self.inner).await
+    }
+
+    /// What happens from now on.
+    pub fn events(&self) -> EventStream {
+        self.inner.events.listen()
+    }
+
+    /// The direct conversation with a user, in the suite of the options if it must be founded. Needs a connection unless
+    /// it is known here.
+    pub async fn dm(&self, username: &str) -> Result<GroupId, Error> {
+        conversation::dm(&self.inner, username, self.inner.suite).await
+    }
+
+    /// Writes a message: when this returns it is encrypted and in the outbox, and will be sent as soon as there is a
+    /// connection.
+    pub async fn send(&self, conversation: GroupId, text: &str) -> Result<MessageId, Error> {
+        outbox::write(&self.inner, conversation, text).await
+    }
+
+    /// Waits until the outbox is empty, at most `within`. Tells whether it is.
+    pub async fn flush(&self, within: Duration) -> bool {
+        let mut settled = self.inner.settled.subscribe();
+        let empty = async {
+            loop {
+                settled.mark_unchanged();
+                match self.inner.store.run(|tx| tx.outbox_len()).await {
+                    Ok(0) => return true,
+                    Ok(_) if settled.changed().await.is_ok() => {}
+                    Ok(_) | Err(_) => return false,
+                }
+            }
+        };
+        tokio::time::timeout(within, empty).await.unwrap_or(false)
+    }
+
+    /// All conversations, the liveliest first.
+    pub async fn conversations(&self) -> Result<Vec<ConversationInfo>, Error> {
+        self.inner.store.run(|tx| tx.conversations()).await
+    }
+
+    /// One conversation.
+    pub async fn conversation(&self, id: GroupId) -> Result<ConversationInfo, Error> {
+        self.inner.store.run(move |tx| tx.conversation(id)).await?.ok_or(Error::UnknownConversation(id))
+    }
+
+    /// The last `limit` messages of a conversation, at most 10,000, oldest first.
+    pub async fn history(&self, conversation: GroupId, limit: u32) -> Result<Vec<Message>, Error> {
+        self.inner.store.run(move |tx| tx.history(conversation, limit.min(MAX_HISTORY))).await
+    }
+
+    /// Replaces this device's secrets in a group, which heals a past compromise. Returns the new epoch. Needs a
+    /// connection.
+    pub async fn update_keys(&self, conversation: GroupId) -> Result<u64, Error> {
+        let connection = self.inner.connection()?;
+        commit::update_keys(&self.inner, &connection, conversation).await
+    }
+
+    /// A value that all members of a group agree on if they are in the same epoch of the same group (RFC 9420 section
+    /// 8.7).
+    pub async fn epoch_authenticator(&self, conversation: GroupId) -> Result<Vec<u8>, Error> {
+        self.inner.store.run(move |tx| Ok(tx.load_group(conversation)?.epoch_authenticator())).await
+    }
+
+    /// Looks into the mailbox now. Needs a connection.
+    pub async fn sync(&self) -> Result<(), Error> {
+        let connection = self.inner.connection()?;
+        crate::sync::pull(&self.inner, &connection).await
+    }
+
+    /// Who this client is.
+    pub async fn whoami(&self) -> Result<Identification, Error> {
+        let identity = &self.inner.identity;
+        Ok(Identification {
+            username: identity.username.clone(),
+            account: identity.account(),
+            device: identity.device(),
+            registered: self.inner.store.run(|tx| tx.is_registered()).await?,
+            connected: self.inner.connection().is_ok(),
+        })
+    }
+
+    /// Counters.
+    pub async fn stats(&self) -> Result<Stats, Error> {
+        self.inner.store.run(|tx| tx.stats()).await
+    }
+
+    /// The account key, for [`ClientOptions::account_key`] of another device. Whoever has it is this account.
+    pub fn export_account_key(&self) -> Zeroizing<[u8; 32]> {
+        self.inner.identity.account_key.to_bytes()
+    }
+
+    /// Ends the connection when what is in flight is done, after a few seconds at the latest. What is in the outbox stays
+    /// there. The store is free for another opening when the last clone is dropped.
+    pub async fn close(self) {
+        if !self.inner.runtime.drain(CLOSE_GRACE).await {
+            tracing::warn!("closed with work in flight");
+        }
+    }
+}
+
+/// Blocks for the time of Argon2id.
+fn open_store(options: &ClientOptions, runtime: Runtime) -> Result<(Store, Identity), Error> {
+    let store = Store::open(&options.data, options.password.as_bytes(), options.ksf, runtime.clone())?;
+    let identity = store.run_blocking(|tx| match tx.identity()? {
+        Some(identity) => Ok(identity),
+        None => create_identity(tx, options, &runtime),
+    })?;
+    if identity.username != options.username {
+        return Err(Error::OtherUser { stored: identity.username, asked: options.username.clone() });
+    }
+    Ok((store, identity))
+}
+
+fn create_identity(tx: &Tx<'_>, options: &ClientOptions, runtime: &Runtime) -> Result<Identity, Error> {
+    let mut rng = runtime.rng();
+    let account_key = match &options.account_key {
+        Some(seed) => AccountKey::from_bytes(seed),
+        None => AccountKey::generate(&mut rng),
+    };
+    let device_key = DeviceKey::generate(&mut rng);
+    let certificate = DeviceCertificate::issue(&account_key, &device_key.public(), runtime.now_ms() / 1000);
+    let queue_key = QueueKey::generate(&mut rng);
+    let identity = Identity { username: options.username.clone(), account_key, device_key, queue_key, certificate };
+    tx.insert_identity(&identity)?;
+    // An account whose key was brought along exists: its first login introduces this device.
+    if options.account_key.is_some() {
+        tx.pin_peer(&identity.username, identity.account(), identity.certificate.account_key())?;
+        tx.set_registered()?;
+    }
+    Ok(identity)
+}

@@ -1,0 +1,122 @@
+//! Who people are: the server's directory, believed only as far as keys and signatures go.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use qpc_crypto::{DeviceCertificate, account_id};
+use qpc_wire::{
+    AccountId, Code,
+    limits::is_username,
+    methods::{ListDevices, ResolveUser},
+    v1,
+};
+
+use crate::{Error, client::Inner, retry, transport::Connection};
+
+/// Accounts whose claimed name did not hold, remembered so that each of their messages is not another lookup.
+const MAX_REFUSED_CLAIMS: usize = 1024;
+
+/// A user whose certificates have been verified and whose account key is pinned.
+pub(crate) struct Person {
+    pub(crate) account: AccountId,
+    pub(crate) devices: Vec<DeviceCertificate>,
+}
+
+/// Accounts whose claimed name did not hold.
+#[derive(Default)]
+pub(crate) struct RefusedClaims(std::sync::Mutex<HashSet<AccountId>>);
+
+impl RefusedClaims {
+    fn contains(&self, account: AccountId) -> bool {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains(&account)
+    }
+
+    fn insert(&self, account: AccountId) {
+        let mut refused = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if refused.len() < MAX_REFUSED_CLAIMS {
+            refused.insert(account);
+        }
+    }
+}
+
+/// Looks a user up, and pins the account key at the first time. Refuses another key later.
+pub(crate) async fn resolve(inner: &Inner, connection: &Connection, username: &str) -> Result<Person, Error> {
+    let person = look_up(inner, connection, username).await?;
+    let (name, account, key) = (username.to_owned(), person.account, person.key);
+    inner.store.run(move |tx| tx.pin_peer(&name, account, &key)).await?;
+    Ok(Person { account: person.account, devices: person.devices })
+}
+
+/// Whether an account has the name that it claims. If so, the name is pinned.
+pub(crate) async fn confirm(
+    inner: &Inner,
+    connection: &Connection,
+    username: &str,
+    account: AccountId,
+) -> Result<bool, Error> {
+    if !is_username(username) || inner.refused_claims.contains(account) {
+        return Ok(false);
+    }
+    let found = match look_up(inner, connection, username).await {
+        Err(error) if error.is_transient() => return Err(error),
+        found => found,
+    };
+    let confirmed = match found {
+        Ok(person) if person.account == account => {
+            let (name, key) = (username.to_owned(), person.key);
+            inner.store.run(move |tx| tx.pin_peer(&name, account, &key)).await.is_ok()
+        }
+        _ => false,
+    };
+    if !confirmed {
+        inner.refused_claims.insert(account);
+    }
+    Ok(confirmed)
+}
+
+/// Certificates of this account's other devices.
+pub(crate) async fn own_other_devices(inner: &Inner, connection: &Connection) -> Result<Vec<DeviceCertificate>, Error> {
+    let own = &inner.identity;
+    let listed = retry::call::<ListDevices>(&inner.runtime, connection, &v1::ListDevicesRequest {}).await?;
+    let certificates = listed.devices.iter().map(|device| &device.device_certificate);
+    let mut devices = verified(&own.username, own.certificate.account_key(), certificates)?;
+    devices.retain(|device| device.device_key() != own.certificate.device_key());
+    Ok(devices)
+}
+
+struct Found {
+    account: AccountId,
+    key: [u8; 32],
+    devices: Vec<DeviceCertificate>,
+}
+
+async fn look_up(inner: &Inner, connection: &Connection, username: &str) -> Result<Found, Error> {
+    if !is_username(username) {
+        return Err(Error::InvalidUsername(username.to_owned()));
+    }
+    let request = v1::ResolveUserRequest { username: username.to_owned() };
+    let found = match retry::call::<ResolveUser>(&inner.runtime, connection, &request).await {
+        Err(error) if error.code() == Some(Code::NotFound) => return Err(Error::UnknownUser(username.to_owned())),
+        found => found?,
+    };
+    let contradiction = || Error::BadDirectory(username.to_owned());
+    let key: [u8; 32] = found.account_key.as_ref().try_into().map_err(|_| contradiction())?;
+    let account = AccountId::try_from(&found.account_id)?;
+    if account != account_id(&key) {
+        return Err(contradiction());
+    }
+    Ok(Found { account, key, devices: verified(username, &key, found.device_certificates.iter())? })
+}
+
+fn verified<'a>(
+    username: &str,
+    account_key: &[u8; 32],
+    certificates: impl Iterator<Item = &'a Bytes>,
+) -> Result<Vec<DeviceCertificate>, Error> {
+    certificates
+        .map(|bytes| match DeviceCertificate::parse(bytes) {
+            Ok(certificate) if certificate.account_key() == account_key => Ok(certificate),
+            _ => Err(Error::BadDirectory(username.to_owned())),
+        })
+        .collect()
+}

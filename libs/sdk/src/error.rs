@@ -1,0 +1,220 @@
+//! Why something a client was asked for did not happen.
+
+use std::{error::Error as StdError, io, path::PathBuf, sync::Arc};
+
+use qpc_crypto::{
+    BadSignature, CertificateError, KdfError, MlsError, Suite, opaque::OpaqueError, queue::QueueError,
+    receipt::ReceiptError,
+};
+use qpc_wire::{Code, GroupId, ids::InvalidId};
+
+use crate::{
+    ContentError,
+    transport::{CallError, ConnectError},
+};
+
+/// See the module.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No connection to the server.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// What failed in the background, for whoever waited for it.
+    #[error(transparent)]
+    Failed(Arc<Error>),
+    /// There is no connection at the moment.
+    #[error("not connected")]
+    Offline,
+    /// The client was closed.
+    #[error("interrupted")]
+    Interrupted,
+
+    /// The password does not open the local store.
+    #[error("wrong password")]
+    WrongPassword,
+    /// The server does not accept the password, or this device.
+    #[error("login refused: {0}")]
+    LoginRefused(#[source] Box<Error>),
+    /// The name is registered, and not by this device.
+    #[error("the name {0:?} is taken")]
+    NameTaken(String),
+    /// This device is registered.
+    #[error("already registered")]
+    AlreadyRegistered,
+    /// Not a possible name.
+    #[error("{0:?} is no username: 1 to 64 of a-z 0-9 . _ - and a letter or digit first")]
+    InvalidUsername(String),
+
+    /// Another process uses the store.
+    #[error("{} is in use by another process", .0.display())]
+    StoreInUse(PathBuf),
+    /// The store belongs to somebody else.
+    #[error("this folder belongs to {stored:?}, not {asked:?}")]
+    OtherUser {
+        /// Whose it is.
+        stored: String,
+        /// Who was to be.
+        asked: String,
+    },
+    /// The store was written by a later version.
+    #[error("the store is of version {found}, this program knows up to {known}")]
+    StoreVersion {
+        /// Version of the store.
+        found: i64,
+        /// Newest version known.
+        known: i64,
+    },
+    /// The database library cannot encrypt.
+    #[error("the database library was built without encryption")]
+    NoCipher,
+    /// Something in the store is not what was written there.
+    #[error("{0} is damaged")]
+    Corrupt(&'static str),
+    /// A file cannot be used.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The database failed.
+    #[error("store: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The tables of MLS could not be brought up to date.
+    #[error("store: {0}")]
+    Migration(#[source] Box<dyn StdError + Send + Sync>),
+
+    /// Nobody has that name.
+    #[error("there is no user {0:?}")]
+    UnknownUser(String),
+    /// The account key under a known name is another one. Nothing is sent until a person has looked into it.
+    #[error("the identity key of {0:?} has changed")]
+    IdentityChanged(String),
+    /// What the directory says about a user contradicts itself.
+    #[error("the directory's answer about {0:?} does not hold")]
+    BadDirectory(String),
+    /// None of the user's devices can be added to a group now.
+    #[error("no device of {username:?} can be reached with {suite}")]
+    NoKeyPackage {
+        /// Who.
+        username: String,
+        /// Suite of the group.
+        suite: Suite,
+    },
+    /// A device got a KeyPackage of another device or suite.
+    #[error("a key package for {0:?} is not what was asked for")]
+    WrongKeyPackage(String),
+    /// A conversation with oneself.
+    #[error("that is you")]
+    OwnName,
+
+    /// No such conversation here.
+    #[error("no conversation {0}")]
+    UnknownConversation(GroupId),
+    /// The server says there is a conversation, and its Welcome did not come or could not be used.
+    #[error("conversation {0} exists, but this device was not let in")]
+    NotWelcomed(GroupId),
+    /// This device was removed from the conversation.
+    #[error("this device is no longer in the conversation")]
+    NotMember,
+    /// Others kept changing the group.
+    #[error("the group kept changing")]
+    TooManyRaces,
+    /// Nothing to send.
+    #[error("the message is empty")]
+    EmptyText,
+    /// Too much to send.
+    #[error("a message has at most {max} bytes, not {len}")]
+    TextTooLong {
+        /// Its length, bytes.
+        len: usize,
+        /// The limit, bytes.
+        max: usize,
+    },
+    /// Too many messages wait to be sent.
+    #[error("too many messages are waiting to be sent")]
+    OutboxFull,
+
+    /// The content of a message.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// A group of a kind that this client does not know.
+    #[error("not a conversation of two")]
+    NotDirect,
+    /// A mailbox entry of a kind that this client does not know.
+    #[error("unknown kind of entry {0}")]
+    UnknownEntry(i32),
+    /// Groups.
+    #[error(transparent)]
+    Mls(#[from] MlsError),
+    /// Login.
+    #[error(transparent)]
+    Opaque(#[from] OpaqueError),
+    /// Cost of the password.
+    #[error(transparent)]
+    Kdf(#[from] KdfError),
+    /// The server did not say what a password costs.
+    #[error("the server's answer lacks {0}")]
+    Incomplete(&'static str),
+    /// A device certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// A sealed handshake.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// A receipt.
+    #[error(transparent)]
+    Receipt(#[from] ReceiptError),
+    /// A receipt is about an epoch in which this device has not been.
+    #[error("receipt of epoch {0}, which is not known here")]
+    ReceiptEpoch(u64),
+    /// A signature.
+    #[error(transparent)]
+    Signature(#[from] BadSignature),
+    /// An id of the server.
+    #[error(transparent)]
+    Id(#[from] InvalidId),
+    /// A request that was kept cannot be read.
+    #[error("a kept request is damaged: {0}")]
+    Kept(#[from] prost::DecodeError),
+}
+
+impl Error {
+    /// The error itself, without the wrapping of one that came from the background.
+    pub fn root(&self) -> &Self {
+        match self {
+            Self::Failed(error) => error.root(),
+            error => error,
+        }
+    }
+
+    /// Code of the server's refusal, if that is what it is.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Call(error) => error.code(),
+            Self::LoginRefused(error) => error.code(),
+            Self::Failed(error) => error.code(),
+            _ => None,
+        }
+    }
+
+    /// Whether it may go away by itself.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Call(error) => error.is_transient(),
+            Self::Failed(error) => error.is_transient(),
+            Self::Offline => true,
+            // The name and the certificates to trust do not mend themselves; everything else of a connection may.
+            Self::Connect(error) => !matches!(
+                error,
+                ConnectError::Address(_) | ConnectError::Pem { .. } | ConnectError::NoTrust | ConnectError::Tls(_)
+            ),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! A quicprochat client: everything between a user interface and a gateway.
+//!
+//! [`Client`] is the surface. Behind it, `link` keeps a connection alive and runs three loops on it: `sync` takes the
+//! mailbox in, `outbox` sends what was written, and acknowledgements follow. `receive` is what one mailbox entry does,
+//! in one transaction of the `store` together with the step of MLS. `conversation` founds direct conversations, `commit`
+//! changes groups, `account` registers and logs in, `directory` says who people are, `publish` keeps KeyPackages in
+//! stock. [`transport`] knows frames and streams and nothing else; [`runtime`] is the machine.
+//!
+//! What the server must never be able to do is refused here: another account key under a known name, a certificate the
+//! account did not sign, a receipt that does not hold, password costs below the floor.
+
+mod account;
+mod client;
+mod commit;
+mod content;
+mod conversation;
+mod directory;
+mod error;
+mod events;
+mod link;
+mod outbox;
+mod publish;
+mod receive;
+mod retry;
+pub mod runtime;
+mod store;
+mod sync;
+#[cfg(test)]
+mod tests;
+pub mod transport;
+
+pub use client::{Client, ClientOptions, Identification, Stats};
+pub use content::ContentError;
+pub use error::Error;
+pub use events::{Event, EventStream, GapReason, MessageId};
+pub use qpc_crypto::{KsfParams, Suite};
+pub use qpc_wire::{AccountId, DeviceId, GroupId as ConversationId};
+pub use runtime::Runtime;
+pub use store::{ConversationInfo, Message, MessageState};

@@ -1,0 +1,217 @@
+//! Keeping a connection alive, and what runs on it.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Error, Event, account,
+    client::Inner,
+    outbox, publish, sync,
+    transport::{Connection, Push},
+};
+
+/// First pause before connecting again; each further one is twice as long, up to [`MAX_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// Longest pause before connecting again.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// Pause after a mailbox could not be read on a connection that lives.
+const PULL_PAUSE: Duration = Duration::from_secs(1);
+/// Time that calls in flight get on a connection that is left in good order.
+const LEAVE_GRACE: Duration = Duration::from_secs(3);
+
+/// Where the connection stands.
+#[derive(Clone)]
+pub(crate) enum Link {
+    /// Not asked for.
+    Idle,
+    /// None at the moment; with the reason if a try has failed.
+    Offline(Option<Arc<Error>>),
+    /// There is one, attached to this device.
+    Online(Connection),
+    /// The server does not want us.
+    Refused(Arc<Error>),
+}
+
+/// Why a connection is left.
+enum End {
+    Lost,
+    Drain(Duration),
+    SessionEnded,
+    Shutdown,
+}
+
+struct Session {
+    connection: Connection,
+    pushes: mpsc::Receiver<Push>,
+}
+
+/// Starts the task that keeps a connection, unless it runs.
+pub(crate) fn start(inner: &Arc<Inner>) {
+    let begun = inner.link.send_if_modified(|link| {
+        let idle = matches!(link, Link::Idle | Link::Refused(_));
+        if idle {
+            *link = Link::Offline(None);
+        }
+        idle
+    });
+    if begun {
+        inner.runtime.spawn(keep(inner.clone()));
+    }
+}
+
+/// Waits for the first success or failure.
+pub(crate) async fn first_outcome(inner: &Inner) -> Result<(), Error> {
+    let mut link = inner.link.subscribe();
+    let decided = link.wait_for(|link| !matches!(link, Link::Idle | Link::Offline(None)));
+    let link = tokio::select! {
+        decided = decided => decided.map_err(|_| Error::Interrupted)?.clone(),
+        () = inner.runtime.shutdown().cancelled() => return Err(Error::Interrupted),
+    };
+    match link {
+        Link::Online(_) => Ok(()),
+        Link::Offline(Some(error)) | Link::Refused(error) => Err(Error::Failed(error)),
+        Link::Idle | Link::Offline(None) => Err(Error::Offline),
+    }
+}
+
+async fn keep(inner: Arc<Inner>) {
+    let shutdown = inner.runtime.shutdown().clone();
+    let mut failures = 0;
+    let mut next: Option<Session> = None;
+    while !shutdown.is_cancelled() {
+        let session = match next.take() {
+            Some(session) => Ok(session),
+            None => tokio::select! {
+                session = establish(&inner) => session,
+                () = shutdown.cancelled() => break,
+            },
+        };
+        match session {
+            Ok(session) => {
+                failures = 0;
+                next = use_session(&inner, session).await;
+            }
+            Err(error) if error.is_transient() => {
+                tracing::info!(%error, "not connected");
+                inner.link.send_replace(Link::Offline(Some(Arc::new(error))));
+                let pause = MAX_PAUSE.min(FIRST_PAUSE * 2u32.pow(failures));
+                failures = (failures + 1).min(16);
+                tokio::select! {
+                    () = tokio::time::sleep(inner.runtime.jittered(pause)) => {}
+                    () = shutdown.cancelled() => break,
+                }
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                inner.link.send_replace(Link::Refused(error.clone()));
+                inner.events.emit(Event::LoginRefused(error));
+                return;
+            }
+        }
+    }
+    inner.link.send_replace(Link::Idle);
+}
+
+async fn establish(inner: &Inner) -> Result<Session, Error> {
+    let (connection, pushes) = inner.connector.connect().await?;
+    if let Err(error) = account::authenticate(inner, &connection).await {
+        connection.close();
+        return Err(error);
+    }
+    // Who is online can be reached. If it fails, the periodic look tries again; writing to others works all the same.
+    if let Err(error) = publish::ensure(inner, &connection).await {
+        tracing::warn!(%error, "keys not published yet");
+    }
+    Ok(Session { connection, pushes })
+}
+
+/// Works on a connection until it is to be left. Returns its successor, if there is one already.
+async fn use_session(inner: &Arc<Inner>, mut session: Session) -> Option<Session> {
+    let connection = session.connection.clone();
+    inner.link.send_replace(Link::Online(connection.clone()));
+    inner.events.emit(Event::Connected);
+    let stop = inner.runtime.shutdown().child_token();
+    let mailbox = async {
+        let end = watch_mailbox(inner, &mut session).await;
+        stop.cancel();
+        end
+    };
+    // Joined rather than selected: whatever one has begun, it ends in good order.
+    let (end, (), ()) = tokio::join!(
+        mailbox,
+        outbox::send_all(inner, &connection, &stop),
+        sync::acknowledge(inner, &connection, &stop),
+    );
+    let successor = match end {
+        End::Drain(within) => tokio::time::timeout(within, establish(inner)).await.ok().and_then(Result::ok),
+        End::SessionEnded => {
+            // Fails only with the store, and then the next transaction says so.
+            let _ = inner.store.run(|tx| tx.forget_session()).await;
+            None
+        }
+        End::Lost | End::Shutdown => None,
+    };
+    match &successor {
+        Some(successor) => drop(inner.link.send_replace(Link::Online(successor.connection.clone()))),
+        None => {
+            inner.link.send_replace(Link::Offline(None));
+            inner.events.emit(Event::Disconnected);
+        }
+    }
+    leave(inner, connection, &end).await;
+    successor
+}
+
+async fn leave(inner: &Inner, connection: Connection, end: &End) {
+    match end {
+        End::Drain(within) => {
+            let within = *within;
+            inner.runtime.spawn(async move { connection.close_when_idle(within).await });
+        }
+        End::Shutdown => connection.close_when_idle(LEAVE_GRACE).await,
+        End::Lost | End::SessionEnded => connection.close(),
+    }
+}
+
+/// Takes in what comes, until the connection is to be left.
+async fn watch_mailbox(inner: &Arc<Inner>, session: &mut Session) -> End {
+    let connection = &session.connection;
+    let shutdown = inner.runtime.shutdown();
+    // The first look is due at once: whatever came while there was no connection.
+    let mut due = Instant::now();
+    loop {
+        let done = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return End::Shutdown,
+            _ = connection.closed() => return End::Lost,
+            push = session.pushes.recv() => match push {
+                None => return End::Lost,
+                Some(Push::Drain(within)) => return End::Drain(within),
+                Some(Push::SessionEnded) => return End::SessionEnded,
+                Some(Push::PullAgain) => sync::pull(inner, connection).await,
+                Some(Push::Mailbox(event)) => sync::on_mailbox(inner, connection, event).await,
+                Some(Push::KeyPackageLow(event)) => publish::refill(inner, connection, event).await,
+            },
+            () = tokio::time::sleep_until(due) => {
+                due = Instant::now() + inner.sync_every;
+                look(inner, connection, shutdown).await
+            }
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "mailbox");
+            due = due.min(Instant::now() + PULL_PAUSE);
+        }
+    }
+}
+
+/// The periodic look: mailbox, then stock of keys. Others reach this device by its keys, but it need not wait for them.
+async fn look(inner: &Inner, connection: &Connection, shutdown: &CancellationToken) -> Result<(), Error> {
+    sync::pull(inner, connection).await?;
+    inner.ack_wake.notify_one();
+    tokio::select! {
+        published = publish::ensure(inner, connection) => published,
+        () = shutdown.cancelled() => Ok(()),
+    }
+}

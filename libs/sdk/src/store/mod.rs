@@ -1,0 +1,213 @@
+//! Everything a client remembers: one SQLCipher database, keyed by the password.
+//!
+//! All work is a transaction ([`Store::run`]), and openmls writes through the same one ([`Tx::mls`]): a message and the
+//! step of the ratchet that it took are there together or not at all. Groups are therefore loaded anew in each
+//! transaction; one kept in memory would be ahead of the database after a rollback.
+
+mod conversations;
+mod identity;
+mod key_file;
+mod mailbox;
+mod messages;
+mod outbox;
+mod pending;
+mod schema;
+
+use std::{
+    fs::{self, DirBuilder, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use openmls_sqlite_storage::{Codec, SqliteStorageProvider};
+use qpc_crypto::{
+    Provider,
+    kdf::{self, KsfParams},
+};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use serde::{Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+use crate::{Error, Runtime};
+
+pub use conversations::ConversationInfo;
+pub(crate) use conversations::ConversationState;
+pub(crate) use identity::Identity;
+pub(crate) use messages::NewMessage;
+pub use messages::{Message, MessageState};
+pub(crate) use outbox::Outgoing;
+pub(crate) use pending::{Pending, PendingKind};
+
+const DATABASE: &str = "store.db";
+const KEY_FILE: &str = "store.key";
+const LOCK_FILE: &str = "store.lock";
+
+/// The database of one account on one device. Cheap to clone; closed when the last clone is dropped.
+#[derive(Clone)]
+pub(crate) struct Store {
+    shared: Arc<Shared>,
+    runtime: Runtime,
+}
+
+struct Shared {
+    sql: Mutex<Connection>,
+    token_key: Zeroizing<[u8; 32]>,
+    /// Held, not read: the operating system frees the lock when the process ends, however it ends.
+    _lock: File,
+}
+
+/// A transaction. Committed when the work that it was given to succeeds.
+pub(crate) struct Tx<'a> {
+    sql: Transaction<'a>,
+    token_key: &'a [u8; 32],
+    runtime: &'a Runtime,
+}
+
+/// Values of openmls as CBOR; they describe themselves, so compact formats do not work.
+#[derive(Default)]
+pub(crate) struct Cbor;
+
+/// Why a value of openmls could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CborError {
+    #[error("encoding MLS state: {0}")]
+    Encode(#[from] ciborium::ser::Error<io::Error>),
+    #[error("decoding MLS state: {0}")]
+    Decode(#[from] ciborium::de::Error<io::Error>),
+}
+
+impl Codec for Cbor {
+    type Error = CborError;
+
+    fn to_vec<T: Serialize>(value: &T) -> Result<Vec<u8>, CborError> {
+        let mut bytes = Vec::new();
+        ciborium::into_writer(value, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn from_slice<T: DeserializeOwned>(slice: &[u8]) -> Result<T, CborError> {
+        Ok(ciborium::from_reader(slice)?)
+    }
+}
+
+/// What openmls works with inside a transaction.
+pub(crate) type Mls<'a> = Provider<SqliteStorageProvider<Cbor, &'a Connection>>;
+
+impl Store {
+    /// Opens the database in `folder`, making both where they are missing. `ksf` is the cost of the password for a new
+    /// database. A second opening is refused, by this process or another. Blocks for the time of Argon2id.
+    pub(crate) fn open(folder: &Path, password: &[u8], ksf: KsfParams, runtime: Runtime) -> Result<Self, Error> {
+        create_folder(folder).map_err(io_error(folder))?;
+        let lock = lock(&folder.join(LOCK_FILE))?;
+        let key = key_file::database_key(&folder.join(KEY_FILE), password, ksf, &runtime)?;
+        let mut sql = open_encrypted(&folder.join(DATABASE), &key)?;
+        schema::migrate(&mut sql)?;
+        SqliteStorageProvider::<Cbor, &mut Connection>::new(&mut sql)
+            .run_migrations()
+            .map_err(|error| Error::Migration(Box::new(error)))?;
+        let token_key = Zeroizing::new(kdf::expand(key.as_ref(), b"qpc session token v1"));
+        Ok(Self { shared: Arc::new(Shared { sql: Mutex::new(sql), token_key, _lock: lock }), runtime })
+    }
+
+    /// Runs `work` in a transaction, beside the event loop. It is committed if the result is `Ok`. Once begun it runs to
+    /// its end, also when the future is dropped.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let store = self.clone();
+        self.runtime.blocking(move || store.run_blocking(work)).await.ok_or(Error::Interrupted)?
+    }
+
+    /// [`Self::run`] on this thread.
+    pub(crate) fn run_blocking<T>(&self, work: impl FnOnce(&Tx<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        // A panic in a transaction has rolled it back.
+        let mut sql = self.shared.sql.lock().unwrap_or_else(PoisonError::into_inner);
+        let tx = Tx {
+            sql: sql.transaction_with_behavior(TransactionBehavior::Immediate)?,
+            token_key: &self.shared.token_key,
+            runtime: &self.runtime,
+        };
+        let result = work(&tx)?;
+        tx.sql.commit()?;
+        Ok(result)
+    }
+}
+
+impl Tx<'_> {
+    /// The storage of openmls within this transaction.
+    pub(crate) fn mls(&self) -> Mls<'_> {
+        Provider::new(SqliteStorageProvider::new(&*self.sql))
+    }
+
+    /// Unix milliseconds.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.runtime.now_ms()
+    }
+
+    /// Runs `work` so that an error undoes what it wrote, and nothing else of the transaction. openmls leaves its storage
+    /// undefined when it fails half-way.
+    pub(crate) fn attempt<T>(&self, work: impl FnOnce() -> Result<T, Error>) -> Result<Result<T, Error>, Error> {
+        self.sql.execute_batch("SAVEPOINT attempt")?;
+        let result = work();
+        if result.is_err() {
+            self.sql.execute_batch("ROLLBACK TO attempt")?;
+        }
+        self.sql.execute_batch("RELEASE attempt")?;
+        Ok(result)
+    }
+}
+
+fn open_encrypted(path: &Path, key: &[u8; 32]) -> Result<Connection, Error> {
+    let sql = Connection::open(path)?;
+    // The quotes make SQLCipher take the 32 bytes as they are, without a key derivation of its own.
+    let pragma = Zeroizing::new(format!("PRAGMA key = \"x'{}'\"", Zeroizing::new(hex::encode(key)).as_str()));
+    sql.execute_batch(&pragma)?;
+    // A wrong password is told by an error, not on standard error. The key turns the log on, so this follows it.
+    sql.execute_batch("PRAGMA cipher_log_level = NONE")?;
+    // An SQLite without encryption ignores the key, silently.
+    let version = sql.query_row("PRAGMA cipher_version", [], |row| row.get::<_, String>(0));
+    match version {
+        Ok(version) if !version.is_empty() => {}
+        Ok(_) | Err(rusqlite::Error::QueryReturnedNoRows) => return Err(Error::NoCipher),
+        Err(error) => return Err(error.into()),
+    }
+    sql.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(())).map_err(|error| match error {
+        rusqlite::Error::SqliteFailure(failure, _) if failure.code == ErrorCode::NotADatabase => Error::WrongPassword,
+        error => error.into(),
+    })?;
+    // FULL: what was promised to the user survives a loss of power. Temporary tables never reach the disk.
+    sql.execute_batch(
+        "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+         PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON; PRAGMA foreign_keys = ON;",
+    )?;
+    Ok(sql)
+}
+
+fn lock(path: &Path) -> Result<File, Error> {
+    let file =
+        File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(io_error(path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::StoreInUse(path.to_owned())),
+        Err(TryLockError::Error(error)) => Err(io_error(path)(error)),
+    }
+}
+
+/// Readable for its owner alone.
+fn create_folder(folder: &Path) -> io::Result<()> {
+    if fs::metadata(folder).is_ok_and(|found| found.is_dir()) {
+        return Ok(());
+    }
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+fn io_error(path: &Path) -> impl Fn(io::Error) -> Error + use<> {
+    let path: PathBuf = path.to_owned();
+    move |source| Error::Io { path: path.clone(), source }
+}

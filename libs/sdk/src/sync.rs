@@ -1,0 +1,134 @@
+//! The mailbox, entry by entry in its order. The server keeps what is not acknowledged and may deliver it again; the
+//! cursor of the store makes at-least-once into once.
+
+use qpc_wire::{
+    methods::{Ack, Fetch},
+    v1,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Error, Event,
+    client::Inner,
+    commit, directory,
+    receive::{self, Received},
+    retry,
+    transport::Connection,
+};
+
+/// Takes in everything that is in the mailbox.
+pub(crate) async fn pull(inner: &Inner, connection: &Connection) -> Result<(), Error> {
+    let _turn = inner.turn.lock().await;
+    pull_in_turn(inner, connection).await
+}
+
+/// [`pull`] for who has the turn. Commits without an answer come first: what the mailbox holds may be of their epoch.
+pub(crate) async fn pull_in_turn(inner: &Inner, connection: &Connection) -> Result<(), Error> {
+    commit::resume(inner, connection).await?;
+    loop {
+        let after = inner.store.run(|tx| tx.cursor()).await?;
+        let request = v1::FetchRequest { after, limit: 0 };
+        let fetched = retry::call::<Fetch>(&inner.runtime, connection, &request).await?;
+        let Some(last) = fetched.entries.iter().map(|entry| entry.seq).max() else { return Ok(()) };
+        take_in(inner, connection, fetched.entries).await?;
+        // The first part guards against a server that sends the same again and again.
+        if last <= after || last >= fetched.head {
+            return Ok(());
+        }
+    }
+}
+
+/// A doorbell. Takes in the entries that come with it if they are the next ones, and fetches otherwise.
+pub(crate) async fn on_mailbox(inner: &Inner, connection: &Connection, event: v1::MailboxEvent) -> Result<(), Error> {
+    let _turn = inner.turn.lock().await;
+    let (cursor, pending) = inner.store.run(|tx| Ok((tx.cursor()?, tx.some_pending()?.is_some()))).await?;
+    if event.head <= cursor {
+        return Ok(());
+    }
+    let fits = !pending && continues(cursor, &event.entries);
+    if fits {
+        take_in(inner, connection, event.entries).await?;
+    }
+    if fits && inner.store.run(|tx| tx.cursor()).await? >= event.head {
+        return Ok(());
+    }
+    pull_in_turn(inner, connection).await
+}
+
+/// Whether the entries follow the cursor without a hole; what is before it does not matter.
+fn continues(cursor: u64, entries: &[v1::Entry]) -> bool {
+    let mut next = cursor + 1;
+    entries.iter().all(|entry| {
+        let fits = entry.seq <= next;
+        next = next.max(entry.seq + 1);
+        fits
+    })
+}
+
+async fn take_in(inner: &Inner, connection: &Connection, entries: Vec<v1::Entry>) -> Result<(), Error> {
+    for entry in entries {
+        let identity = inner.identity.clone();
+        let received = inner.store.run(move |tx| receive::entry(tx, &identity, &entry)).await?;
+        for received in received {
+            announce(inner, connection, received).await;
+        }
+        inner.ack_wake.notify_one();
+    }
+    Ok(())
+}
+
+/// Tells the user, after asking the directory whether an unknown sender is who they say.
+async fn announce(inner: &Inner, connection: &Connection, received: Received) {
+    match received {
+        Received::Event(event) => inner.events.emit(event),
+        Received::Message { mut message, claim } => {
+            if message.sender_name.is_none() {
+                match directory::confirm(inner, connection, &claim, message.sender).await {
+                    Ok(true) => message.sender_name = Some(claim),
+                    Ok(false) => {}
+                    Err(error) => tracing::info!(%error, "name not confirmed"),
+                }
+            }
+            inner.events.emit(Event::MessageReceived(message));
+        }
+    }
+}
+
+/// Acknowledges what was taken in, many entries at a time when they come fast.
+pub(crate) async fn acknowledge(inner: &Inner, connection: &Connection, stop: &CancellationToken) {
+    let mut acked = 0;
+    loop {
+        tokio::select! {
+            () = inner.ack_wake.notified() => {}
+            () = stop.cancelled() => return,
+        }
+        let seq = match inner.store.run(|tx| tx.cursor()).await {
+            Ok(seq) if seq > acked => seq,
+            Ok(_) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "cursor");
+                continue;
+            }
+        };
+        match connection.call::<Ack>(&v1::AckRequest { seq }).await {
+            Ok(_) => acked = seq,
+            // The next one covers it, at the latest that of the periodic look.
+            Err(error) => tracing::debug!(%error, "not acknowledged"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_continue_where_the_cursor_stands() {
+        let entries = |seqs: &[u64]| seqs.iter().map(|seq| v1::Entry { seq: *seq, body: None }).collect::<Vec<_>>();
+        assert!(continues(4, &entries(&[5, 6])));
+        assert!(continues(4, &entries(&[3, 4, 5])));
+        assert!(continues(4, &[]));
+        assert!(!continues(4, &entries(&[6])));
+        assert!(!continues(4, &entries(&[5, 7])));
+    }
+}

@@ -1,0 +1,209 @@
+//! Calls over one connection: each on a stream of its own.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use prost::Message as _;
+use qpc_wire::{
+    Code, CorrelationId, GroupId, Method, Status,
+    frame::{self, ErrorCode, RESPONSE_HEADER, ResponseHeader},
+    proofs::{BINDING_EXPORTER_LABEL, BINDING_LEN, ChannelBinding},
+    status::Detail,
+};
+use quinn::{ReadError, ReadExactError, VarInt, WriteError};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+/// Added to the time that the server gives itself for a call, for the way there and back.
+const DEADLINE_SLACK: Duration = Duration::from_secs(3);
+
+/// Why a call has no response.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The server says no.
+    #[error(transparent)]
+    Status(#[from] Status),
+    /// No answer in time; whether the call took effect is unknown.
+    #[error("no answer in time")]
+    Deadline,
+    /// The connection is gone; whether the call took effect is unknown.
+    #[error("connection lost: {0}")]
+    Connection(#[from] quinn::ConnectionError),
+    /// The server reset the stream.
+    #[error("server reset the call: {0:?}")]
+    Reset(Option<ErrorCode>),
+    /// Larger than a frame may be, in either direction.
+    #[error(transparent)]
+    Oversized(#[from] frame::Oversized),
+    /// The response is no frame, or not of this call.
+    #[error("malformed response")]
+    Malformed,
+    /// The response is no message of the expected type.
+    #[error("malformed response: {0}")]
+    Decode(#[from] prost::DecodeError),
+}
+
+impl CallError {
+    /// Whether the same call with the same idempotency key may succeed later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Status(status) => status.is_transient(),
+            Self::Deadline | Self::Connection(_) => true,
+            Self::Reset(code) => {
+                !matches!(code, Some(ErrorCode::UnknownMethod | ErrorCode::Oversized | ErrorCode::Malformed))
+            }
+            Self::Oversized(_) | Self::Malformed | Self::Decode(_) => false,
+        }
+    }
+
+    /// Code of the server's refusal, if that is what it is.
+    pub fn code(&self) -> Option<Code> {
+        self.status().map(|status| status.code)
+    }
+
+    /// The epoch that the group is in, if the call came too late for its own.
+    pub fn wrong_epoch(&self) -> Option<u64> {
+        match self.status()?.detail.as_ref()? {
+            Detail::WrongEpoch(detail) => Some(detail.current_epoch),
+            Detail::ConversationExists(_) => None,
+        }
+    }
+
+    /// The conversation that exists already, if that is why the call failed.
+    pub fn conversation_exists(&self) -> Option<GroupId> {
+        match self.status()?.detail.as_ref()? {
+            Detail::ConversationExists(detail) => GroupId::try_from(&detail.group_id).ok(),
+            Detail::WrongEpoch(_) => None,
+        }
+    }
+
+    /// The server's refusal, if that is what it is.
+    pub fn status(&self) -> Option<&Status> {
+        match self {
+            Self::Status(status) => Some(status),
+            _ => None,
+        }
+    }
+}
+
+/// A connection. Cheap to clone; [`Self::close`] ends it for all clones.
+#[derive(Clone)]
+pub struct Connection(Arc<Shared>);
+
+struct Shared {
+    quic: quinn::Connection,
+    binding: ChannelBinding,
+    correlation: [u8; 8],
+    next_request: AtomicU32,
+    /// Counts calls in flight.
+    calls: TaskTracker,
+}
+
+impl Connection {
+    /// `None` if TLS exports no keying material.
+    pub(super) fn new(quic: quinn::Connection) -> Option<Self> {
+        let (mut binding, mut correlation) = ([0; BINDING_LEN], [0; 8]);
+        quic.export_keying_material(&mut binding, BINDING_EXPORTER_LABEL, b"").ok()?;
+        quic.export_keying_material(&mut correlation, CorrelationId::EXPORTER_LABEL, b"").ok()?;
+        let calls = TaskTracker::new();
+        // Closed means only that waiting for none is possible; calls are still counted.
+        calls.close();
+        Some(Self(Arc::new(Shared { quic, binding, correlation, next_request: AtomicU32::new(1), calls })))
+    }
+
+    pub(super) fn quic(&self) -> &quinn::Connection {
+        &self.0.quic
+    }
+
+    /// TLS exporter that proofs of keys are bound to.
+    pub fn binding(&self) -> &ChannelBinding {
+        &self.0.binding
+    }
+
+    /// One call. Dropping the future abandons it; the server may have done it all the same.
+    pub async fn call<M: Method>(&self, request: &M::Request) -> Result<M::Response, CallError> {
+        let id = self.0.next_request.fetch_add(1, Ordering::Relaxed);
+        let correlation = CorrelationId::new(self.0.correlation, id);
+        let deadline = Duration::from_millis(M::INFO.deadline_ms.into()) + DEADLINE_SLACK;
+        let started = Instant::now();
+        let result = match frame::request(M::INFO.id, id, request) {
+            Ok(frame) => {
+                tokio::time::timeout(deadline, self.exchange(id, frame)).await.unwrap_or(Err(CallError::Deadline))
+            }
+            Err(oversized) => Err(oversized.into()),
+        };
+        let response = result.and_then(|payload| Ok(M::Response::decode(payload)?));
+        let (method, micros) = (M::INFO.name, started.elapsed().as_micros() as u64);
+        match &response {
+            Ok(_) => tracing::debug!(method, %correlation, micros, "call"),
+            Err(error) => tracing::debug!(method, %correlation, micros, %error, "call failed"),
+        }
+        response
+    }
+
+    async fn exchange(&self, id: u32, frame: Bytes) -> Result<Bytes, CallError> {
+        let _counted = self.0.calls.token();
+        let (mut send, mut receive) = self.0.quic.open_bi().await?;
+        // A server that refuses early stops reading, and its answer says why.
+        match send.write_chunk(frame).await {
+            Ok(()) | Err(WriteError::Stopped(_)) => {}
+            Err(WriteError::ConnectionLost(error)) => return Err(error.into()),
+            Err(WriteError::ClosedStream | WriteError::ZeroRttRejected) => return Err(CallError::Malformed),
+        }
+        // Fails only if the server stopped the stream, see above.
+        let _ = send.finish();
+        let mut header = [0; RESPONSE_HEADER];
+        receive.read_exact(&mut header).await.map_err(read_failed)?;
+        let header = ResponseHeader::decode(&header)?;
+        if header.request_id != id {
+            return Err(CallError::Malformed);
+        }
+        let mut payload = vec![0; header.payload_len];
+        receive.read_exact(&mut payload).await.map_err(read_failed)?;
+        match header.status {
+            0 => Ok(payload.into()),
+            status => Err(Status::decode(status, payload.into()).into()),
+        }
+    }
+
+    /// Returns when the connection is gone, with the reason.
+    pub async fn closed(&self) -> quinn::ConnectionError {
+        self.0.quic.closed().await
+    }
+
+    /// Whether the connection is gone.
+    pub fn is_closed(&self) -> bool {
+        self.0.quic.close_reason().is_some()
+    }
+
+    /// Round-trip time, as measured by QUIC.
+    pub fn rtt(&self) -> Duration {
+        self.0.quic.rtt()
+    }
+
+    /// Ends the connection at once; calls in flight fail.
+    pub fn close(&self) {
+        self.0.quic.close(VarInt::from_u32(ErrorCode::Closed as u32), b"");
+    }
+
+    /// Ends the connection when no call is in flight, after `within` at the latest.
+    pub async fn close_when_idle(&self, within: Duration) {
+        // Either way it is closed.
+        let _ = tokio::time::timeout(within, self.0.calls.wait()).await;
+        self.close();
+    }
+}
+
+fn read_failed(error: ReadExactError) -> CallError {
+    match error {
+        ReadExactError::ReadError(ReadError::Reset(code)) => CallError::Reset(ErrorCode::from_u64(code.into_inner())),
+        ReadExactError::ReadError(ReadError::ConnectionLost(error)) => error.into(),
+        ReadExactError::ReadError(_) | ReadExactError::FinishedEarly(_) => CallError::Malformed,
+    }
+}
