@@ -34,8 +34,10 @@ use crate::{
 const QUEUE: usize = 1024;
 /// Times that a batch is tried when the database gives it up.
 const TRIES: usize = 3;
-/// Epochs that a message may be behind its group: what members still can decrypt.
-const PAST_EPOCHS: u64 = 5;
+/// Epochs that a message may be behind its group when it is accepted. Members keep the keys of five past epochs; a reader
+/// can be ahead of what is accepted here by a commit of its own, merged before it reads its mailbox, and by one that
+/// commits between the reading of the epoch and the locking of the mailboxes.
+const PAST_EPOCHS: u64 = 3;
 
 /// An application message that passed the checks of its call.
 #[derive(Debug)]

@@ -112,12 +112,12 @@ async fn what_is_not_a_message_of_a_member_is_refused() {
 }
 
 #[tokio::test]
-async fn a_message_may_lag_five_epochs_behind_its_group_and_no_more() {
+async fn a_message_may_lag_three_epochs_behind_its_group_and_no_more() {
     let world = World::start().await;
     let (alice, bob) = (world.device(), world.device());
     let mut group = world.group(GroupKind::Direct, &alice, &[&bob]).await;
     let old: Vec<_> = (0..2).map(|n| message(&world, &bob, &mut group[1], &n.to_string())).collect();
-    for _ in 0..5 {
+    for _ in 0..3 {
         let pending = group[0].update(&alice.provider, &alice.key).unwrap();
         let request = commit(&world, &group[0], pending);
         world.call::<CommitGroup>(&alice, &request).await.unwrap();
