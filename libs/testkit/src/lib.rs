@@ -1,0 +1,30 @@
+//! For tests only: a whole installation in one process ([`Cluster`]), a bus that misbehaves ([`FaultyBus`]), and waiting
+//! for conditions ([`eventually`]).
+
+mod cluster;
+mod faults;
+
+use std::{future::Future, time::Duration};
+
+use tokio::time::Instant;
+
+pub use cluster::{Backend, Cluster, Shape};
+pub use faults::{Faults, FaultyBus};
+
+/// Longest wait for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Time between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Looks until `found` gives something. Panics after a minute.
+#[allow(clippy::panic, reason = "tests report by panicking")]
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut found: impl FnMut() -> F) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = found().await {
+            return value;
+        }
+        assert!(Instant::now() < until, "{what} did not happen");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}

@@ -1,0 +1,142 @@
+//! See README.md.
+
+mod echo;
+mod idle;
+mod messages;
+mod raw;
+mod report;
+mod user;
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use qpc_sdk::transport::{Connector, Trust};
+
+use report::Report;
+use user::World;
+
+/// Measures a running cluster and an embedded server that it starts itself. Run it through `cargo xtask bench`.
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Database of the cluster
+    #[arg(long)]
+    postgres: Option<String>,
+    /// HOST:PORT of a gateway of the cluster; once for each
+    #[arg(long = "gateway")]
+    gateways: Vec<String>,
+    /// Certificate of the gateways
+    #[arg(long)]
+    ca_cert: Option<PathBuf>,
+    /// Process of the first gateway
+    #[arg(long)]
+    gateway_pid: Option<u32>,
+    /// The qpc-server binary
+    #[arg(long)]
+    server_bin: Option<PathBuf>,
+    /// Write the rows to this file
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Shorter phases and fewer idle connections
+    #[arg(long)]
+    quick: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The ceiling of a gateway call: echoes frames, prints its address and the file of its certificate
+    #[command(hide = true)]
+    EchoServer {
+        /// Where to put the certificate
+        #[arg(long)]
+        cert: PathBuf,
+    },
+}
+
+/// How long and how much.
+#[derive(Clone, Copy)]
+pub(crate) struct Scale {
+    phase: Duration,
+    idle_connections: usize,
+    /// Messages encrypted in advance for each sender.
+    prepared: usize,
+}
+
+/// Clients that send at the same time where a rate is measured.
+pub(crate) const SENDERS: usize = 64;
+/// Pairs that talk where a latency is measured.
+pub(crate) const PAIRS: usize = 16;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let args = Args::parse();
+    if let Some(Command::EchoServer { cert }) = args.command {
+        return echo::serve(&cert).await;
+    }
+    let scale = if args.quick {
+        Scale { phase: Duration::from_secs(2), idle_connections: 500, prepared: 700 }
+    } else {
+        Scale { phase: Duration::from_secs(6), idle_connections: 2000, prepared: 1900 }
+    };
+    let mut report = Report::default();
+    cluster(&args, scale, &mut report).await?;
+    embedded(&args, scale, &mut report).await?;
+    report.print();
+    if let Some(file) = &args.json {
+        report.write(file)?;
+    }
+    Ok(())
+}
+
+async fn cluster(args: &Args, scale: Scale, report: &mut Report) -> Result<()> {
+    let trust = Trust::PemFile(args.ca_cert.clone().context("--ca-cert is missing")?);
+    let connectors = connectors(&args.gateways, &trust)?;
+    let first = connectors.first().context("--gateway is missing")?;
+
+    report.step("quinn echo ceiling");
+    let ceiling = echo::ceiling(scale).await?;
+    report.step("gateway ping");
+    let ping = echo::ping_rate(first, scale).await?;
+    report.rate("ping", ping, Some(ceiling), Some(0.5));
+
+    if let Some(pid) = args.gateway_pid {
+        report.step("idle connections");
+        report.at_most("idle connection", "KiB", idle::kib_per_connection(first, pid, scale).await?, 64.0);
+    }
+
+    let mut world = World::new(connectors);
+    report.step("raw Postgres inserts");
+    let url = args.postgres.as_ref().context("--postgres is missing")?;
+    let ceiling = raw::postgres(url, scale).await?;
+    report.step("cluster: accepted messages");
+    let accepted = messages::accepted(&mut world, scale).await?;
+    report.rate("cluster accepted", accepted, Some(ceiling), Some(0.5));
+    report.step("cluster: latency");
+    messages::latencies(&mut world, scale).await?.report("cluster", report);
+    Ok(())
+}
+
+async fn embedded(args: &Args, scale: Scale, report: &mut Report) -> Result<()> {
+    let Some(binary) = &args.server_bin else { return Ok(()) };
+    let folder = tempfile::tempdir()?;
+    let server = user::EmbeddedServer::start(binary, folder.path()).await?;
+    let connectors = connectors(&[server.address.clone()], &Trust::PemFile(server.cert.clone()))?;
+    let mut world = World::new(connectors);
+    report.step("raw SQLite inserts");
+    let ceiling = raw::sqlite(scale).await?;
+    report.step("embedded: accepted messages");
+    let accepted = messages::accepted(&mut world, scale).await?;
+    report.rate("embedded accepted", accepted, Some(ceiling), None);
+    report.step("embedded: latency");
+    messages::latencies(&mut world, scale).await?.report("embedded", report);
+    server.stop().await
+}
+
+fn connectors(addresses: &[String], trust: &Trust) -> Result<Vec<Connector>> {
+    addresses
+        .iter()
+        .map(|address| Ok(Connector::new(address, Some("localhost"), trust, qpc_sdk::Runtime::system())?))
+        .collect()
+}

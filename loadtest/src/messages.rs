@@ -1,0 +1,163 @@
+//! Messages: how many are accepted, and how long people wait.
+
+use std::collections::VecDeque;
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use qpc_crypto::{Conversation, Incoming};
+use qpc_sdk::transport::Push;
+use qpc_wire::{
+    methods::{Ack, Enqueue, Fetch},
+    v1::{AckRequest, EnqueueRequest, Entry, FetchRequest, entry::Body},
+};
+use tokio::time::Instant;
+
+use crate::{
+    PAIRS, SENDERS, Scale,
+    report::Report,
+    user::{User, World, task},
+};
+
+/// Bytes of a text; 1024 with the marker of the padding.
+const TEXT: usize = 1023;
+/// Entries that a recipient reads before it acknowledges.
+const ACK_EVERY: u64 = 32;
+
+/// Messages a second that 64 closed-loop senders get receipts for; the recipients are away.
+pub(crate) async fn accepted(world: &mut World, scale: Scale) -> Result<f64> {
+    let mut senders = Vec::with_capacity(SENDERS);
+    for _ in 0..SENDERS {
+        let (sender, recipient, mut conversation, _) = world.pair().await?;
+        recipient.connection.close();
+        let requests = (0..scale.prepared)
+            .map(|_| request(&sender, &mut conversation, &[7; TEXT]))
+            .collect::<Result<VecDeque<_>>>()?;
+        senders.push((sender, requests));
+    }
+    let started = Instant::now();
+    let until = started + scale.phase;
+    let counts = try_join_all(senders.into_iter().map(|(sender, mut requests)| {
+        task(async move {
+            let mut count = 0u32;
+            while let Some(request) = requests.pop_front().filter(|_| Instant::now() < until) {
+                sender.connection.call::<Enqueue>(&request).await?;
+                count += 1;
+            }
+            sender.connection.close();
+            // A sender that ran out would only wait while the clock runs.
+            anyhow::Ok((count, started.elapsed().as_secs_f64()))
+        })
+    }))
+    .await?;
+    let mut rate = 0.0;
+    for count in counts {
+        let (count, seconds) = count?;
+        rate += f64::from(count) / seconds;
+    }
+    Ok(rate)
+}
+
+/// Milliseconds that 16 pairs waited.
+pub(crate) struct Latencies {
+    receipt: Vec<f64>,
+    screen: Vec<f64>,
+}
+
+impl Latencies {
+    pub(crate) fn report(mut self, shape: &str, report: &mut Report) {
+        for (what, values) in [("receipt", &mut self.receipt), ("screen", &mut self.screen)] {
+            values.sort_by(f64::total_cmp);
+            for (name, quantile) in [("p50", 0.5), ("p99", 0.99)] {
+                let index = ((values.len() as f64 * quantile) as usize).min(values.len().saturating_sub(1));
+                let value = values.get(index).copied().unwrap_or(f64::NAN);
+                report.figure(format!("{shape} send to {what} {name}"), "ms", value);
+            }
+        }
+    }
+}
+
+/// Both sides online: from before encryption to the receipt, and to the decrypted text at the other side.
+pub(crate) async fn latencies(world: &mut World, scale: Scale) -> Result<Latencies> {
+    let mut pairs = Vec::with_capacity(PAIRS);
+    for _ in 0..PAIRS {
+        pairs.push(world.pair().await?);
+    }
+    let origin = Instant::now();
+    let until = origin + scale.phase;
+    let runs = pairs.into_iter().map(|(sender, recipient, ours, theirs)| {
+        let sending = task(send(sender, ours, origin, until));
+        let receiving = task(receive(recipient, theirs, origin));
+        async move { anyhow::Ok((sending.await??, receiving.await??)) }
+    });
+    let mut latencies = Latencies { receipt: Vec::new(), screen: Vec::new() };
+    for (receipt, screen) in try_join_all(runs).await? {
+        latencies.receipt.extend(receipt);
+        latencies.screen.extend(screen);
+    }
+    Ok(latencies)
+}
+
+async fn send(sender: User, mut conversation: Conversation, origin: Instant, until: Instant) -> Result<Vec<f64>> {
+    let mut waited = Vec::new();
+    loop {
+        let last = Instant::now() >= until;
+        let begun = origin.elapsed();
+        let mut text = [0; TEXT];
+        text[..8].copy_from_slice(&(begun.as_nanos() as u64).to_be_bytes());
+        text[8] = last.into();
+        sender.connection.call::<Enqueue>(&request(&sender, &mut conversation, &text)?).await?;
+        waited.push((origin.elapsed() - begun).as_secs_f64() * 1000.0);
+        if last {
+            sender.connection.close();
+            return Ok(waited);
+        }
+    }
+}
+
+fn request(sender: &User, conversation: &mut Conversation, text: &[u8]) -> Result<EnqueueRequest> {
+    Ok(EnqueueRequest {
+        idempotency_key: sender.random_key(),
+        group_id: conversation.group_id().to_bytes(),
+        epoch: conversation.epoch(),
+        payload: Bytes::from(conversation.encrypt(&sender.provider, &sender.key, text)?),
+    })
+}
+
+async fn receive(mut user: User, mut conversation: Conversation, origin: Instant) -> Result<Vec<f64>> {
+    let mut waited = Vec::new();
+    // The Welcome, which was handed over directly.
+    let mut cursor = 1;
+    let mut acked = 0;
+    loop {
+        let entries = match user.pushes.recv().await.context("the recipient lost its connection")? {
+            Push::Mailbox(event) if event.entries.first().is_some_and(|entry| entry.seq <= cursor + 1) => event.entries,
+            _ => user.connection.call::<Fetch>(&FetchRequest { after: cursor, limit: 0 }).await?.entries,
+        };
+        for entry in entries.into_iter().filter(|entry| entry.seq > 1) {
+            if entry.seq <= cursor {
+                continue;
+            }
+            cursor = entry.seq;
+            let (begun, last) = read(&user, &mut conversation, entry)?;
+            waited.push((origin.elapsed().as_nanos() as f64 - begun as f64) / 1e6);
+            if last {
+                user.connection.close();
+                return Ok(waited);
+            }
+        }
+        if cursor >= acked + ACK_EVERY {
+            user.connection.call::<Ack>(&AckRequest { seq: cursor }).await?;
+            acked = cursor;
+        }
+    }
+}
+
+fn read(user: &User, conversation: &mut Conversation, entry: Entry) -> Result<(u64, bool)> {
+    let Some(Body::Envelope(envelope)) = entry.body else { bail!("a gap in the mailbox") };
+    let Incoming::Message { plaintext, .. } = conversation.process(&user.provider, &envelope.payload)? else {
+        bail!("not a message")
+    };
+    let (begun, rest) = plaintext.split_first_chunk::<8>().context("short text")?;
+    Ok((u64::from_be_bytes(*begun), rest[0] == 1))
+}
