@@ -5,7 +5,7 @@
 //! - [`cache`]: what may be lost (presence), in Redis or in process;
 //! - [`rpc`]: calls, the handler router, the layers every call passes, the client to other services;
 //! - [`push`]: presence of devices and doorbells to the gateway that holds them;
-//! - [`runtime`]: clock, randomness and tracked tasks as arguments;
+//! - [`runtime`]: clock, randomness and tracked tasks as arguments (`libs/runtime`, which clients stand on too);
 //! - [`config`], [`secrets`], [`telemetry`], [`metrics`], [`health`], [`run`]: a process from start to drained stop.
 //!
 //! The traits of the seams have a contract suite each (`contract` modules) that every implementation passes.
@@ -19,8 +19,7 @@ pub mod metrics;
 pub mod push;
 pub mod rpc;
 pub mod run;
-pub mod runtime;
 pub mod secrets;
 pub mod telemetry;
 
-pub use runtime::Runtime;
+pub use qpc_runtime::{self as runtime, Runtime};

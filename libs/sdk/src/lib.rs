@@ -4,7 +4,7 @@
 //! mailbox in, `outbox` sends what was written, and acknowledgements follow. `receive` is what one mailbox entry does,
 //! in one transaction of the `store` together with the step of MLS. `conversation` founds direct conversations, `commit`
 //! changes groups, `account` registers and logs in, `directory` says who people are, `publish` keeps KeyPackages in
-//! stock. [`transport`] knows frames and streams and nothing else; [`runtime`] is the machine.
+//! stock. [`transport`] knows frames and streams and nothing else; [`runtime`] is the machine (`libs/runtime`).
 //!
 //! What the server must never be able to do is refused here: another account key under a known name, a certificate the
 //! account did not sign, a receipt that does not hold, password costs below the floor.
@@ -22,7 +22,6 @@ mod outbox;
 mod publish;
 mod receive;
 mod retry;
-pub mod runtime;
 mod store;
 mod sync;
 #[cfg(test)]
@@ -34,6 +33,6 @@ pub use content::ContentError;
 pub use error::Error;
 pub use events::{Event, EventStream, GapReason, MessageId};
 pub use qpc_crypto::{KsfParams, Suite};
+pub use qpc_runtime::{self as runtime, Runtime};
 pub use qpc_wire::{AccountId, DeviceId, GroupId as ConversationId};
-pub use runtime::Runtime;
 pub use store::{ConversationInfo, Message, MessageState};

@@ -110,9 +110,10 @@ fn may_depend(from: &str, to: &str, dev: bool) -> bool {
     }
     match from {
         "xtask" | "loadtest" => true,
-        "libs/wire" | "libs/merkle" => false,
-        "libs/crypto" | "libs/chassis" => to == "libs/wire",
-        "libs/sdk" => ["libs/crypto", "libs/merkle", "libs/wire"].contains(&to),
+        "libs/wire" | "libs/merkle" | "libs/runtime" => false,
+        "libs/crypto" => to == "libs/wire",
+        "libs/chassis" => ["libs/wire", "libs/runtime"].contains(&to),
+        "libs/sdk" => ["libs/crypto", "libs/merkle", "libs/wire", "libs/runtime"].contains(&to),
         // It puts whole clusters together.
         "libs/testkit" => to.starts_with("libs/") || to.starts_with("services/"),
         "services/server" => to.starts_with("services/") || is_below_service(to),

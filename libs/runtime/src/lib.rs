@@ -1,4 +1,5 @@
-//! Time, randomness and tasks as arguments: what a simulation replaces.
+//! Time, randomness and tasks as arguments: what a simulation replaces. Servers and clients run on it alike; nowhere else
+//! is the machine's clock or random source read, or a task started that nobody waits for.
 
 use std::{
     future::Future,
@@ -15,7 +16,7 @@ pub trait Clock: Send + Sync {
     fn now_ms(&self) -> u64;
 }
 
-/// Source of key material and ids.
+/// Source of key material and ids. openmls draws from the operating system by itself.
 pub trait Entropy: Send + Sync {
     /// Fills `out` with random bytes fit for keys.
     fn fill(&self, out: &mut [u8]);
@@ -71,7 +72,7 @@ impl RngCore for EntropyRng {
     }
 }
 
-/// What a process runs on. Cheap to clone.
+/// What a process, or a part of one, runs on. Cheap to clone.
 #[derive(Clone)]
 pub struct Runtime {
     /// Wall clock.
@@ -102,12 +103,31 @@ impl Runtime {
         EntropyRng(self.entropy.clone())
     }
 
+    /// `N` random bytes, for ids and keys of idempotency.
+    pub fn random<const N: usize>(&self) -> [u8; N] {
+        let mut out = [0; N];
+        self.entropy.fill(&mut out);
+        out
+    }
+
+    /// A random duration from half of `base` up to `base`, so that many clients do not return at the same moment.
+    pub fn jittered(&self, base: Duration) -> Duration {
+        let share = u32::from_le_bytes(self.random()) % 1000;
+        base / 2 + base / 2 * share / 1000
+    }
+
     /// Starts a task that [`Self::drain`] waits for. Long-running ones must watch [`Self::shutdown`].
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
     }
 
-    /// Cancelled when the process is asked to stop.
+    /// Runs work that blocks, such as a transaction or Argon2id, beside the event loop. `None` if it panicked or the
+    /// event loop is going down.
+    pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        self.tasks.spawn_blocking(work).await.ok()
+    }
+
+    /// Cancelled when everything on this runtime is asked to stop.
     pub fn shutdown(&self) -> &CancellationToken {
         &self.shutdown
     }
