@@ -100,7 +100,7 @@ async fn logs_metrics_and_files_keep_secrets() {
     let call = text.lines().find(|line| line.contains("qpc_sdk") && line.contains("method=\"Enqueue\"")).unwrap();
     let correlation = call.split("correlation=").nth(1).unwrap().split_whitespace().next().unwrap();
     let of_call: Vec<&str> = text.lines().filter(|line| line.contains(correlation)).collect();
-    for part in ["qpc_sdk", "service=\"gateway\"", "service=\"delivery\""] {
+    for part in ["qpc_sdk", "service=\"gateway\"", "service=\"delivery\"", "sqlx::query", "committed"] {
         assert!(of_call.iter().any(|line| line.contains(part)), "{part} in {of_call:#?}");
     }
 }

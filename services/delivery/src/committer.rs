@@ -19,9 +19,10 @@ use qpc_chassis::{
     rpc::Identity,
 };
 use qpc_crypto::{ReceiptKey, receipt};
-use qpc_wire::{DeviceId, GroupId, Status, v1};
+use qpc_wire::{CorrelationId, DeviceId, GroupId, Status, v1};
 use rand::RngCore;
 use tokio::sync::{mpsc, oneshot};
+use tracing::{Instrument, Level, Span};
 
 use crate::{
     domain::mailbox::{Payload, Recipient, payload_id},
@@ -52,6 +53,8 @@ pub struct NewMessage {
     pub epoch: u64,
     /// The MLSMessage.
     pub body: Bytes,
+    /// Stands in the log lines of the transaction that it shares with others.
+    pub correlation: CorrelationId,
 }
 
 struct Job {
@@ -125,10 +128,11 @@ async fn run(worker: Arc<Worker>, mut jobs: mpsc::Receiver<Job>, batch: usize) {
     while jobs.recv_many(&mut gathered, batch).await > 0 {
         let (messages, answers): (Vec<_>, Vec<_>) = gathered.drain(..).map(|job| (job.message, job.answer)).unzip();
         worker.batch_sizes.observe(messages.len() as f64);
-        let results = match worker.commit(&messages).await {
+        let results = match worker.commit(&messages).instrument(batch_span(&messages)).await {
             Ok(results) => results,
             Err(error) => {
-                tracing::error!(%error, messages = messages.len(), "batch failed");
+                let correlation = messages.iter().map(|message| message.correlation).collect::<Vec<_>>();
+                tracing::error!(%error, ?correlation, "batch failed");
                 let status = Status::from(error);
                 messages.iter().map(|_| Err(Error::Refused(status.clone()))).collect()
             }
@@ -138,6 +142,15 @@ async fn run(worker: Arc<Worker>, mut jobs: mpsc::Receiver<Job>, batch: usize) {
             let _ = answer.send(result);
         }
     }
+}
+
+/// Names every call of the batch, when anyone is listening.
+fn batch_span(messages: &[NewMessage]) -> Span {
+    if !tracing::enabled!(Level::DEBUG) {
+        return Span::none();
+    }
+    let correlations: Vec<String> = messages.iter().map(|message| message.correlation.to_string()).collect();
+    tracing::debug_span!("batch", service = crate::SERVICE, correlation = correlations.join(" "))
 }
 
 type Results = Vec<Result<v1::EnqueueResponse, Error>>;

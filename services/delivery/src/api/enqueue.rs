@@ -37,5 +37,5 @@ fn check(ctx: &Ctx, call: IdempotentCall, request: EnqueueRequest) -> Result<New
     if peek_private_message(&request.payload).ok() != Some((group, request.epoch)) {
         return Err(Error::NotOfGroup);
     }
-    Ok(NewMessage { call, sender, group, epoch: request.epoch, body: request.payload })
+    Ok(NewMessage { call, sender, group, epoch: request.epoch, body: request.payload, correlation: ctx.correlation })
 }
