@@ -126,7 +126,7 @@ impl Programs {
 
     fn create_database(&self, port: u16) -> Result<()> {
         if self.sql(port, "SELECT count(*) FROM pg_roles WHERE rolname = 'qpc'")? == "0" {
-            self.sql(port, "CREATE ROLE qpc LOGIN")?;
+            self.sql(port, "CREATE ROLE qpc LOGIN CREATEDB")?;
         }
         if self.sql(port, "SELECT count(*) FROM pg_database WHERE datname = 'qpc'")? == "0" {
             self.sql(port, "CREATE DATABASE qpc OWNER qpc")?;

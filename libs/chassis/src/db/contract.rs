@@ -13,9 +13,11 @@ pub async fn fresh_database(url: &str, name: &str) -> String {
     let Db::Postgres(pool) = &server else { panic!("{url} is not Postgres") };
     // `name` is a test's own.
     sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(pool).await.unwrap();
-    let (before, after) = url.rsplit_once('/').unwrap();
-    let options = after.split_once('?').map(|(_, options)| format!("?{options}")).unwrap_or_default();
-    format!("{before}/{name}{options}")
+    // The options may hold slashes of their own, in the folder of a socket.
+    let (address, options) =
+        url.split_once('?').map_or((url, String::new()), |(url, options)| (url, format!("?{options}")));
+    let (server, _) = address.rsplit_once('/').unwrap();
+    format!("{server}/{name}{options}")
 }
 
 /// Panics where `db` departs from the contract. Expects a schema made by [`Db::open`], without other users.
