@@ -6,6 +6,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use qpc_crypto::{Suite, mls::key_package};
 use qpc_wire::{
+    Code,
     methods::{UploadHybridKey, UploadKeyPackage},
     proofs, v1,
 };
@@ -20,33 +21,29 @@ use crate::{
 
 /// Single-use KeyPackages of each suite at the server.
 const STOCK: u32 = 20;
+/// Time between two looks at the stock. The server gives up packages shortly before they expire, without a word.
+const STOCK_EVERY_MS: u64 = 24 * 60 * 60 * 1000;
+/// Age at which a last-resort package is replaced; it expires after 84 days like any other.
+const LAST_RESORT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 const QUEUE_KEY: &str = "queue key";
 
-/// Publishes what was not published before, and finishes uploads that were cut short.
+/// Publishes what was not published before, finishes uploads that were cut short, and looks after the stock once a day.
 pub(crate) async fn ensure(inner: &Inner, connection: &Connection) -> Result<(), Error> {
-    if !inner.store.run(|tx| tx.is_published(QUEUE_KEY)).await? {
+    let now_ms = inner.runtime.now_ms();
+    if inner.store.run(|tx| tx.published_at_ms(QUEUE_KEY)).await? == 0 {
         let public_key = inner.identity.queue_key.public_bytes();
         let signature = inner.identity.device_key.sign(&proofs::queue_key(&public_key));
         let request =
             v1::UploadHybridKeyRequest { public_key: public_key.into(), signature: Bytes::copy_from_slice(&signature) };
         retry::call::<UploadHybridKey>(&inner.runtime, connection, &request).await?;
-        inner.store.run(|tx| tx.set_published(QUEUE_KEY)).await?;
+        inner.store.run(move |tx| tx.set_published(QUEUE_KEY, now_ms)).await?;
     }
     for suite in Suite::ALL {
-        let what = format!("key packages {}", suite.id());
-        let identity = inner.identity.clone();
-        let key = inner.idempotency_key();
-        inner
-            .store
-            .run(move |tx| {
-                if tx.is_published(&what)? {
-                    return Ok(());
-                }
-                tx.set_published(&what)?;
-                generate(tx, &identity, key.to_bytes(), suite, STOCK, true)
-            })
-            .await?;
         upload(inner, connection, suite).await?;
+        let looked_at_ms = inner.store.run(move |tx| tx.published_at_ms(&stock_name(suite))).await?;
+        if looked_at_ms + STOCK_EVERY_MS <= now_ms {
+            restock(inner, connection, suite).await?;
+        }
     }
     Ok(())
 }
@@ -58,13 +55,40 @@ pub(crate) async fn refill(
     event: v1::KeyPackageLowEvent,
 ) -> Result<(), Error> {
     let Some(suite) = u16::try_from(event.suite).ok().and_then(Suite::from_id) else { return Ok(()) };
-    let missing = STOCK.saturating_sub(event.available);
-    let (identity, key) = (inner.identity.clone(), inner.idempotency_key());
+    upload(inner, connection, suite).await?;
+    restock(inner, connection, suite).await
+}
+
+fn stock_name(suite: Suite) -> String {
+    format!("key packages {}", suite.id())
+}
+
+fn last_resort_name(suite: Suite) -> String {
+    format!("last resort {}", suite.id())
+}
+
+/// Asks how many there are, since an event may be old news, and brings what is missing.
+async fn restock(inner: &Inner, connection: &Connection, suite: Suite) -> Result<(), Error> {
+    let question = v1::UploadKeyPackageRequest {
+        idempotency_key: inner.idempotency_key().to_bytes(),
+        suite: suite.id().into(),
+        ..Default::default()
+    };
+    let answer = retry::call::<UploadKeyPackage>(&inner.runtime, connection, &question).await?;
+    let missing = STOCK.saturating_sub(answer.available);
+    let (identity, key, now_ms) = (inner.identity.clone(), inner.idempotency_key(), inner.runtime.now_ms());
     inner
         .store
-        .run(move |tx| match tx.upload(suite.id())? {
-            None if missing > 0 => generate(tx, &identity, key.to_bytes(), suite, missing, false),
-            _ => Ok(()),
+        .run(move |tx| {
+            tx.set_published(&stock_name(suite), now_ms)?;
+            let renew = tx.published_at_ms(&last_resort_name(suite))? + LAST_RESORT_MS <= now_ms;
+            if missing == 0 && !renew {
+                return Ok(());
+            }
+            if renew {
+                tx.set_published(&last_resort_name(suite), now_ms)?;
+            }
+            generate(tx, &identity, key.to_bytes(), suite, missing, renew)
         })
         .await?;
     upload(inner, connection, suite).await
@@ -92,9 +116,15 @@ fn generate(
     tx.insert_upload(suite.id(), &request.encode_to_vec())
 }
 
+/// Sends the packages that are made and not confirmed, if there are any.
 async fn upload(inner: &Inner, connection: &Connection, suite: Suite) -> Result<(), Error> {
     let Some(request) = inner.store.run(move |tx| tx.upload(suite.id())).await? else { return Ok(()) };
     let request = v1::UploadKeyPackageRequest::decode(request.as_slice())?;
-    retry::call::<UploadKeyPackage>(&inner.runtime, connection, &request).await?;
+    match retry::call::<UploadKeyPackage>(&inner.runtime, connection, &request).await {
+        Ok(_) => {}
+        // There is no room for so many: the next look asks how many are missing.
+        Err(error) if error.code() == Some(Code::ResourceExhausted) => tracing::info!(%error, "stock is full"),
+        Err(error) => return Err(error.into()),
+    }
     inner.store.run(move |tx| tx.remove_upload(suite.id())).await
 }

@@ -95,8 +95,10 @@ CREATE TABLE uploads (
     request BLOB NOT NULL
 );
 
+-- When something of ours was last published, or last looked after at the server.
 CREATE TABLE published (
-    what TEXT PRIMARY KEY
+    what TEXT PRIMARY KEY,
+    at_ms INTEGER NOT NULL
 );
 
 CREATE TABLE mailbox (

@@ -143,12 +143,17 @@ impl Tx<'_> {
         Ok(own)
     }
 
-    pub(crate) fn is_published(&self, what: &str) -> Result<bool, Error> {
-        Ok(self.sql.query_row("SELECT EXISTS (SELECT 1 FROM published WHERE what = ?1)", [what], |row| row.get(0))?)
+    /// Unix milliseconds of the last [`Self::set_published`]; 0 when there was none.
+    pub(crate) fn published_at_ms(&self, what: &str) -> Result<u64, Error> {
+        let found = self.sql.query_row("SELECT at_ms FROM published WHERE what = ?1", [what], |row| row.get(0));
+        Ok(found.optional()?.unwrap_or_default())
     }
 
-    pub(crate) fn set_published(&self, what: &str) -> Result<(), Error> {
-        self.sql.execute("INSERT OR IGNORE INTO published (what) VALUES (?1)", [what])?;
+    pub(crate) fn set_published(&self, what: &str, now_ms: u64) -> Result<(), Error> {
+        self.sql.execute(
+            "INSERT INTO published (what, at_ms) VALUES (?1, ?2) ON CONFLICT (what) DO UPDATE SET at_ms = ?2",
+            params![what, now_ms],
+        )?;
         Ok(())
     }
 }

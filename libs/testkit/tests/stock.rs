@@ -1,0 +1,76 @@
+//! KeyPackages are taken by others and replaced by their owner.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::client;
+use prost::Message;
+use qpc_chassis::rpc::forward;
+use qpc_sdk::{Identification, Suite};
+use qpc_testkit::{Backend, Cluster, Shape, eventually};
+use qpc_wire::{
+    Method, bus,
+    methods::{FetchKeyPackage, UploadKeyPackage},
+    v1,
+};
+use rand::RngCore;
+
+/// A call as the gateway would forward it for `caller`.
+async fn call<M: Method>(cluster: &Cluster, caller: &Identification, request: &M::Request) -> M::Response {
+    let call = bus::Call {
+        method: M::INFO.id.into(),
+        correlation_id: Bytes::from_static(&[0; 12]),
+        deadline_ms: cluster.deps().runtime.now_ms() + 10_000,
+        account_id: caller.account.to_bytes(),
+        device_id: caller.device.to_bytes(),
+        body: request.encode_to_vec().into(),
+        ..Default::default()
+    };
+    let owner = M::INFO.owner.name();
+    let (status, body) = forward(&*cluster.deps().bus, owner, call, Duration::from_secs(10)).await.unwrap();
+    assert_eq!(status, 0);
+    M::Response::decode(body).unwrap()
+}
+
+fn random_key(cluster: &Cluster) -> Bytes {
+    let mut key = vec![0; 16];
+    cluster.deps().runtime.rng().fill_bytes(&mut key);
+    key.into()
+}
+
+/// Packages of `owner` in stock.
+async fn stock(cluster: &Cluster, owner: &Identification) -> u32 {
+    let request = v1::UploadKeyPackageRequest {
+        idempotency_key: random_key(cluster),
+        suite: Suite::Hybrid.id().into(),
+        ..Default::default()
+    };
+    call::<UploadKeyPackage>(cluster, owner, &request).await.available
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stock_that_runs_low_is_filled_up_again_and_again() {
+    let cluster = Cluster::start(Shape::pairs(Backend::Embedded)).await.unwrap();
+    let (alice, bob) = (client(&cluster, "alice", 0, 0).await, client(&cluster, "bob", 0, 1).await);
+    let (owner, taker) = (alice.whoami().await.unwrap(), bob.whoami().await.unwrap());
+    let full =
+        eventually("the first upload", || async { Some(stock(&cluster, &owner).await).filter(|n| *n > 0) }).await;
+
+    for _ in 0..3 {
+        // Low is told more than once, since more are taken while the owner is at work.
+        for _ in 0..full - 5 {
+            let request = v1::FetchKeyPackageRequest {
+                idempotency_key: random_key(&cluster),
+                suite: Suite::Hybrid.id().into(),
+                device_ids: vec![owner.device.to_bytes()],
+            };
+            let answer = call::<FetchKeyPackage>(&cluster, &taker, &request).await;
+            assert!(!answer.key_packages[0].last_resort);
+        }
+        eventually("a full stock", || async { (stock(&cluster, &owner).await == full).then_some(()) }).await;
+    }
+    assert_eq!(alice.stats().await.unwrap().undecryptable, 0);
+}
