@@ -64,10 +64,16 @@ impl Ctx {
         self.idempotent.as_ref().ok_or_else(missing_key)
     }
 
-    /// As [`Self::idempotent`] for one item of a batch, which carries its own key.
-    pub fn idempotent_item(&self, key: &Bytes, item: &[u8], now_ms: u64) -> Result<IdempotentCall, Status> {
+    /// As [`Self::idempotent`] for an item of a batch, which carries its own key and is a call of `method` in itself.
+    pub fn idempotent_item(
+        &self,
+        method: &MethodInfo,
+        key: &Bytes,
+        item: &[u8],
+        now_ms: u64,
+    ) -> Result<IdempotentCall, Status> {
         let caller = self.identity.map(|identity| identity.device);
-        Ok(IdempotentCall::new(caller, parse_key(key)?, request_hash(item), now_ms))
+        Ok(IdempotentCall::new(caller, parse_key(key)?, request_hash(method, item), now_ms))
     }
 }
 
@@ -79,8 +85,8 @@ fn parse_key(key: &Bytes) -> Result<IdempotencyKey, Status> {
     IdempotencyKey::try_from(key).map_err(|_| missing_key())
 }
 
-fn request_hash(request: &[u8]) -> [u8; 32] {
-    Sha256::digest(request).into()
+fn request_hash(method: &MethodInfo, request: &[u8]) -> [u8; 32] {
+    Sha256::new_with_prefix(method.id.to_be_bytes()).chain_update(request).finalize().into()
 }
 
 /// A call on its way through the layers.
@@ -124,7 +130,7 @@ impl Call {
     fn set_key(&mut self, key: Option<&Bytes>, now_ms: u64) -> Result<(), Status> {
         if self.ctx.method.effect == Effect::Keyed {
             let key = key.ok_or_else(missing_key)?;
-            self.ctx.idempotent = Some(self.ctx.idempotent_item(key, &self.body, now_ms)?);
+            self.ctx.idempotent = Some(self.ctx.idempotent_item(self.ctx.method, key, &self.body, now_ms)?);
         }
         Ok(())
     }

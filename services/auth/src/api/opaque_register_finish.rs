@@ -23,7 +23,7 @@ pub(super) async fn handle(
     let now_ms = auth.runtime.now_ms();
     // A client that lost its connection repeats the call with a proof for the new one; it is the same call all the same.
     let unproven = OpaqueRegisterFinishRequest { account_proof: Bytes::new(), ..request.clone() };
-    let call = ctx.idempotent_item(&request.idempotency_key, &unproven.encode_to_vec(), now_ms)?;
+    let call = ctx.idempotent_item(ctx.method, &request.idempotency_key, &unproven.encode_to_vec(), now_ms)?;
     let account = NewAccount {
         username: registration.username,
         certificate: registration.certificate,

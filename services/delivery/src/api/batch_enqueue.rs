@@ -6,8 +6,9 @@ use futures_util::future::join_all;
 use prost::Message;
 use qpc_chassis::rpc::Ctx;
 use qpc_wire::{
-    Status,
+    Method, Status,
     limits::MAX_BATCH,
+    methods::Enqueue,
     v1::{self, BatchEnqueueRequest, BatchEnqueueResponse, EnqueueRequest, EnqueueResult, enqueue_result},
 };
 
@@ -25,7 +26,8 @@ pub async fn handle(state: Arc<State>, ctx: Ctx, request: BatchEnqueueRequest) -
 }
 
 async fn one(state: &State, ctx: &Ctx, item: EnqueueRequest) -> EnqueueResult {
-    let call = ctx.idempotent_item(&item.idempotency_key, &item.encode_to_vec(), state.runtime.now_ms());
+    let call =
+        ctx.idempotent_item(&Enqueue::INFO, &item.idempotency_key, &item.encode_to_vec(), state.runtime.now_ms());
     let answer = match call {
         Ok(call) => enqueue::run(state, ctx, call, item).await.map_err(Status::from),
         Err(status) => Err(status),
