@@ -23,7 +23,7 @@ const LOCAL_CERTIFICATE: &str = "qpc-data/cert.pem";
         qpc demo                      two people talk, on this machine, and you see what is proved\n  \
         qpc repl -u alice             chat as alice with the server on this machine\n  \
         qpc repl -u bob --server chat.example:7000 --ca-cert ca.pem\n  \
-        qpc ping --server chat.example\n\n\
+        qpc ping --server chat.example --ca-cert ca.pem\n\n\
         Exit codes: 0 ok, 1 other, 2 usage, 3 login, 4 unreachable, 5 not found, 6 conflict, 7 forbidden,\n\
         8 verification failed, 9 rate limited, 130 interrupted"
 )]

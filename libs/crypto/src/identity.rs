@@ -59,7 +59,8 @@ signing_key!(
     AccountKey
 );
 signing_key!(
-    /// The key of one device: it signs logins and is the MLS signature key of the device's leaves.
+    /// The key of one device: it signs logins, attachments and its queue key, and is the MLS signature key of
+    /// the device's leaves.
     DeviceKey
 );
 

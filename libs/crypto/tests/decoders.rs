@@ -8,7 +8,7 @@ use openmls_memory_storage::MemoryStorage;
 use proptest::prelude::*;
 use qpc_crypto::{
     AccountKey, Conversation, DeviceCertificate, DeviceKey, GroupView, Provider, QueueKey, Suite,
-    mls::{key_package, peek_commit, peek_private_message},
+    mls::{key_package, peek_commit, peek_private_message, peek_welcome},
     opaque, padding, queue,
 };
 use qpc_wire::{DeviceId, GroupId};
@@ -72,6 +72,7 @@ fn decode_all(bytes: &[u8]) {
     let _ = GroupView::restore(&SAMPLES.snapshot).unwrap().apply(bytes);
     let _ = peek_commit(bytes);
     let _ = peek_private_message(bytes);
+    let _ = peek_welcome(bytes);
     let _ = Conversation::join(&Provider::<MemoryStorage>::default(), bytes);
     let _ = padding::unpad(bytes);
     let _ = opaque::ServerSetup::from_bytes(bytes);

@@ -8,6 +8,8 @@ pub const DEFAULT_PORT: u16 = 7000;
 pub const MAX_FRAME_PAYLOAD: usize = 1 << 20;
 /// Largest message envelope that is fanned out, bytes.
 pub const MAX_ENVELOPE: usize = 256 << 10;
+/// Largest commit or Welcome that is accepted, bytes: sealed and wrapped it still fits a fetch response.
+pub const MAX_HANDSHAKE: usize = 512 << 10;
 /// Entries of one fetch when the client does not say.
 pub const DEFAULT_FETCH: u32 = 100;
 /// Entries of one fetch at the most.
@@ -30,7 +32,7 @@ pub const MAX_USERNAME: usize = 64;
 pub const MAX_DEVICES: usize = 10;
 /// Entries are carried inside a mailbox event up to this size of payload, bytes.
 pub const MAX_INLINE_PUSH: usize = 16 << 10;
-/// Devices of one batch of doorbells and leaves of one group, the hard limit.
+/// Leaves of one group, whatever the setting of the server says.
 pub const MAX_GROUP_LEAVES: usize = 5_000;
 
 /// Whether `name` may be a username: 1 to 64 of `a-z 0-9 . _ -`, beginning with a letter or digit. There is one spelling

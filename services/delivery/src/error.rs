@@ -19,6 +19,9 @@ pub enum Error {
     /// The payload is above the limit.
     #[error("a message has at most {max} bytes, not {0}", max = limits::MAX_ENVELOPE)]
     TooLarge(usize),
+    /// A commit or Welcome is above the limit.
+    #[error("a commit and a Welcome have at most {max} bytes each, not {0}", max = limits::MAX_HANDSHAKE)]
+    HandshakeTooLarge(usize),
     /// Too many items in one call.
     #[error("a batch has 1 to {max} items, not {0}", max = limits::MAX_BATCH)]
     BatchSize(usize),
@@ -66,13 +69,13 @@ pub enum Error {
         /// The setting.
         limit: usize,
     },
-    /// A Welcome without joiners, or joiners without a Welcome.
-    #[error("the commit adds {added} devices; a Welcome goes with additions and only with them (sent: {welcome})")]
+    /// A Welcome must be for the devices that the commit adds.
+    #[error("the commit adds {added} devices, the Welcome is for {welcomed}")]
     WelcomeMismatch {
         /// Devices added.
         added: usize,
-        /// Whether a Welcome was sent.
-        welcome: bool,
+        /// Devices that the Welcome is for.
+        welcomed: usize,
     },
     /// Handshakes are stored sealed, so every recipient needs a queue key.
     #[error("{0} recipients have no queue key")]
@@ -96,6 +99,7 @@ impl From<Error> for Status {
             Error::Db(error) => error.into(),
             Error::Id(_)
             | Error::TooLarge(_)
+            | Error::HandshakeTooLarge(_)
             | Error::BatchSize(_)
             | Error::NotOfGroup
             | Error::InvalidCommit(_)

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use qpc_chassis::rpc::Ctx;
-use qpc_crypto::{Applied, GroupView, aead, queue, receipt};
+use qpc_crypto::{Applied, GroupView, aead, mls::peek_welcome, queue, receipt};
 use qpc_wire::{
     DeviceId, GroupId,
-    limits::MAX_HYBRID_KEYS,
+    limits::{MAX_HANDSHAKE, MAX_HYBRID_KEYS},
     methods::FetchHybridKeys,
     v1::{CommitBundle, EnvelopeKind, FetchHybridKeysRequest, HybridKey, Receipt},
 };
@@ -49,6 +49,11 @@ pub(crate) async fn accept(
     bundle: &CommitBundle,
 ) -> Result<Accepted, Error> {
     let sender = ctx.identity()?.device;
+    for message in [&bundle.commit, &bundle.welcome] {
+        if message.len() > MAX_HANDSHAKE {
+            return Err(Error::HandshakeTooLarge(message.len()));
+        }
+    }
     let before: BTreeSet<DeviceId> = view.members().iter().map(|member| member.device_id()).collect();
     let applied = view.apply(&bundle.commit).map_err(Error::InvalidCommit)?;
     check(state, &applied, sender, view, bundle)?;
@@ -94,8 +99,13 @@ fn check(
     if applied.sender.device_id() != sender {
         return Err(Error::ForeignCommit);
     }
-    if bundle.welcome.is_empty() != applied.added.is_empty() {
-        return Err(Error::WelcomeMismatch { added: applied.added.len(), welcome: !bundle.welcome.is_empty() });
+    // Who it is for cannot be seen, but how many; a device that gets a Welcome of others reports it as unreadable.
+    let welcomed = match bundle.welcome.is_empty() {
+        true => 0,
+        false => peek_welcome(&bundle.welcome).map_err(Error::InvalidCommit)?,
+    };
+    if welcomed != applied.added.len() {
+        return Err(Error::WelcomeMismatch { added: applied.added.len(), welcomed });
     }
     let size = view.members().len();
     if size > state.group_leaves {

@@ -24,7 +24,7 @@ use qpc_chassis::{
     run::{Deps, StartError},
 };
 use qpc_crypto::ReceiptKey;
-use qpc_wire::methods;
+use qpc_wire::{limits::MAX_GROUP_LEAVES, methods};
 
 pub use config::Config;
 pub use error::Error;
@@ -71,7 +71,7 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         receipt_key,
         state_key: deps.secrets.derive("delivery/group-state"),
         kept_ms,
-        group_leaves: config.group_leaves,
+        group_leaves: config.group_leaves.min(MAX_GROUP_LEAVES),
     });
     let router = Router::new(state, deps.runtime.clone())
         .on::<methods::Enqueue, _, _, _>(api::enqueue::handle)

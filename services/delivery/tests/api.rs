@@ -10,7 +10,7 @@ use prost::Message;
 use qpc_crypto::{Conversation, Incoming, ReceiptKey, receipt};
 use qpc_wire::{
     Code, Status,
-    limits::MAX_ENVELOPE,
+    limits::{MAX_ENVELOPE, MAX_HANDSHAKE},
     methods::{Ack, BatchEnqueue, CommitGroup, CreateGroup, Enqueue, Peek},
     status::Detail,
     v1::{
@@ -198,6 +198,12 @@ async fn commits_that_would_break_a_group_are_refused_before_anyone_forks() {
     tampered[middle] ^= 1;
     assert_eq!(code(world.call::<CommitGroup>(&alice, &with(tampered, "")).await), Code::InvalidArgument);
     assert_eq!(code(world.call::<CommitGroup>(&alice, &with(vec![1, 2], "")).await), Code::InvalidArgument);
+    let huge = CommitGroupRequest {
+        idempotency_key: world.key(),
+        bundle: Some(CommitBundle { welcome: vec![0; MAX_HANDSHAKE + 1].into(), ..bundle.clone() }),
+        ..good.clone()
+    };
+    assert_eq!(code(world.call::<CommitGroup>(&alice, &huge).await), Code::InvalidArgument);
     let needless = with(bundle.commit.to_vec(), "welcome");
     assert_eq!(code(world.call::<CommitGroup>(&alice, &needless).await), Code::InvalidArgument);
     let stolen = with(bundle.commit.to_vec(), "");
@@ -211,6 +217,10 @@ async fn commits_that_would_break_a_group_are_refused_before_anyone_forks() {
     let pending = group[0].add(&alice.provider, &alice.key, &[carol.key_package()]).unwrap();
     let unsealable = commit(&world, &group[0], pending);
     assert_eq!(code(world.call::<CommitGroup>(&alice, &unsealable).await), Code::FailedPrecondition);
+
+    let fake = CommitBundle { welcome: "welcome".into(), ..unsealable.bundle.clone().unwrap() };
+    let misleading = CommitGroupRequest { idempotency_key: world.key(), bundle: Some(fake), ..unsealable };
+    assert_eq!(code(world.call::<CommitGroup>(&alice, &misleading).await), Code::InvalidArgument);
 
     assert!(world.fetch(&bob, 1).await.entries.is_empty(), "{id}: nothing of all this was delivered");
     group[0].clear_pending(&alice.provider).unwrap();

@@ -20,6 +20,16 @@ pub fn peek_private_message(bytes: &[u8]) -> Result<(GroupId, u64), MlsError> {
     }
 }
 
+/// For how many devices a Welcome is. Checks that `bytes` are an MLSMessage that holds one, and nothing more.
+pub fn peek_welcome(bytes: &[u8]) -> Result<usize, MlsError> {
+    const KIND: &str = "welcome";
+    expect_format(bytes, WireFormat::Welcome, KIND)?;
+    match body(bytes, KIND)? {
+        MlsMessageBodyIn::Welcome(welcome) => Ok(welcome.secrets().len()),
+        _ => Err(MlsError::Malformed(KIND)),
+    }
+}
+
 /// Group and epoch of a commit, unverified. Checks that `bytes` are an MLSMessage that holds a PublicMessage with a commit
 /// of a member.
 pub fn peek_commit(bytes: &[u8]) -> Result<(GroupId, u64), MlsError> {

@@ -102,7 +102,8 @@ impl Store {
         Ok(due.len())
     }
 
-    /// Messages expire in the order in which they came, so what has expired is the beginning of the mailbox.
+    /// Messages expire in the order in which they came, so what has expired is the beginning of the mailbox. Where the
+    /// setting was lowered meanwhile, older messages go with the newer ones: the shorter promise then holds for all.
     async fn expire_device(&self, device: &DeviceId, last: u64) -> Result<(), DbError> {
         let mut tx = self.db.begin().await?;
         // Locks the mailbox against a concurrent acknowledgement.
