@@ -15,6 +15,7 @@ mod cluster;
 mod docs;
 mod folder;
 mod methods;
+mod performance;
 mod process;
 mod reaper;
 mod repo;
@@ -67,6 +68,9 @@ enum Task {
         /// Only says whether they are up to date
         #[arg(long)]
         check: bool,
+        /// Writes the page of figures from the JSON of `cargo xtask bench`
+        #[arg(long, value_name = "FILE", conflicts_with = "check")]
+        performance: Option<PathBuf>,
     },
     /// Stops what it is told about once its standard input ends
     #[command(hide = true)]
@@ -101,7 +105,8 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Cluster { action, dir } => cluster::run(&action, dir),
         Task::Bench { quick, json } => bench::run(quick, json),
-        Task::Docs { check } => docs::run(check),
+        Task::Docs { performance: Some(figures), .. } => performance::write(&figures).map(|()| true),
+        Task::Docs { check, .. } => docs::run(check),
         Task::Reap => reaper::reap(),
     };
     match outcome {

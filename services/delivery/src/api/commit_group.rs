@@ -21,15 +21,27 @@ use crate::{
 
 /// The loser of a race gets `WrongEpoch` and finds the winner's commit in its mailbox.
 pub async fn handle(state: Arc<State>, ctx: Ctx, request: CommitGroupRequest) -> Result<CommitGroupResponse, Error> {
-    let identity = ctx.identity()?;
     let call = *ctx.idempotent()?;
-    // A repetition of a commit that won would be refused as one of a past epoch.
     if let Some(response) = db::replay(&state.store.db, &call).await? {
         return Ok(response);
     }
+    match decide(&state, &ctx, &call, request).await {
+        Ok(response) => Ok(response),
+        // A twin of this call may have won meanwhile, and then the group is past the epoch because of this very commit.
+        Err(refused) => db::replay(&state.store.db, &call).await?.ok_or(refused),
+    }
+}
+
+async fn decide(
+    state: &State,
+    ctx: &Ctx,
+    call: &db::IdempotentCall,
+    request: CommitGroupRequest,
+) -> Result<CommitGroupResponse, Error> {
+    let identity = ctx.identity()?;
     let id = GroupId::try_from(&request.group_id)?;
     let row = state.store.group(&id).await?.ok_or(Error::NoSuchGroup)?;
-    let mut view = handshake::open(&state, &id, &row.state)?;
+    let mut view = handshake::open(state, &id, &row.state)?;
     if view.members().iter().all(|member| member.device_id() != identity.device) {
         return Err(Error::NoSuchGroup);
     }
@@ -37,7 +49,7 @@ pub async fn handle(state: Arc<State>, ctx: Ctx, request: CommitGroupRequest) ->
         return Err(Error::WrongEpoch { current: row.epoch });
     }
     let bundle = request.bundle.clone().unwrap_or_default();
-    let accepted = handshake::accept(&state, &ctx, &mut view, &bundle).await?;
+    let accepted = handshake::accept(state, ctx, &mut view, &bundle).await?;
     if row.kind == GroupKind::Direct {
         Pair::of(view.members().iter().map(|member| member.account_id()), identity.account)?;
     }
@@ -45,7 +57,7 @@ pub async fn handle(state: Arc<State>, ctx: Ctx, request: CommitGroupRequest) ->
         Change { id, from: request.epoch, state: accepted.state, added: accepted.added, removed: accepted.removed };
 
     let mut tx = state.store.db.begin().await?;
-    if let db::Claim::Done(first) = db::claim(&mut tx, &call).await? {
+    if let db::Claim::Done(first) = db::claim(&mut tx, call).await? {
         return Ok(
             CommitGroupResponse::decode(first.as_slice()).map_err(|_| db::DbError::Damaged("idempotent response"))?
         );
@@ -53,7 +65,7 @@ pub async fn handle(state: Arc<State>, ctx: Ctx, request: CommitGroupRequest) ->
     Store::advance(&mut tx, &change).await?;
     let placed = append(&mut tx, &accepted.payloads, state.expires_ms()).await?;
     let response = CommitGroupResponse { epoch: accepted.epoch, receipt: Some(accepted.receipt) };
-    db::remember(&mut tx, &call, &response.encode_to_vec()).await?;
+    db::remember(&mut tx, call, &response.encode_to_vec()).await?;
     tx.commit().await?;
     state.push.ring(events::mailbox(&accepted.payloads, &placed)).await;
     Ok(response)
