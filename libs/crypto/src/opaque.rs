@@ -77,9 +77,9 @@ impl ServerSetup {
 
 /// Server, first step of a registration: answers a request (32 bytes) with a response (64 bytes). `username` is the
 /// credential identifier and must be spelled as it will be at login.
-pub fn register_start(setup: &ServerSetup, username: &str, request: &[u8]) -> Result<Vec<u8>, OpaqueError> {
+pub fn register_start(setup: &ServerSetup, credential_id: &[u8], request: &[u8]) -> Result<Vec<u8>, OpaqueError> {
     let request = RegistrationRequest::deserialize(request)?;
-    let started = ServerRegistration::<Suite>::start(&setup.0, request, username.as_bytes())?;
+    let started = ServerRegistration::<Suite>::start(&setup.0, request, credential_id)?;
     Ok(started.message.serialize().to_vec())
 }
 
@@ -95,14 +95,14 @@ pub fn login_start(
     rng: &mut (impl RngCore + CryptoRng),
     setup: &ServerSetup,
     record: Option<&[u8]>,
-    username: &str,
+    credential_id: &[u8],
     request: &[u8],
     context: &[u8],
 ) -> Result<(Vec<u8>, Vec<u8>), OpaqueError> {
     let record = record.map(ServerRegistration::<Suite>::deserialize).transpose()?;
     let request = CredentialRequest::deserialize(request)?;
     let parameters = server_parameters(context);
-    let started = ServerLogin::start(rng, &setup.0, record, request, username.as_bytes(), parameters)?;
+    let started = ServerLogin::start(rng, &setup.0, record, request, credential_id, parameters)?;
     Ok((started.message.serialize().to_vec(), started.state.serialize().to_vec()))
 }
 
@@ -204,7 +204,7 @@ mod tests {
     fn register(setup: &ServerSetup) -> (Vec<u8>, Secret) {
         let (client, request) = RegisterClient::start(&mut OsRng, PASSWORD).unwrap();
         assert_eq!(request.len(), 32);
-        let response = register_start(setup, "alice", &request).unwrap();
+        let response = register_start(setup, b"alice", &request).unwrap();
         assert_eq!(response.len(), 64);
         let (upload, export_key) = client.finish(&mut OsRng, PASSWORD, &response, KsfParams::FLOOR).unwrap();
         let record = register_finish(&upload).unwrap();
@@ -220,7 +220,7 @@ mod tests {
 
     fn login(setup: &ServerSetup, record: Option<&[u8]>, password: &[u8], ksf: KsfParams, context: &[u8]) -> Login {
         let (client, request) = LoginClient::start(&mut OsRng, password).unwrap();
-        let (response, state) = login_start(&mut OsRng, setup, record, "alice", &request, CONTEXT).unwrap();
+        let (response, state) = login_start(&mut OsRng, setup, record, b"alice", &request, CONTEXT).unwrap();
         let client = client.finish(&mut OsRng, password, &response, ksf, context);
         Login { client, response_len: response.len(), state }
     }
@@ -279,6 +279,6 @@ mod tests {
         let setup = ServerSetup::generate(&mut OsRng);
         assert!(matches!(register_finish(&[1; 10]), Err(OpaqueError::Malformed(_))));
         assert!(matches!(ServerSetup::from_bytes(&[1; 10]), Err(OpaqueError::Malformed(_))));
-        assert!(register_start(&setup, "alice", &[0xff; 32]).is_err());
+        assert!(register_start(&setup, b"alice", &[0xff; 32]).is_err());
     }
 }

@@ -58,10 +58,12 @@ async fn try_register(inner: &Inner, connection: &Connection) -> Result<(), Erro
         &v1::OpaqueRegisterStartRequest { username: username.clone(), registration_request: request.into() },
     )
     .await?;
+    let response = started.registration_response;
     let (ksf, password, mut rng) = (inner.ksf, inner.password.clone(), inner.runtime.rng());
+    let registration_state = started.registration_state;
     let (upload, _export_key) = inner
         .runtime
-        .blocking(move || client.finish(&mut rng, password.as_bytes(), &started.registration_response, ksf))
+        .blocking(move || client.finish(&mut rng, password.as_bytes(), &response, ksf))
         .await
         .ok_or(Error::Interrupted)??;
     let proof = identity.account_key.sign(&proofs::register(connection.binding(), &username));
@@ -76,6 +78,7 @@ async fn try_register(inner: &Inner, connection: &Connection) -> Result<(), Erro
         }),
         device_certificate: Bytes::copy_from_slice(&identity.certificate.to_bytes()),
         account_proof: Bytes::copy_from_slice(&proof),
+        registration_state,
     };
     retry::call::<OpaqueRegisterFinish>(&inner.runtime, connection, &request).await?;
     Ok(())

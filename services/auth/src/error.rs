@@ -22,6 +22,8 @@ pub(crate) enum Error {
     Opaque(#[source] OpaqueError),
     #[error("the account key did not sign this registration on this connection")]
     AccountProof,
+    #[error("the registration was not begun here for this name")]
+    RegistrationState,
     #[error("the name, the account or the device is taken")]
     Taken,
     /// Wrong password, unknown user, expired or foreign login state, wrong device proof: which of them, nobody learns.
@@ -70,6 +72,7 @@ impl From<Error> for Status {
             | Error::Certificate(_)
             | Error::Opaque(_)
             | Error::AccountProof
+            | Error::RegistrationState
             | Error::Id(_) => Code::InvalidArgument,
             Error::Taken => Code::AlreadyExists,
             Error::LoginFailed | Error::SessionInvalid => Code::Unauthenticated,

@@ -11,6 +11,8 @@ CREATE TABLE accounts (
     account_key BYTEA NOT NULL,
     username TEXT NOT NULL UNIQUE,
     setup_id BIGINT NOT NULL REFERENCES opaque_setups (setup_id),
+    -- Identifier under which OPAQUE derived the record, random.
+    credential_id BYTEA NOT NULL,
     opaque_record BYTEA NOT NULL,
     ksf_memory_kib BIGINT NOT NULL,
     ksf_iterations BIGINT NOT NULL,

@@ -35,7 +35,8 @@ pub(super) async fn handle(
         &mut rng,
         setup,
         password.as_ref().map(|password| password.record.as_slice()),
-        username,
+        // A name that nobody has gets an identifier too, always the same one.
+        password.as_ref().map_or(&name_tag, |password| &password.credential_id),
         &request.credential_request,
         &opaque_context(binding),
     )

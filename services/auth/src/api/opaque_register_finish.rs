@@ -9,7 +9,7 @@ use qpc_wire::v1::{OpaqueRegisterFinishRequest, OpaqueRegisterFinishResponse};
 
 use crate::{
     Auth,
-    domain::registration::Registration,
+    domain::{registration::Registration, registration_state::RegistrationState},
     error::Error,
     store::{NewAccount, Store},
 };
@@ -20,6 +20,7 @@ pub(super) async fn handle(
     request: OpaqueRegisterFinishRequest,
 ) -> Result<OpaqueRegisterFinishResponse, Error> {
     let registration = Registration::parse(&request, ctx.binding()?)?;
+    let state = RegistrationState::open(&auth.state_key, &registration.username, &request.registration_state)?;
     let now_ms = auth.runtime.now_ms();
     // A client that lost its connection repeats the call with a proof for the new one; it is the same call all the same.
     let unproven = OpaqueRegisterFinishRequest { account_proof: Bytes::new(), ..request.clone() };
@@ -27,7 +28,8 @@ pub(super) async fn handle(
     let account = NewAccount {
         username: registration.username,
         certificate: registration.certificate,
-        setup_id: auth.setups.current()?.0,
+        setup_id: state.setup_id,
+        credential_id: state.credential_id,
         record: registration.record,
         ksf: registration.ksf,
         now_ms,

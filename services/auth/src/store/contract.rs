@@ -67,6 +67,7 @@ async fn register(store: &Store, name: &str, certificate: &DeviceCertificate) ->
         username: name.to_owned(),
         certificate: certificate.clone(),
         setup_id: 1,
+        credential_id: [4; 16],
         record: vec![7; 192],
         ksf: KsfParams::FLOOR,
         now_ms: 10,

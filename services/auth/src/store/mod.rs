@@ -24,6 +24,8 @@ pub(crate) struct NewAccount {
     pub(crate) username: String,
     pub(crate) certificate: DeviceCertificate,
     pub(crate) setup_id: u64,
+    /// Of OPAQUE.
+    pub(crate) credential_id: [u8; 16],
     pub(crate) record: Vec<u8>,
     pub(crate) ksf: KsfParams,
     pub(crate) now_ms: u64,
@@ -34,6 +36,8 @@ pub(crate) struct NewAccount {
 pub(crate) struct Password {
     pub(crate) account_key: [u8; 32],
     pub(crate) setup_id: u64,
+    /// Of OPAQUE.
+    pub(crate) credential_id: [u8; 16],
     pub(crate) record: Vec<u8>,
     pub(crate) ksf: KsfParams,
 }

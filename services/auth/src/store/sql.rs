@@ -50,7 +50,8 @@ impl Store {
         let inserted = tx
             .execute(
                 "INSERT INTO accounts (account_id, account_key, username, setup_id, opaque_record, ksf_memory_kib, \
-                 ksf_iterations, ksf_parallelism, created_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+                 ksf_iterations, ksf_parallelism, created_ms, credential_id) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
                  ON CONFLICT DO NOTHING",
                 &[
                     (&account.certificate.account_id()).into(),
@@ -62,6 +63,7 @@ impl Store {
                     account.ksf.iterations.into(),
                     account.ksf.parallelism.into(),
                     account.now_ms.into(),
+                    account.credential_id.as_slice().into(),
                 ],
             )
             .await?;
@@ -76,8 +78,8 @@ impl Store {
         let row = self
             .db
             .row(
-                "SELECT account_key, setup_id, opaque_record, ksf_memory_kib, ksf_iterations, ksf_parallelism \
-                 FROM accounts WHERE username = $1",
+                "SELECT account_key, setup_id, opaque_record, ksf_memory_kib, ksf_iterations, ksf_parallelism, \
+                 credential_id FROM accounts WHERE username = $1",
                 &[username.into()],
             )
             .await?;
@@ -91,6 +93,7 @@ impl Store {
                     iterations: small(&row, 4)?,
                     parallelism: small(&row, 5)?,
                 },
+                credential_id: row.array(6)?,
             })
         })
         .transpose()

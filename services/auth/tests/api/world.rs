@@ -166,6 +166,7 @@ impl World {
             }),
             device_certificate: bytes(&person.certificate.to_bytes()),
             account_proof: person.register_proof(from),
+            registration_state: response.registration_state,
         }
     }
 
