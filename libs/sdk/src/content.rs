@@ -39,6 +39,9 @@ pub enum ContentError {
     Version(u64),
 }
 
+/// Largest time of a message, Unix milliseconds: that of SQLite's integers.
+const MAX_TIME_MS: u64 = i64::MAX as u64;
+
 impl Content {
     pub(crate) fn encode(&self) -> Result<Vec<u8>, ContentError> {
         let map = Value::Map(vec![
@@ -66,7 +69,8 @@ impl Content {
         let id = field(1).and_then(Value::as_bytes).and_then(|id| id.as_slice().try_into().ok());
         Ok(Self {
             id: MessageId(id.ok_or(ContentError::Malformed)?),
-            sent_at_ms: number(2).ok_or(ContentError::Malformed)?,
+            // The writer's word: what the store cannot hold is no time.
+            sent_at_ms: number(2).filter(|ms| *ms <= MAX_TIME_MS).ok_or(ContentError::Malformed)?,
             from: text(3).ok_or(ContentError::Malformed)?,
             text: text(4).ok_or(ContentError::Malformed)?,
         })
@@ -81,7 +85,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn comes_back_as_it_went(id: [u8; 16], sent_at_ms: u64, from in "[a-z]{1,9}", text: String) {
+        fn comes_back_as_it_went(id: [u8; 16], sent_at_ms in 0..=MAX_TIME_MS, from in "[a-z]{1,9}", text: String) {
             let content = Content { id: MessageId(id), sent_at_ms, from, text };
             prop_assert_eq!(Content::decode(&content.encode().unwrap()), Ok(content));
         }
@@ -112,5 +116,12 @@ mod tests {
         assert_eq!(Content::decode(&map(1, true)), Content::decode(&map(1, false)));
         assert!(Content::decode(&map(1, true)).is_ok());
         assert_eq!(Content::decode(&map(2, false)), Err(ContentError::Version(2)));
+    }
+
+    #[test]
+    fn a_time_that_no_store_holds_is_malformed() {
+        let at = |sent_at_ms| Content { id: MessageId([1; 16]), sent_at_ms, from: "a".into(), text: "t".into() };
+        assert!(Content::decode(&at(MAX_TIME_MS).encode().unwrap()).is_ok());
+        assert_eq!(Content::decode(&at(MAX_TIME_MS + 1).encode().unwrap()), Err(ContentError::Malformed));
     }
 }

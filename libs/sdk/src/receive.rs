@@ -70,13 +70,13 @@ fn is_harmless(error: &Error) -> bool {
 
 /// The failure is in this store, not in the entry, which must therefore stay unread.
 fn is_ours(error: &Error) -> bool {
-    matches!(error, Error::Sqlite(_) | Error::Mls(MlsError::Storage(_)))
+    matches!(error, Error::Sqlite(rusqlite::Error::SqliteFailure(..)) | Error::Mls(MlsError::Storage(_)))
 }
 
 fn unreadable(tx: &Tx<'_>, seq: u64, envelope: &v1::Envelope, error: Error) -> Result<Event, Error> {
     let conversation = GroupId::try_from(&envelope.group_id).ok();
     tracing::warn!(seq, %error, "entry cannot be read");
-    tx.insert_undecryptable(seq, conversation, envelope.epoch, envelope.kind, &error.to_string())?;
+    tx.insert_undecryptable(seq, conversation, envelope.epoch.min(i64::MAX as u64), envelope.kind, &error.to_string())?;
     Ok(Event::Undecryptable { seq, conversation, error: error.into() })
 }
 
