@@ -53,7 +53,12 @@ impl Status {
 
     /// Whether the same call with the same idempotency key may succeed later.
     pub fn is_transient(&self) -> bool {
-        matches!(self.code, Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted)
+        match self.code {
+            Code::Unavailable | Code::DeadlineExceeded => true,
+            // A limit that waiting does not lift says so by naming no time.
+            Code::ResourceExhausted => self.retry_after_ms > 0,
+            _ => false,
+        }
     }
 
     /// The wire form.

@@ -189,7 +189,10 @@ impl Worker {
         for ((claim, checked), message) in claims.into_iter().zip(checked).zip(messages) {
             results.push(match (claim, checked) {
                 (BatchClaim::Fresh, Ok((devices, response))) => {
-                    payloads.push(self.payload(message, devices, now_ms));
+                    // What nobody gets, nobody would ever remove.
+                    if !devices.is_empty() {
+                        payloads.push(self.payload(message, devices, now_ms));
+                    }
                     Ok(response)
                 }
                 (BatchClaim::Fresh, Err(error)) => {

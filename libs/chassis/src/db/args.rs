@@ -15,8 +15,6 @@ pub enum Arg<'a> {
     Bytes(&'a [u8]),
     /// `TEXT`
     Text(&'a str),
-    /// `BYTEA`, absent
-    NoBytes,
     /// `BIGINT[]`, Postgres only
     Ints(&'a [i64]),
     /// `BYTEA[]`, Postgres only
@@ -60,12 +58,6 @@ impl<'a> From<&'a Bytes> for Arg<'a> {
     }
 }
 
-impl<'a> From<Option<&'a [u8]>> for Arg<'a> {
-    fn from(value: Option<&'a [u8]>) -> Self {
-        value.map_or(Self::NoBytes, Self::Bytes)
-    }
-}
-
 impl<'a> From<&'a str> for Arg<'a> {
     fn from(value: &'a str) -> Self {
         Self::Text(value)
@@ -89,7 +81,6 @@ pub(super) fn postgres<'q>(sql: &'static str, args: &[Arg<'_>]) -> Query<'q, Pos
         Arg::Int(value) => query.bind(*value),
         Arg::Bytes(value) => query.bind(*value),
         Arg::Text(value) => query.bind(*value),
-        Arg::NoBytes => query.bind(None::<&[u8]>),
         Arg::Ints(values) => query.bind(*values),
         Arg::ByteArrays(values) => query.bind(*values),
     })
@@ -101,7 +92,6 @@ pub(super) fn sqlite<'q>(sql: &'static str, args: &[Arg<'_>]) -> Result<Query<'q
             Arg::Int(value) => query.bind(*value),
             Arg::Bytes(value) => query.bind(value.to_vec()),
             Arg::Text(value) => query.bind((*value).to_owned()),
-            Arg::NoBytes => query.bind(None::<Vec<u8>>),
             Arg::Ints(_) | Arg::ByteArrays(_) => return Err(DbError::Damaged("array argument for SQLite")),
         })
     })

@@ -13,8 +13,8 @@ use super::{Arg, Db, DbError, Dialect, Row, Tx};
 
 /// How long a key is remembered, milliseconds.
 const KEPT_MS: u64 = 24 * 60 * 60 * 1000;
-/// Rows removed by one sweep.
-const SWEEP: i64 = 10_000;
+/// Rows removed by one [`sweep`] at the most.
+pub const SWEEP: u64 = 10_000;
 
 /// A call as its key sees it.
 #[derive(Debug, Clone, Copy)]
@@ -31,21 +31,6 @@ impl IdempotentCall {
         id[..16].copy_from_slice(&caller.map_or([0; 16], |device| device.0));
         id[16..].copy_from_slice(&key.0);
         Self { id, request_hash, expires_ms: now_ms + KEPT_MS }
-    }
-
-    /// Caller and key.
-    pub fn id(&self) -> &[u8; 32] {
-        &self.id
-    }
-
-    /// SHA-256 of method and request.
-    pub fn request_hash(&self) -> &[u8; 32] {
-        &self.request_hash
-    }
-
-    /// Unix milliseconds.
-    pub fn expires_ms(&self) -> u64 {
-        self.expires_ms
     }
 }
 
@@ -113,6 +98,9 @@ pub async fn claim_all(tx: &mut Tx, calls: &[(IdempotentCall, Bytes)]) -> Result
 }
 
 async fn insert_all(tx: &mut Tx, calls: &[(IdempotentCall, Bytes)]) -> Result<HashSet<[u8; 32]>, DbError> {
+    // Of equal keys the first one counts, and sorting in the database would not keep it the first.
+    let mut seen = HashSet::with_capacity(calls.len());
+    let calls: Vec<_> = calls.iter().filter(|(call, _)| seen.insert(call.id)).collect();
     let ids: Vec<&[u8]> = calls.iter().map(|(call, _)| call.id.as_slice()).collect();
     let hashes: Vec<&[u8]> = calls.iter().map(|(call, _)| call.request_hash.as_slice()).collect();
     let responses: Vec<&[u8]> = calls.iter().map(|(_, response)| response.as_ref()).collect();

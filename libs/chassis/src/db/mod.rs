@@ -20,7 +20,9 @@ use sqlx::{
 };
 
 pub use args::Arg;
-pub use idempotency::{BatchClaim, Claim, IdempotentCall, claim, claim_all, once, release, remember, replay, sweep};
+pub use idempotency::{
+    BatchClaim, Claim, IdempotentCall, SWEEP, claim, claim_all, once, release, remember, replay, sweep,
+};
 pub use migrate::{Migration, Migrations};
 pub use row::Row;
 
@@ -53,16 +55,18 @@ pub enum DbError {
     Folder(#[source] std::io::Error),
 }
 
+/// Codes of failures that pass: SQLSTATE of Postgres, result codes of SQLite (busy, locked, full and their variants).
+const UNAVAILABLE: &[&str] = &[
+    "40001", "40P01", "57P01", "57P02", "57P03", "57014", "53100", "53200", "53300", "25006", "5", "6", "13", "261",
+    "517",
+];
+
 impl From<sqlx::Error> for DbError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(cause) if cause.is_unique_violation() => Self::Conflict(error),
-            // Serialisation failure, deadlock, shutdown and their SQLite kin.
-            sqlx::Error::Database(cause)
-                if cause.code().is_some_and(|code| {
-                    ["40001", "40P01", "57P01", "57P02", "57P03", "53300", "5", "6", "517"].contains(&&*code)
-                }) =>
-            {
+            // Serialisation failure, deadlock, shutdown, no room, a standby that was promoted or demoted; and their SQLite kin.
+            sqlx::Error::Database(cause) if cause.code().is_some_and(|code| UNAVAILABLE.contains(&&*code)) => {
                 Self::Unavailable(error)
             }
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
