@@ -16,7 +16,7 @@ use qpc_wire::{
 use crate::{
     Error, Event,
     client::Inner,
-    retry,
+    outbox, retry,
     store::{Identity, Pending, PendingKind, Tx},
     sync,
     transport::{CallError, Connection},
@@ -123,6 +123,12 @@ pub(crate) async fn submit(inner: &Inner, connection: &Connection, pending: Pend
                 hang_up(&error, connection);
                 return Err(error);
             }
+            // The answer to the first sending got lost for longer than the server remembers keys: it is this very group.
+            if exists == Some(id) && kind == PendingKind::Create {
+                let identity = inner.identity.clone();
+                let epoch = inner.store.run(move |tx| merge(tx, &identity, id)).await?;
+                return Ok(Outcome::Accepted(epoch));
+            }
             inner.store.run(move |tx| refused(tx, id, kind)).await?;
             match exists {
                 Some(existing) => Ok(Outcome::Exists(existing)),
@@ -136,7 +142,7 @@ pub(crate) async fn submit(inner: &Inner, connection: &Connection, pending: Pend
 /// Whether a commit must be sent again: it may have been accepted, or can be.
 fn keeps(error: &Error) -> bool {
     match error {
-        Error::Call(CallError::Status(status)) => status.is_transient() || status.code == Code::Unauthenticated,
+        Error::Call(CallError::Status(status)) => status.is_transient() || outbox::is_no_verdict(status.code),
         Error::Call(error) => error.is_transient(),
         _ => true,
     }
@@ -157,15 +163,10 @@ fn accepted(
     commit: &[u8],
     receipt: Option<&v1::Receipt>,
 ) -> Result<(u64, Option<Error>), Error> {
-    let mut group = tx.load_group(id)?;
-    let mut recipients = devices(&group);
-    if group.has_pending() {
-        group.merge_pending(&tx.mls())?;
-    }
-    recipients.extend(devices(&group));
+    let mut recipients = devices(&tx.load_group(id)?);
+    let epoch = merge(tx, identity, id)?;
+    recipients.extend(devices(&tx.load_group(id)?));
     recipients.remove(&identity.device());
-    tx.note_epoch(&group, identity)?;
-    tx.remove_pending(id)?;
     // The commit goes to those who were members and the Welcome to those who became so.
     let recipients: Vec<DeviceId> = recipients.into_iter().collect();
     let refused = match (receipt, tx.receipt_key()?) {
@@ -178,7 +179,18 @@ fn accepted(
     if refused.is_none() {
         tx.count_receipt()?;
     }
-    Ok((group.epoch(), refused))
+    Ok((epoch, refused))
+}
+
+/// Takes the step of an own commit. Returns the new epoch.
+fn merge(tx: &Tx<'_>, identity: &Identity, id: GroupId) -> Result<u64, Error> {
+    let mut group = tx.load_group(id)?;
+    if group.has_pending() {
+        group.merge_pending(&tx.mls())?;
+    }
+    tx.note_epoch(&group, identity)?;
+    tx.remove_pending(id)?;
+    Ok(group.epoch())
 }
 
 fn devices(group: &Conversation) -> BTreeSet<DeviceId> {

@@ -129,13 +129,18 @@ async fn send(inner: &Arc<Inner>, connection: &Connection, outgoing: Outgoing) -
         Err(error) if error.wrong_epoch().is_some() && outgoing.attempts < MAX_REENCRYPTIONS => {
             encrypt_anew(inner, connection, outgoing, error.wrong_epoch().unwrap_or_default()).await
         }
-        Err(error) if error.is_transient() || error.code() == Some(Code::Unauthenticated) => {
+        Err(error) if error.is_transient() || error.code().is_some_and(is_no_verdict) => {
             let error = Error::from(error);
             hang_up(&error, connection);
             Err(error)
         }
         Err(error) => failed(inner, outgoing, error.into()).await,
     }
+}
+
+/// Codes that say nothing about the message: the session is over, or something is broken at the server.
+pub(crate) fn is_no_verdict(code: Code) -> bool {
+    matches!(code, Code::Unauthenticated | Code::Internal | Code::Unknown | Code::DataLoss)
 }
 
 async fn accepted(

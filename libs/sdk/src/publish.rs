@@ -6,7 +6,6 @@ use bytes::Bytes;
 use prost::Message as _;
 use qpc_crypto::{Suite, mls::key_package};
 use qpc_wire::{
-    Code,
     methods::{UploadHybridKey, UploadKeyPackage},
     proofs, v1,
 };
@@ -14,6 +13,7 @@ use qpc_wire::{
 use crate::{
     Error,
     client::Inner,
+    outbox::is_no_verdict,
     retry,
     store::{Identity, Tx},
     transport::Connection,
@@ -25,6 +25,8 @@ const STOCK: u32 = 20;
 const STOCK_EVERY_MS: u64 = 24 * 60 * 60 * 1000;
 /// Age at which a last-resort package is replaced; it expires after 84 days like any other.
 const LAST_RESORT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+/// Time for which an upload is repeated as it is; half of what the server remembers a key.
+const REPEAT_MS: u64 = 12 * 60 * 60 * 1000;
 const QUEUE_KEY: &str = "queue key";
 
 /// Publishes what was not published before, finishes uploads that were cut short, and looks after the stock once a day.
@@ -120,11 +122,18 @@ fn generate(
 async fn upload(inner: &Inner, connection: &Connection, suite: Suite) -> Result<(), Error> {
     let Some(request) = inner.store.run(move |tx| tx.upload(suite.id())).await? else { return Ok(()) };
     let request = v1::UploadKeyPackageRequest::decode(request.as_slice())?;
+    let now_ms = inner.runtime.now_ms();
+    let made_ms = inner.store.run(move |tx| tx.published_at_ms(&stock_name(suite))).await?;
+    // Packages that were accepted unheard may be handed out by now. While the server remembers the key it knows them
+    // again; later it would take them for new ones.
+    if made_ms + REPEAT_MS <= now_ms {
+        return inner.store.run(move |tx| tx.remove_upload(suite.id())).await;
+    }
     match retry::call::<UploadKeyPackage>(&inner.runtime, connection, &request).await {
         Ok(_) => {}
-        // There is no room for so many: the next look asks how many are missing.
-        Err(error) if error.code() == Some(Code::ResourceExhausted) => tracing::info!(%error, "stock is full"),
-        Err(error) => return Err(error.into()),
+        Err(error) if error.is_transient() || error.code().is_none_or(is_no_verdict) => return Err(error.into()),
+        // No room, or not wanted: the next look asks how many are missing and makes new ones.
+        Err(error) => tracing::info!(%error, "packages refused"),
     }
     inner.store.run(move |tx| tx.remove_upload(suite.id())).await
 }
