@@ -14,12 +14,15 @@ mod repl;
 mod text;
 mod whoami;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Cli, Command};
+
+/// Longest wait for work in progress at the end.
+const EXIT_GRACE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -29,8 +32,8 @@ fn main() -> ExitCode {
         Err(error) => return exit::report(&error.into()),
     };
     let result = runtime.block_on(run(cli));
-    // A thread that reads standard input cannot be waited for.
-    runtime.shutdown_background();
+    // Threads at work in the store must not meet the exit handlers of OpenSSL.
+    runtime.shutdown_timeout(EXIT_GRACE);
     match result {
         Ok(code) => code,
         Err(error) => exit::report(&error),
