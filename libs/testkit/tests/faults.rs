@@ -2,7 +2,7 @@
 //! lost, nothing is shown twice, order is kept, and everyone ends in the same epoch (G1 to G4, G10, G12).
 //!
 //! `QPC_SEEDS=FROM..TO cargo test -p qpc-testkit --test faults` tries other seeds.
-#![allow(unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, clippy::print_stderr)]
 
 mod common;
 
@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 fn seeds() -> std::ops::Range<u64> {
     let Ok(range) = std::env::var("QPC_SEEDS") else { return 1..4 };
-    let (from, to) = range.split_once("..").expect("QPC_SEEDS=FROM..TO");
+    let (from, to) = range.split_once("..").unwrap_or_else(|| panic!("QPC_SEEDS=FROM..TO, not {range}"));
     from.parse().unwrap()..to.parse().unwrap()
 }
 
