@@ -25,7 +25,7 @@ use crate::{
     admission::Slot,
     core::Core,
     push,
-    session::{Action, Frame, Penalty, Push, PushAction, Session},
+    session::{Action, Attachment, Frame, Penalty, Push, PushAction, Session},
 };
 
 /// Bytes of requests that one connection may have in memory. Further streams wait with their payload unread, which
@@ -114,14 +114,15 @@ impl Link {
     }
 
     /// Binds the connection to a device. An error says how many connections the device may have.
-    pub(crate) fn attach(self: &Arc<Self>, identity: Identity, expires_at_ms: u64) -> Result<bool, usize> {
+    pub(crate) fn attach(self: &Arc<Self>, attachment: Attachment) -> Result<bool, usize> {
+        let device = attachment.identity.device;
         let mut session = self.session();
-        if let Err(most) = self.core.registry.attach(identity.device, self) {
+        if let Err(most) = self.core.registry.attach(device, self) {
             session.on_attach_answer(None);
             return Err(most);
         }
-        if !session.on_attach_answer(Some((identity, expires_at_ms))) {
-            self.core.registry.detach(&identity.device, self);
+        if !session.on_attach_answer(Some(attachment)) {
+            self.core.registry.detach(&device, self);
             return Ok(false);
         }
         self.slot.set_anonymous(false);
@@ -165,9 +166,9 @@ impl Link {
     }
 
     /// A service has answered. A client that has ended its session itself needs no push to know.
-    pub(crate) fn on_response(self: &Arc<Self>, info: &MethodInfo, status: u8) {
+    pub(crate) fn on_response(self: &Arc<Self>, info: &MethodInfo, status: u8, request: &[u8]) {
         let mut session = self.session();
-        if let Some(identity) = session.on_response(info, status) {
+        if let Some(identity) = session.on_response(info, status, request) {
             self.detach(&identity);
         }
     }

@@ -3,18 +3,25 @@
 use bytes::Bytes;
 use prost::Message;
 use qpc_chassis::rpc::Identity;
-use qpc_wire::{AccountId, Code, DeviceId, Method, Status, methods::SessionAttach, v1::SessionAttachResponse};
+use qpc_wire::{
+    AccountId, Code, DeviceId, Method, Status,
+    methods::SessionAttach,
+    v1::{SessionAttachRequest, SessionAttachResponse},
+};
 
 use super::Outgoing;
-use crate::stream::Answer;
+use crate::{
+    session::{Attachment, token_hash_of},
+    stream::Answer,
+};
 
 pub(super) async fn attach(call: &Outgoing<'_>, body: Bytes) -> Result<Answer, Status> {
-    let answered = call.ask(&SessionAttach::INFO, None, body).await.and_then(|answer| {
-        let session = if answer.status == 0 { Some(parse(&answer)?) } else { None };
-        Ok((answer, session))
+    let answered = call.ask(&SessionAttach::INFO, None, body.clone()).await.and_then(|answer| {
+        let attachment = if answer.status == 0 { Some(parse(&answer, &body)?) } else { None };
+        Ok((answer, attachment))
     });
-    let (answer, session) = match answered {
-        Ok((answer, Some(session))) => (answer, session),
+    let (answer, attachment) = match answered {
+        Ok((answer, Some(attachment))) => (answer, attachment),
         Ok((refusal, None)) => {
             call.link.session().on_attach_answer(None);
             return Ok(refusal);
@@ -24,8 +31,7 @@ pub(super) async fn attach(call: &Outgoing<'_>, body: Bytes) -> Result<Answer, S
             return Err(status);
         }
     };
-    let (identity, expires_at_ms) = session;
-    match call.link.attach(identity, expires_at_ms) {
+    match call.link.attach(attachment) {
         Ok(true) => {}
         Ok(false) => return Err(Status::new(Code::Cancelled, "the connection is closing")),
         Err(most) => {
@@ -38,15 +44,20 @@ pub(super) async fn attach(call: &Outgoing<'_>, body: Bytes) -> Result<Answer, S
         }
     }
     // Before the answer: whatever the client does next, doorbells find it.
-    call.link.core.arrive(identity.device).await;
+    call.link.core.arrive(attachment.identity.device).await;
     Ok(answer)
 }
 
-fn parse(answer: &Answer) -> Result<(Identity, u64), Status> {
+fn parse(answer: &Answer, request: &[u8]) -> Result<Attachment, Status> {
+    let request = SessionAttachRequest::decode(request).map_err(malformed)?;
     let response = SessionAttachResponse::decode(answer.body.clone()).map_err(malformed)?;
     let account = AccountId::try_from(&response.account_id).map_err(malformed)?;
     let device = DeviceId::try_from(&response.device_id).map_err(malformed)?;
-    Ok((Identity { account, device }, response.expires_at_ms))
+    Ok(Attachment {
+        identity: Identity { account, device },
+        expires_at_ms: response.expires_at_ms,
+        token_hash: token_hash_of(&request.session_token),
+    })
 }
 
 fn malformed(error: impl std::error::Error) -> Status {

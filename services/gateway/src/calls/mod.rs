@@ -59,9 +59,9 @@ async fn forward(
         Action::Attach => attach::attach(&call, body).await,
         Action::AwaitMail(identity) => fetch_wait::fetch_wait(&call, identity, body, send).await?,
         Action::Forward(identity) => {
-            let answered = call.ask(frame.info, identity, body).await;
+            let answered = call.ask(frame.info, identity, body.clone()).await;
             if let Ok(answer) = &answered {
-                link.on_response(frame.info, answer.status);
+                link.on_response(frame.info, answer.status, &body);
             }
             answered
         }

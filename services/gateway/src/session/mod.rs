@@ -10,13 +10,15 @@
 
 mod queue;
 
+use prost::Message as _;
 use qpc_chassis::rpc::Identity;
 use qpc_wire::{
     Access, Code, DeviceId, Method, MethodInfo, Owner, Status,
     frame::{ErrorCode, REQUEST_HEADER, RequestHeader},
     methods::{self, FetchWait, Ping, SessionAttach, SessionEnd},
-    v1::EventType,
+    v1::{EventType, SessionEndRequest},
 };
+use sha2::{Digest, Sha256};
 
 use self::queue::PushQueue;
 pub(crate) use self::queue::{Push, PushAction};
@@ -56,8 +58,19 @@ pub(crate) enum Penalty {
 enum State {
     Anonymous,
     Attaching,
-    Attached { identity: Identity, expires_at_ms: u64 },
+    Attached(Attachment),
     Closed,
+}
+
+/// What binds a connection to a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Attachment {
+    /// The device.
+    pub(crate) identity: Identity,
+    /// When its session ends, Unix milliseconds.
+    pub(crate) expires_at_ms: u64,
+    /// SHA-256 of the session token: a device may have several sessions.
+    pub(crate) token_hash: [u8; 32],
 }
 
 /// See the module.
@@ -112,22 +125,31 @@ impl Session {
         }
     }
 
-    /// Auth has answered [`Action::Attach`]: the device and when its session ends (Unix milliseconds), or `None` when it
-    /// refused. Tells whether the session holds now.
-    pub(crate) fn on_attach_answer(&mut self, accepted: Option<(Identity, u64)>) -> bool {
+    /// Auth has answered [`Action::Attach`], with `None` when it refused. Tells whether the session holds now.
+    pub(crate) fn on_attach_answer(&mut self, accepted: Option<Attachment>) -> bool {
         if self.state != State::Attaching {
             return false;
         }
         self.state = match accepted {
-            Some((identity, expires_at_ms)) => State::Attached { identity, expires_at_ms },
+            Some(attachment) => State::Attached(attachment),
             None => State::Anonymous,
         };
         accepted.is_some()
     }
 
-    /// A service has answered. Returns the device whose session is over by that.
-    pub(crate) fn on_response(&mut self, info: &MethodInfo, status: u8) -> Option<Identity> {
-        if info.id == SessionEnd::INFO.id && status == Code::Ok as u8 { self.detach() } else { None }
+    /// A service has answered `request`. Returns the device whose session is over by that: the one of this connection
+    /// only, and not by a repetition that ended another one.
+    pub(crate) fn on_response(&mut self, info: &MethodInfo, status: u8, request: &[u8]) -> Option<Identity> {
+        if info.id != SessionEnd::INFO.id || status != Code::Ok as u8 {
+            return None;
+        }
+        let ended = SessionEndRequest::decode(request).ok()?;
+        match self.state {
+            State::Attached(Attachment { token_hash, .. }) if token_hash == token_hash_of(&ended.session_token) => {
+                self.detach()
+            }
+            _ => None,
+        }
     }
 
     /// A bad frame was read.
@@ -158,7 +180,7 @@ impl Session {
     /// Time has passed. Returns the device whose session has expired; [`Self::on_push`] its end.
     pub(crate) fn on_timeout(&mut self, now_ms: u64) -> Option<Identity> {
         match self.state {
-            State::Attached { expires_at_ms, .. } if now_ms >= expires_at_ms => self.detach(),
+            State::Attached(Attachment { expires_at_ms, .. }) if now_ms >= expires_at_ms => self.detach(),
             _ => None,
         }
     }
@@ -166,7 +188,7 @@ impl Session {
     /// The session of `device` was revoked. Returns the identity if it was that of this connection.
     pub(crate) fn on_revoked(&mut self, device: &DeviceId) -> Option<Identity> {
         match self.state {
-            State::Attached { identity, .. } if identity.device == *device => self.detach(),
+            State::Attached(Attachment { identity, .. }) if identity.device == *device => self.detach(),
             _ => None,
         }
     }
@@ -187,7 +209,7 @@ impl Session {
     /// The attached device, unless its session is over.
     pub(crate) fn identity(&self, now_ms: u64) -> Option<Identity> {
         match self.state {
-            State::Attached { identity, expires_at_ms } if now_ms < expires_at_ms => Some(identity),
+            State::Attached(Attachment { identity, expires_at_ms, .. }) if now_ms < expires_at_ms => Some(identity),
             _ => None,
         }
     }
@@ -195,15 +217,15 @@ impl Session {
     /// When [`Self::on_timeout`] has something to do, Unix milliseconds.
     pub(crate) fn expires_at_ms(&self) -> Option<u64> {
         match self.state {
-            State::Attached { expires_at_ms, .. } => Some(expires_at_ms),
+            State::Attached(Attachment { expires_at_ms, .. }) => Some(expires_at_ms),
             _ => None,
         }
     }
 
     fn detach(&mut self) -> Option<Identity> {
-        let State::Attached { identity, .. } = self.state else { return None };
+        let State::Attached(attachment) = self.state else { return None };
         self.state = State::Anonymous;
-        Some(identity)
+        Some(attachment.identity)
     }
 }
 
@@ -212,6 +234,11 @@ impl Push {
     pub(crate) fn bare(event: EventType) -> Self {
         Self { event, body: bytes::Bytes::new() }
     }
+}
+
+/// How a connection remembers its token.
+pub(crate) fn token_hash_of(session_token: &[u8]) -> [u8; 32] {
+    Sha256::digest(session_token).into()
 }
 
 fn unauthenticated() -> Status {
@@ -234,6 +261,10 @@ mod tests {
         Identity { account: AccountId([1; 16]), device: DeviceId([2; 16]) }
     }
 
+    fn attachment() -> Attachment {
+        Attachment { identity: identity(), expires_at_ms: LATER, token_hash: token_hash_of(b"token") }
+    }
+
     fn header(method: u16, len: u32) -> [u8; REQUEST_HEADER] {
         let mut header = [0; REQUEST_HEADER];
         header[..2].copy_from_slice(&method.to_be_bytes());
@@ -249,7 +280,7 @@ mod tests {
     fn attached() -> Session {
         let mut session = session();
         assert_eq!(call(&mut session, SessionAttach::INFO, NOW), Action::Attach);
-        assert!(session.on_attach_answer(Some((identity(), LATER))));
+        assert!(session.on_attach_answer(Some(attachment())));
         session
     }
 
@@ -290,7 +321,7 @@ mod tests {
         let mut session = session();
         let frame = session.on_frame(&header(Enqueue::INFO.id, 0), NOW).unwrap();
         call(&mut session, SessionAttach::INFO, NOW);
-        session.on_attach_answer(Some((identity(), LATER)));
+        session.on_attach_answer(Some(attachment()));
         // Its payload was thrown away, so nothing may be forwarded.
         assert_eq!(code(session.on_request(&frame, NOW)), Code::Unauthenticated);
     }
@@ -310,7 +341,7 @@ mod tests {
         assert_eq!(code(call(&mut session, SessionAttach::INFO, NOW)), Code::FailedPrecondition);
         assert!(!session.on_attach_answer(None));
         assert_eq!(call(&mut session, SessionAttach::INFO, NOW), Action::Attach);
-        assert!(session.on_attach_answer(Some((identity(), LATER))));
+        assert!(session.on_attach_answer(Some(attachment())));
         assert_eq!(code(call(&mut session, SessionAttach::INFO, NOW)), Code::FailedPrecondition);
     }
 
@@ -319,7 +350,7 @@ mod tests {
         let mut session = session();
         call(&mut session, SessionAttach::INFO, NOW);
         assert_eq!(session.on_closed(), None);
-        assert!(!session.on_attach_answer(Some((identity(), LATER))));
+        assert!(!session.on_attach_answer(Some(attachment())));
         assert_eq!(session.on_push(Push::bare(EventType::Mailbox)), PushAction::Dropped);
     }
 
@@ -337,9 +368,13 @@ mod tests {
         assert_eq!(call(&mut session, SessionAttach::INFO, NOW), Action::Attach);
 
         let mut session = attached();
-        assert_eq!(session.on_response(&SessionEnd::INFO, Code::Internal as u8), None);
-        assert_eq!(session.on_response(&Fetch::INFO, 0), None);
-        assert_eq!(session.on_response(&SessionEnd::INFO, 0), Some(identity()));
+        let ending = |token: &'static str| {
+            SessionEndRequest { session_token: token.into(), ..Default::default() }.encode_to_vec()
+        };
+        assert_eq!(session.on_response(&SessionEnd::INFO, Code::Internal as u8, &ending("token")), None);
+        assert_eq!(session.on_response(&Fetch::INFO, 0, &ending("token")), None);
+        assert_eq!(session.on_response(&SessionEnd::INFO, 0, &ending("another")), None);
+        assert_eq!(session.on_response(&SessionEnd::INFO, 0, &ending("token")), Some(identity()));
         assert_eq!(code(call(&mut session, Fetch::INFO, NOW)), Code::Unauthenticated);
     }
 

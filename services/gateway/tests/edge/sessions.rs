@@ -106,8 +106,10 @@ async fn a_revoked_session_ends_at_once_on_all_connections_of_the_device() {
 async fn a_client_can_end_its_own_session() {
     let edge = Edge::start(config()).await;
     let client = edge.attached(device(1)).await;
-    let request = v1::SessionEndRequest { idempotency_key: Bytes::from_static(&[1; 16]), session_token: Bytes::new() };
-    client.call::<SessionEnd>(&request).await.unwrap();
+    let end = |session_token| v1::SessionEndRequest { idempotency_key: Bytes::from_static(&[1; 16]), session_token };
+    client.call::<SessionEnd>(&end("another session of the device".into())).await.unwrap();
+    client.call::<Fetch>(&Default::default()).await.unwrap();
+    client.call::<SessionEnd>(&end(token(device(1), u64::MAX))).await.unwrap();
     assert_eq!(client.call::<Fetch>(&Default::default()).await.unwrap_err().code, Code::Unauthenticated);
 }
 
