@@ -1,11 +1,11 @@
 //! What creating a group and committing to it share: validation against the public group, and everything that a commit
 //! sends, sealed to each recipient.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use qpc_chassis::rpc::Ctx;
-use qpc_crypto::{Applied, GroupView, aead, mls::peek_welcome, queue, receipt};
+use qpc_crypto::{Applied, DeviceCertificate, GroupView, aead, mls::peek_welcome, queue, receipt};
 use qpc_wire::{
     DeviceId, GroupId,
     limits::{MAX_HANDSHAKE, MAX_HYBRID_KEYS},
@@ -23,79 +23,76 @@ use crate::{
 /// A commit that was checked, with what it leaves behind.
 pub(crate) struct Accepted {
     /// Public group after the commit, sealed for the database.
-    pub state: Vec<u8>,
+    pub(crate) state: Vec<u8>,
     /// New epoch.
-    pub epoch: u64,
+    pub(crate) epoch: u64,
+    /// All devices after the commit.
+    pub(crate) members: Vec<DeviceCertificate>,
     /// New devices.
-    pub added: Vec<DeviceId>,
+    pub(crate) added: Vec<DeviceId>,
     /// Former devices.
-    pub removed: Vec<DeviceId>,
+    pub(crate) removed: Vec<DeviceId>,
     /// The commit for the old members and the Welcome for the new.
-    pub payloads: Vec<Payload>,
+    pub(crate) payloads: Vec<Payload>,
     /// For the sender.
-    pub receipt: Receipt,
+    pub(crate) receipt: Receipt,
 }
 
 /// Unseals a stored public group.
-pub(crate) fn open(state: &State, id: &GroupId, sealed: &[u8]) -> Result<GroupView, Error> {
-    GroupView::restore(&aead::open(&state.state_key, id.as_ref(), sealed)?).map_err(Error::StoredGroup)
+pub(crate) async fn open(state: &Arc<State>, id: GroupId, sealed: Vec<u8>) -> Result<GroupView, Error> {
+    let key = state.state_key;
+    off_the_loop(state, move || {
+        GroupView::restore(&aead::open(&key, id.as_ref(), &sealed)?).map_err(Error::StoredGroup)
+    })
+    .await
+}
+
+/// Takes up a new group.
+pub(crate) async fn found(state: &Arc<State>, group_info: Bytes) -> Result<GroupView, Error> {
+    off_the_loop(state, move || GroupView::found(&group_info).map_err(Error::InvalidCommit)).await
+}
+
+/// MLS in a group of hundreds takes tens of milliseconds, which no other call should wait for.
+async fn off_the_loop<T: Send + 'static>(
+    state: &Arc<State>,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    state.runtime.blocking(work).await.ok_or(Error::Stopping)?
 }
 
 /// Checks the bundle of the caller against `view`, follows it there, and seals what it sends.
 pub(crate) async fn accept(
-    state: &State,
+    state: &Arc<State>,
     ctx: &Ctx,
-    view: &mut GroupView,
-    bundle: &CommitBundle,
+    view: GroupView,
+    bundle: CommitBundle,
 ) -> Result<Accepted, Error> {
-    let sender = ctx.identity()?.device;
     for message in [&bundle.commit, &bundle.welcome] {
         if message.len() > MAX_HANDSHAKE {
             return Err(Error::HandshakeTooLarge(message.len()));
         }
     }
-    let before: BTreeSet<DeviceId> = view.members().iter().map(|member| member.device_id()).collect();
-    let applied = view.apply(&bundle.commit).map_err(Error::InvalidCommit)?;
-    check(state, &applied, sender, view, bundle)?;
-
-    let added: Vec<DeviceId> = applied.added.iter().map(|member| member.device_id()).collect();
-    let removed = applied.removed.iter().map(|member| member.device_id()).collect();
-    let others: Vec<DeviceId> = before.into_iter().filter(|device| *device != sender).collect();
-    let now_ms = state.runtime.now_ms();
-    let keys = queue_keys(state, ctx, others.iter().chain(&added).copied().collect()).await?;
-    let group = view.group_id();
-    let mut payloads = Vec::with_capacity(2);
-    for (kind, body, devices) in
-        [(EnvelopeKind::Handshake, &bundle.commit, &others), (EnvelopeKind::Welcome, &bundle.welcome, &added)]
-    {
-        if !devices.is_empty() {
-            let recipients: Vec<_> = devices.iter().filter_map(|device| keys.get(device)).collect();
-            payloads.push(seal(state, group, kind, applied.epoch, body, &recipients, now_ms)?);
-        }
-    }
-    let all: Vec<DeviceId> = others.iter().chain(&added).copied().collect();
-    Ok(Accepted {
-        state: aead::seal(
-            &mut state.runtime.rng(),
-            &state.state_key,
-            group.as_ref(),
-            &view.snapshot().map_err(Error::StoredGroup)?,
-        ),
-        epoch: applied.epoch,
-        added,
-        removed,
-        payloads,
-        receipt: receipt::build(&state.receipt_key, group, applied.epoch, &bundle.commit, &all, now_ms),
-    })
+    let (sender, limit) = (ctx.identity()?.device, state.group_leaves);
+    let checked = off_the_loop(state, move || check(view, bundle, sender, limit)).await?;
+    let recipients = checked.others.iter().chain(&checked.added).copied().collect();
+    let keys = queue_keys(state, ctx, recipients).await?;
+    let sealing = state.clone();
+    off_the_loop(state, move || seal_all(&sealing, checked, &keys)).await
 }
 
-fn check(
-    state: &State,
-    applied: &Applied,
-    sender: DeviceId,
-    view: &GroupView,
-    bundle: &CommitBundle,
-) -> Result<(), Error> {
+/// A commit that follows the rules.
+struct Checked {
+    view: GroupView,
+    bundle: CommitBundle,
+    applied: Applied,
+    /// Members before it, without its sender.
+    others: Vec<DeviceId>,
+    added: Vec<DeviceId>,
+}
+
+fn check(mut view: GroupView, bundle: CommitBundle, sender: DeviceId, limit: usize) -> Result<Checked, Error> {
+    let before: BTreeSet<DeviceId> = view.members().iter().map(|member| member.device_id()).collect();
+    let applied = view.apply(&bundle.commit).map_err(Error::InvalidCommit)?;
     if applied.sender.device_id() != sender {
         return Err(Error::ForeignCommit);
     }
@@ -108,10 +105,37 @@ fn check(
         return Err(Error::WelcomeMismatch { added: applied.added.len(), welcomed });
     }
     let size = view.members().len();
-    if size > state.group_leaves {
-        return Err(Error::GroupTooLarge { size, limit: state.group_leaves });
+    if size > limit {
+        return Err(Error::GroupTooLarge { size, limit });
     }
-    Ok(())
+    let others = before.into_iter().filter(|device| *device != sender).collect();
+    let added = applied.added.iter().map(|member| member.device_id()).collect();
+    Ok(Checked { view, bundle, applied, others, added })
+}
+
+fn seal_all(state: &State, checked: Checked, keys: &QueueKeys) -> Result<Accepted, Error> {
+    let Checked { view, bundle, applied, others, added } = checked;
+    let (group, now_ms) = (view.group_id(), state.runtime.now_ms());
+    let mut payloads = Vec::with_capacity(2);
+    for (kind, body, devices) in
+        [(EnvelopeKind::Handshake, &bundle.commit, &others), (EnvelopeKind::Welcome, &bundle.welcome, &added)]
+    {
+        if !devices.is_empty() {
+            let recipients: Vec<_> = devices.iter().filter_map(|device| keys.get(device)).collect();
+            payloads.push(seal(state, group, kind, applied.epoch, body, &recipients, now_ms)?);
+        }
+    }
+    let all: Vec<DeviceId> = others.iter().chain(&added).copied().collect();
+    let snapshot = view.snapshot().map_err(Error::StoredGroup)?;
+    Ok(Accepted {
+        state: aead::seal(&mut state.runtime.rng(), &state.state_key, group.as_ref(), &snapshot),
+        epoch: applied.epoch,
+        members: view.members(),
+        added,
+        removed: applied.removed.iter().map(|member| member.device_id()).collect(),
+        payloads,
+        receipt: receipt::build(&state.receipt_key, group, applied.epoch, &bundle.commit, &all, now_ms),
+    })
 }
 
 /// Queue keys of all `devices`, from their owner, the keypackage service.

@@ -33,7 +33,7 @@ pub async fn handle(state: Arc<State>, ctx: Ctx, request: CommitGroupRequest) ->
 }
 
 async fn decide(
-    state: &State,
+    state: &Arc<State>,
     ctx: &Ctx,
     call: &db::IdempotentCall,
     request: CommitGroupRequest,
@@ -41,17 +41,16 @@ async fn decide(
     let identity = ctx.identity()?;
     let id = GroupId::try_from(&request.group_id)?;
     let row = state.store.group(&id).await?.ok_or(Error::NoSuchGroup)?;
-    let mut view = handshake::open(state, &id, &row.state)?;
+    let view = handshake::open(state, id, row.state).await?;
     if view.members().iter().all(|member| member.device_id() != identity.device) {
         return Err(Error::NoSuchGroup);
     }
     if request.epoch != row.epoch {
         return Err(Error::WrongEpoch { current: row.epoch });
     }
-    let bundle = request.bundle.clone().unwrap_or_default();
-    let accepted = handshake::accept(state, ctx, &mut view, &bundle).await?;
+    let accepted = handshake::accept(state, ctx, view, request.bundle.unwrap_or_default()).await?;
     if row.kind == GroupKind::Direct {
-        Pair::of(view.members().iter().map(|member| member.account_id()), identity.account)?;
+        Pair::of(accepted.members.iter().map(|member| member.account_id()), identity.account)?;
     }
     let change =
         Change { id, from: request.epoch, state: accepted.state, added: accepted.added, removed: accepted.removed };

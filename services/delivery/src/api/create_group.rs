@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use prost::Message;
 use qpc_chassis::{db, rpc::Ctx};
-use qpc_crypto::GroupView;
 use qpc_wire::v1::{CreateGroupRequest, CreateGroupResponse, GroupKind};
 
 use crate::{
@@ -22,20 +21,20 @@ pub async fn handle(state: Arc<State>, ctx: Ctx, request: CreateGroupRequest) ->
     if let Some(response) = db::replay(&state.store.db, &call).await? {
         return Ok(response);
     }
-    let mut view = GroupView::found(&request.group_info).map_err(Error::InvalidCommit)?;
+    let view = handshake::found(&state, request.group_info.clone()).await?;
     if view.members().iter().any(|founder| founder.device_id() != identity.device) {
         return Err(Error::ForeignCommit);
     }
-    let bundle = request.first_commit.clone().unwrap_or_default();
-    let accepted = handshake::accept(&state, &ctx, &mut view, &bundle).await?;
-    let members = view.members();
+    let id = view.group_id();
+    let accepted = handshake::accept(&state, &ctx, view, request.first_commit.clone().unwrap_or_default()).await?;
+    let members = &accepted.members;
     let pair = match request.kind() {
         GroupKind::Direct => Some(Pair::of(members.iter().map(|member| member.account_id()), identity.account)?),
         GroupKind::Group => None,
         GroupKind::Unspecified => return Err(Error::NotOfGroup),
     };
     let group = NewGroup {
-        id: view.group_id(),
+        id,
         kind: request.kind(),
         epoch: accepted.epoch,
         state: accepted.state,
