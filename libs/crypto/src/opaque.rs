@@ -75,8 +75,8 @@ impl ServerSetup {
     }
 }
 
-/// Server, first step of a registration: answers a request (32 bytes) with a response (64 bytes). `username` is the
-/// credential identifier and must be spelled as it will be at login.
+/// Server, first step of a registration: answers a request (32 bytes) with a response (64 bytes). `credential_id` must be
+/// the same at login, and of this registration alone: whoever may choose it gets answers to guesses at its password.
 pub fn register_start(setup: &ServerSetup, credential_id: &[u8], request: &[u8]) -> Result<Vec<u8>, OpaqueError> {
     let request = RegistrationRequest::deserialize(request)?;
     let started = ServerRegistration::<Suite>::start(&setup.0, request, credential_id)?;

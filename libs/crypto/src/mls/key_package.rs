@@ -65,6 +65,10 @@ pub(super) fn verify(crypto: &Crypto, bytes: &[u8]) -> Result<(KeyPackage, Valid
     if !announced.contains(&suite.ciphersuite().into()) {
         return Err(MlsError::Suite(id));
     }
+    // RFC 9420 section 7.2: a package must not be usable for ever; openmls leaves the bound to the application.
+    if !key_package.life_time().has_acceptable_range() {
+        return Err(MlsError::Forbidden("a key package that lives longer than 84 days and an hour"));
+    }
     let valid = ValidKeyPackage {
         certificate: inspect::leaf(key_package.leaf_node())?,
         suite,
