@@ -18,6 +18,9 @@ use qpc_wire::{
 };
 use rand::RngCore;
 
+/// Packages that are left when their owner is told.
+const LOW: u32 = 10;
+
 /// A call as the gateway would forward it for `caller`.
 async fn call<M: Method>(cluster: &Cluster, caller: &Identification, request: &M::Request) -> M::Response {
     let call = bus::Call {
@@ -56,12 +59,12 @@ async fn a_stock_that_runs_low_is_filled_up_again_and_again() {
     let cluster = Cluster::start(Shape::pairs(Backend::Embedded)).await.unwrap();
     let (alice, bob) = (client(&cluster, "alice", 0, 0).await, client(&cluster, "bob", 0, 1).await);
     let (owner, taker) = (alice.whoami().await.unwrap(), bob.whoami().await.unwrap());
-    let full =
-        eventually("the first upload", || async { Some(stock(&cluster, &owner).await).filter(|n| *n > 0) }).await;
-
-    for _ in 0..3 {
+    let has_more_than = async |few: u32| stock(&cluster, &owner).await > few;
+    let mut taken = 0;
+    for _ in 0..4 {
+        eventually("a stock", || async { has_more_than(LOW).await.then_some(()) }).await;
         // Low is told more than once, since more are taken while the owner is at work.
-        for _ in 0..full - 5 {
+        while has_more_than(LOW / 2).await {
             let request = v1::FetchKeyPackageRequest {
                 idempotency_key: random_key(&cluster),
                 suite: Suite::Hybrid.id().into(),
@@ -69,8 +72,9 @@ async fn a_stock_that_runs_low_is_filled_up_again_and_again() {
             };
             let answer = call::<FetchKeyPackage>(&cluster, &taker, &request).await;
             assert!(!answer.key_packages[0].last_resort);
+            taken += 1;
         }
-        eventually("a full stock", || async { (stock(&cluster, &owner).await == full).then_some(()) }).await;
     }
+    assert!(taken > 20, "more than one stock: {taken}");
     assert_eq!(alice.stats().await.unwrap().undecryptable, 0);
 }

@@ -5,6 +5,7 @@ use std::{future::Future, time::Duration};
 
 use qpc_sdk::{Client, ConversationId, Error, MessageState};
 use qpc_testkit::{Cluster, eventually};
+use tokio::time::Instant;
 
 /// A client that is connected, however long the bus takes to let it.
 pub async fn client(cluster: &Cluster, name: &str, device: usize, gateway: usize) -> Client {
@@ -18,9 +19,10 @@ pub async fn open(options: qpc_sdk::ClientOptions) -> Client {
     client
 }
 
-/// What a person does who is told that it did not work this time: tries again, up to a hundred times.
+/// What a person does who is told that it did not work this time: tries again, for a minute.
 pub async fn insist<T, F: Future<Output = Result<T, Error>>>(what: &str, mut action: impl FnMut() -> F) -> T {
-    for _ in 0..100 {
+    let until = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < until {
         match action().await {
             Ok(value) => return value,
             Err(error) if error.is_transient() => tokio::time::sleep(Duration::from_millis(10)).await,
