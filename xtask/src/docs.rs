@@ -52,7 +52,7 @@ fn render(methods: &[Method], protos: &[(String, String)]) -> Result<String> {
          The number stands in the request frame (see [wire.md](wire.md)). *Any* connection may call some methods; the\n\
          others need one that is attached to a *device*. Repeating a call: *read* changes nothing; *keyed* returns the\n\
          first answer for 24 hours when the idempotency key (field 1) is the same; *natural* changes nothing more the\n\
-         second time. The deadline is the time that the server gives itself.\n\n\
+         second time, but for OpaqueLoginFinish, which makes another session. The deadline is the time that the server gives itself.\n\n\
          | number | method | service | who | repeating | deadline | request | response | defined in |\n\
          |---|---|---|---|---|---|---|---|---|\n",
     );

@@ -36,7 +36,7 @@ pub const MAX_INLINE_PUSH: usize = 16 << 10;
 pub const MAX_GROUP_LEAVES: usize = 5_000;
 
 /// Whether `name` may be a username: 1 to 64 of `a-z 0-9 . _ -`, beginning with a letter or digit. There is one spelling
-/// of a name, so it can be the OPAQUE credential identifier as it stands.
+/// of a name.
 pub fn is_username(name: &str) -> bool {
     let first = name.bytes().next();
     name.len() <= MAX_USERNAME
