@@ -122,7 +122,7 @@ async fn embedded(args: &Args, scale: Scale, report: &mut Report) -> Result<()> 
     let Some(binary) = &args.server_bin else { return Ok(()) };
     let folder = tempfile::tempdir()?;
     let server = user::EmbeddedServer::start(binary, folder.path()).await?;
-    let connectors = connectors(&[server.address.clone()], &Trust::PemFile(server.cert.clone()))?;
+    let connectors = connectors(std::slice::from_ref(&server.address), &Trust::PemFile(server.cert.clone()))?;
     let mut world = World::new(connectors);
     report.step("raw SQLite inserts");
     let ceiling = raw::sqlite(scale).await?;
