@@ -112,3 +112,52 @@ async fn page(
     }
     Ok(response)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use qpc_wire::Code;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
+
+    use super::*;
+
+    async fn get(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn pages_say_whether_the_process_lives_is_ready_and_how_fast_it_answers() {
+        let (runtime, metrics, health) = (Runtime::system(), Arc::<Metrics>::default(), Arc::<Health>::default());
+        let works = Arc::new(AtomicBool::new(true));
+        let checked = works.clone();
+        health.check("database", move || {
+            let works = checked.load(Ordering::SeqCst);
+            Box::pin(async move { works })
+        });
+        metrics.call("delivery", "Enqueue", Code::Ok, Duration::from_millis(3));
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let address = serve(listen, &runtime, metrics, health).await.unwrap();
+
+        assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
+        let ready = get(address, "/readyz").await;
+        assert!(ready.starts_with("HTTP/1.1 200") && ready.ends_with("database: ok\n"), "{ready}");
+        works.store(false, Ordering::SeqCst);
+        let unready = get(address, "/readyz").await;
+        assert!(unready.starts_with("HTTP/1.1 503") && unready.ends_with("database: failed\n"), "{unready}");
+        assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"), "unready is not dead");
+        let figures = get(address, "/metrics").await;
+        let count = r#"qpc_call_seconds_count{service="delivery",method="Enqueue",code="CODE_OK"} 1"#;
+        assert!(figures.contains(count), "{figures}");
+        assert!(get(address, "/else").await.starts_with("HTTP/1.1 404"));
+        assert!(runtime.drain(Duration::from_secs(5)).await);
+    }
+}

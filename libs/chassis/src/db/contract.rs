@@ -64,6 +64,13 @@ async fn batches(db: &Db) {
     tx.commit().await.unwrap();
     let done = BatchClaim::Done(b"b".to_vec());
     assert_eq!(claims, [BatchClaim::Fresh, BatchClaim::Fresh, done, BatchClaim::Reused, BatchClaim::Reused]);
+    // Many of one key: what sorts them must not decide which one counts.
+    let many: Vec<_> = (0..64).map(|n| (call(13, n), Bytes::from(vec![n]))).collect();
+    let mut tx = db.begin().await.unwrap();
+    let claims = claim_all(&mut tx, &many).await.unwrap();
+    drop(tx);
+    assert_eq!(claims[0], BatchClaim::Fresh);
+    assert!(claims[1..].iter().all(|claim| *claim == BatchClaim::Reused));
     let replayed: Option<v1::PingResponse> = replay(db, &call(1, 1)).await.unwrap();
     assert_eq!(replayed.unwrap().payload, "first");
     assert_eq!(replay::<v1::PingResponse>(db, &call(77, 1)).await.unwrap(), None);

@@ -1,10 +1,11 @@
 //! Serves the calls of one service from the bus.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use prost::Message;
 use qpc_wire::{Status, bus};
+use rand::RngCore;
 use tower::ServiceExt;
 
 use super::{Call, Router, client::subject, layers};
@@ -12,6 +13,9 @@ use crate::{
     bus::{Bus, BusError, Delivery},
     run::Deps,
 };
+
+/// Longest wait for an answer from this very process over the bus.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Bounds of a service.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +37,7 @@ pub async fn serve<S: Send + Sync + 'static>(
     router: Router<S>,
     options: ServeOptions,
 ) -> Result<(), BusError> {
+    probe(deps).await?;
     let mut calls = deps.bus.subscribe(subject(service), Some(service.to_owned())).await?;
     let stack = layers::stack(service, router.into_handlers(), deps.runtime.clone(), deps.metrics.clone(), options);
     let (runtime, bus) = (deps.runtime.clone(), deps.bus.clone());
@@ -51,6 +56,31 @@ pub async fn serve<S: Send + Sync + 'static>(
         while let Some(call) = calls.next().await {
             runtime.spawn(answer(bus.clone(), stack.clone(), call));
         }
+    });
+    Ok(())
+}
+
+/// Makes readiness depend on the bus: a request to this process itself must come back.
+async fn probe(deps: &Deps) -> Result<(), BusError> {
+    let subject = format!("qpc.probe.{:016x}", deps.runtime.rng().next_u64());
+    let mut requests = deps.bus.subscribe(subject.clone(), None).await?;
+    let (runtime, bus) = (deps.runtime.clone(), deps.bus.clone());
+    deps.runtime.spawn(async move {
+        loop {
+            let request = tokio::select! {
+                () = runtime.shutdown().cancelled() => return,
+                request = requests.next() => request,
+            };
+            let Some(Delivery { payload, reply: Some(reply) }) = request else { return };
+            if let Err(error) = bus.publish(reply, payload).await {
+                tracing::warn!(%error, "probe not answered");
+            }
+        }
+    });
+    let bus = deps.bus.clone();
+    deps.health.check("bus", move || {
+        let (bus, subject) = (bus.clone(), subject.clone());
+        Box::pin(async move { bus.request(subject, Bytes::new(), PROBE_TIMEOUT).await.is_ok() })
     });
     Ok(())
 }
