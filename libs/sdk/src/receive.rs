@@ -158,6 +158,10 @@ fn welcome(tx: &Tx<'_>, identity: &Identity, id: GroupId, welcome: &[u8]) -> Res
     others.sort_unstable();
     others.dedup();
     let [peer] = others[..] else { return Err(Error::NotDirect) };
+    // A known conversation stays with whom it was begun, whatever group comes under its id.
+    if tx.conversation(id)?.is_some_and(|known| known.peer != peer) {
+        return Err(Error::NotDirect);
+    }
     tx.put_conversation(&group, peer, ConversationState::Active)?;
     tx.note_epoch(&group, identity)?;
     Ok(vec![Received::Event(Event::ConversationAdded(id))])

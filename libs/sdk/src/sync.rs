@@ -8,7 +8,7 @@ use qpc_wire::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Error, Event,
+    Error, Event, GapReason,
     client::Inner,
     commit, directory,
     receive::{self, Received},
@@ -29,6 +29,15 @@ pub(crate) async fn pull_in_turn(inner: &Inner, connection: &Connection) -> Resu
         let after = inner.store.run(|tx| tx.cursor()).await?;
         let request = v1::FetchRequest { after, limit: 0 };
         let fetched = retry::call::<Fetch>(&inner.runtime, connection, &request).await?;
+        if fetched.head < after {
+            // The server has lost its memory, as after a restore from a backup: sequences that were read come again with
+            // other content. What it can still deliver is taken from where it stands, and the loss is told.
+            tracing::error!(head = fetched.head, after, "the mailbox has gone back");
+            inner.store.run(move |tx| tx.set_cursor(fetched.acked.min(fetched.head))).await?;
+            inner.events.emit(Event::Gap { from: fetched.head + 1, to: after, reason: GapReason::Unexplained });
+            // Not at once again: a server that goes back and back would keep this loop for ever.
+            return Ok(());
+        }
         let Some(last) = fetched.entries.iter().map(|entry| entry.seq).max() else { return Ok(()) };
         take_in(inner, connection, fetched.entries).await?;
         // The first part guards against a server that sends the same again and again.

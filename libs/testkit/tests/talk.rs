@@ -4,7 +4,8 @@
 mod common;
 
 use common::{agree, all_accepted, client, numbered, received, receives};
-use qpc_sdk::{Client, Suite};
+use qpc_chassis::db::Db;
+use qpc_sdk::{Client, Event, Suite};
 use qpc_testkit::{Backend, Cluster, Shape};
 
 async fn send_all(client: &Client, conversation: qpc_sdk::ConversationId, texts: &[String]) {
@@ -83,4 +84,38 @@ async fn what_is_written_while_offline_is_sent_later_in_order() {
     receives(&bob, conversation, &texts).await;
     all_accepted(&alice, conversation).await;
     assert_eq!(received(&alice, conversation).await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_restored_from_a_backup_goes_on_delivering_and_the_loss_is_told() {
+    let cluster = Cluster::start(Shape::pairs(Backend::Embedded)).await.unwrap();
+    let (alice, bob) = (client(&cluster, "alice", 0, 0).await, client(&cluster, "bob", 0, 1).await);
+    let conversation = alice.dm("bob").await.unwrap();
+    let mut texts = numbered("alice", 8);
+    send_all(&alice, conversation, &texts).await;
+    receives(&bob, conversation, &texts).await;
+
+    let mut events = bob.events();
+    let device = bob.whoami().await.unwrap().device;
+    let tables = Db::open(&cluster.deps().db, "delivery", 1, qpc_delivery::store::MIGRATIONS).await.unwrap();
+    qpc_testkit::eventually("all acknowledged", || async {
+        let left = tables.row("SELECT COUNT(*) FROM mailbox_entry", &[]).await.unwrap().unwrap();
+        (left.int(0).unwrap() == 0).then_some(())
+    })
+    .await;
+    let mut tx = tables.begin().await.unwrap();
+    let back = "UPDATE mailbox_head SET last_seq = 2, acked = 2 WHERE device = $1";
+    assert_eq!(tx.execute(back, &[(&device).into()]).await.unwrap(), 1);
+    tx.commit().await.unwrap();
+
+    alice.send(conversation, "after the restore").await.unwrap();
+    texts.push("after the restore".into());
+    receives(&bob, conversation, &texts).await;
+    let told = loop {
+        match events.next().await.unwrap() {
+            Event::Gap { from, to, .. } => break (from, to),
+            _ => continue,
+        }
+    };
+    assert_eq!(told.1, 9, "up to what was read");
 }
