@@ -8,7 +8,7 @@ use openmls_memory_storage::MemoryStorage;
 use proptest::prelude::*;
 use qpc_crypto::{
     AccountKey, Conversation, DeviceCertificate, DeviceKey, GroupView, Provider, QueueKey, Suite,
-    mls::{key_package, peek_commit, peek_private_message, peek_welcome},
+    mls::{key_package, peek_private_message, peek_welcome},
     opaque, padding, queue,
 };
 use qpc_wire::{DeviceId, GroupId};
@@ -70,7 +70,6 @@ fn decode_all(bytes: &[u8]) {
     let _ = GroupView::found(bytes);
     let _ = GroupView::restore(bytes);
     let _ = GroupView::restore(&SAMPLES.snapshot).unwrap().apply(bytes);
-    let _ = peek_commit(bytes);
     let _ = peek_private_message(bytes);
     let _ = peek_welcome(bytes);
     let _ = Conversation::join(&Provider::<MemoryStorage>::default(), bytes);

@@ -20,8 +20,6 @@ pub struct ValidKeyPackage {
     pub suite: Suite,
     /// Whether it may be used more than once, when no other is left.
     pub last_resort: bool,
-    /// `KeyPackageRef` of RFC 9420 section 5.2, 32 bytes.
-    pub hash_ref: Vec<u8>,
 }
 
 /// Makes a KeyPackage for groups of `suite` and stores its secrets. The result is an MLSMessage. Its lifetime is 84 days,
@@ -73,7 +71,6 @@ pub(super) fn verify(crypto: &Crypto, bytes: &[u8]) -> Result<(KeyPackage, Valid
         certificate: inspect::leaf(key_package.leaf_node())?,
         suite,
         last_resort: key_package.last_resort(),
-        hash_ref: key_package.hash_ref(crypto)?.as_slice().to_vec(),
     };
     Ok((key_package, valid))
 }

@@ -28,7 +28,7 @@ pub use error::MlsError;
 pub use group::Conversation;
 pub use key_package::ValidKeyPackage;
 pub use message::Incoming;
-pub use parse::{peek_commit, peek_private_message, peek_welcome};
+pub use parse::{peek_private_message, peek_welcome};
 pub use provider::{Crypto, MlsStore, Provider};
 pub use public_group::{Applied, GroupView};
 pub use suite::Suite;

@@ -30,13 +30,6 @@ pub fn peek_welcome(bytes: &[u8]) -> Result<usize, MlsError> {
     }
 }
 
-/// Group and epoch of a commit, unverified. Checks that `bytes` are an MLSMessage that holds a PublicMessage with a commit
-/// of a member.
-pub fn peek_commit(bytes: &[u8]) -> Result<(GroupId, u64), MlsError> {
-    let message = commit(bytes)?;
-    Ok((group_id(message.group_id())?, message.epoch().as_u64()))
-}
-
 /// A commit of a member in a PublicMessage.
 pub(super) fn commit(bytes: &[u8]) -> Result<ProtocolMessage, MlsError> {
     const KIND: &str = "commit of a member";

@@ -48,11 +48,6 @@ impl<S> Provider<S> {
         &self.storage
     }
 
-    /// Gives the storage back.
-    pub fn into_storage(self) -> S {
-        self.storage
-    }
-
     pub(super) fn crypto(&self) -> &Crypto {
         &self.crypto
     }

@@ -182,11 +182,6 @@ impl Connection {
         self.0.quic.close_reason().is_some()
     }
 
-    /// Round-trip time, as measured by QUIC.
-    pub fn rtt(&self) -> Duration {
-        self.0.quic.rtt()
-    }
-
     /// Ends the connection at once; calls in flight fail.
     pub fn close(&self) {
         self.0.quic.close(VarInt::from_u32(ErrorCode::Closed as u32), b"");
