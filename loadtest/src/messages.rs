@@ -129,6 +129,7 @@ async fn receive(mut user: User, mut conversation: Conversation, origin: Instant
     // The Welcome, which was handed over directly.
     let mut cursor = 1;
     let mut acked = 0;
+    let mut acking = None;
     loop {
         let entries = match user.pushes.recv().await.context("the recipient lost its connection")? {
             Push::Mailbox(event) if event.entries.first().is_some_and(|entry| entry.seq <= cursor + 1) => event.entries,
@@ -142,12 +143,20 @@ async fn receive(mut user: User, mut conversation: Conversation, origin: Instant
             let (begun, last) = read(&user, &mut conversation, entry)?;
             waited.push((origin.elapsed().as_nanos() as f64 - begun as f64) / 1e6);
             if last {
+                if let Some(before) = acking.take() {
+                    before.await??;
+                }
                 user.connection.close();
                 return Ok(waited);
             }
         }
         if cursor >= acked + ACK_EVERY {
-            user.connection.call::<Ack>(&AckRequest { seq: cursor }).await?;
+            // Beside the reading, as in the SDK; one at a time.
+            if let Some(before) = acking.take() {
+                before.await??;
+            }
+            let connection = user.connection.clone();
+            acking = Some(task(async move { connection.call::<Ack>(&AckRequest { seq: cursor }).await }));
             acked = cursor;
         }
     }
