@@ -22,18 +22,21 @@ pub struct Migration {
     pub sqlite: &'static str,
 }
 
+impl Migration {
+    /// A step that both engines take as it is.
+    pub const fn portable(version: i64, name: &'static str, sql: &'static str) -> Self {
+        Self { version, name, postgres: sql, sqlite: sql }
+    }
+}
+
 /// All steps of a service, in order.
 pub type Migrations = [Migration];
 
 /// Service versions begin after those reserved for the chassis.
 const CHASSIS_VERSIONS: i64 = 100;
 
-const CHASSIS: &[Migration] = &[Migration {
-    version: 1,
-    name: "idempotency",
-    postgres: include_str!("../../migrations/0001_idempotency.sql"),
-    sqlite: include_str!("../../migrations/0001_idempotency.sql"),
-}];
+const CHASSIS: &[Migration] =
+    &[Migration::portable(1, "idempotency", include_str!("../../migrations/0001_idempotency.sql"))];
 
 /// Brings the schema up to date. Replicas that start together take turns (advisory lock on Postgres).
 pub(super) async fn run(db: &Db, service: &str, service_migrations: &Migrations) -> Result<(), DbError> {

@@ -11,12 +11,8 @@ use qpc_wire::{AccountId, DeviceId};
 pub(crate) use sql::Store;
 
 /// The schema.
-pub(crate) const MIGRATIONS: &Migrations = &[Migration {
-    version: 1,
-    name: "accounts",
-    postgres: include_str!("../../migrations/postgres/0001_accounts.sql"),
-    sqlite: include_str!("../../migrations/sqlite/0001_accounts.sql"),
-}];
+pub(crate) const MIGRATIONS: &Migrations =
+    &[Migration::portable(1, "accounts", include_str!("../../migrations/0001_accounts.sql"))];
 
 /// An account with its first device.
 #[derive(Debug)]

@@ -19,12 +19,7 @@ pub const MIGRATIONS: &Migrations = &[
         postgres: include_str!("../../migrations/postgres/0001_mailbox.sql"),
         sqlite: include_str!("../../migrations/sqlite/0001_mailbox.sql"),
     },
-    Migration {
-        version: 2,
-        name: "group",
-        postgres: include_str!("../../migrations/postgres/0002_group.sql"),
-        sqlite: include_str!("../../migrations/sqlite/0002_group.sql"),
-    },
+    Migration::portable(2, "group", include_str!("../../migrations/0002_group.sql")),
 ];
 
 /// See the module. Cheap to clone.
