@@ -8,8 +8,16 @@ pub const DEFAULT_PORT: u16 = 7000;
 pub const MAX_FRAME_PAYLOAD: usize = 1 << 20;
 /// Largest message envelope that is fanned out, bytes.
 pub const MAX_ENVELOPE: usize = 256 << 10;
-/// Largest commit or Welcome that is accepted, bytes: sealed and wrapped it still fits a fetch response.
+/// Largest commit or Welcome inside a request, bytes: sealed and wrapped it still fits a fetch response.
 pub const MAX_HANDSHAKE: usize = 512 << 10;
+/// Largest commit that is brought and fetched in parts, bytes: an update in a group of 5,000 that was filled at once.
+pub const MAX_STAGED: usize = 8 << 20;
+/// Size of all parts but the last of what is brought or fetched in parts, bytes.
+pub const PART: usize = 512 << 10;
+/// Devices added by one commit.
+pub const MAX_ADDS: usize = 50;
+/// Epoch tags of one acknowledgement.
+pub const MAX_TAGS: usize = 100;
 /// Entries of one fetch when the client does not say.
 pub const DEFAULT_FETCH: u32 = 100;
 /// Entries of one fetch at the most.

@@ -36,6 +36,8 @@ pub enum Access {
     Anonymous,
     /// Only one that is attached to a device.
     Device,
+    /// Only services, over the bus. To a client, such a method does not exist.
+    Service,
 }
 
 /// What a repeated call does.
@@ -151,9 +153,21 @@ methods! {
     304 FetchHybridKeys       Keypackage Device    Read    5000  FetchHybridKeysRequest      FetchHybridKeysResponse;
     400 CreateGroup           Delivery   Device    Keyed   10000 CreateGroupRequest          CreateGroupResponse;
     401 CommitGroup           Delivery   Device    Keyed   10000 CommitGroupRequest          CommitGroupResponse;
+    402 FetchGroupInfo        Delivery   Device    Read    10000 FetchGroupInfoRequest       FetchGroupInfoResponse;
+    403 LeaveGroup            Delivery   Device    Keyed   10000 LeaveGroupRequest           LeaveGroupResponse;
+    404 StagePart             Delivery   Device    Natural 10000 StagePartRequest            StagePartResponse;
+    405 FetchPart             Delivery   Device    Read    10000 FetchPartRequest            FetchPartResponse;
     500 ResolveUser           Auth       Device    Read    5000  ResolveUserRequest          ResolveUserResponse;
     700 ListDevices           Auth       Device    Read    5000  ListDevicesRequest          ListDevicesResponse;
     701 RevokeDevice          Auth       Device    Keyed   5000  RevokeDeviceRequest         RevokeDeviceResponse;
+    702 LinkOffer             Auth       Anonymous Natural 5000  LinkOfferRequest            LinkOfferResponse;
+    703 FetchLinkOffer        Auth       Device    Read    5000  FetchLinkOfferRequest       FetchLinkOfferResponse;
+    704 LinkAnswer            Auth       Device    Natural 5000  LinkAnswerRequest           LinkAnswerResponse;
+    705 FetchLinkAnswer       Auth       Anonymous Read    5000  FetchLinkAnswerRequest      FetchLinkAnswerResponse;
+    706 RenameDevice          Auth       Device    Keyed   5000  RenameDeviceRequest         RenameDeviceResponse;
+    707 RevokedSince          Auth       Service   Read    1000  RevokedSinceRequest         RevokedSinceResponse;
+    708 ForgetDeviceKeys      Keypackage Service   Natural 5000  ForgetDeviceKeysRequest     ForgetDeviceKeysResponse;
+    709 ForgetDevice          Delivery   Service   Natural 5000  ForgetDeviceRequest         ForgetDeviceResponse;
     900 Ping                  Gateway    Anonymous Read    5000  PingRequest                 PingResponse;
     901 ServerInfo            Auth       Anonymous Read    5000  ServerInfoRequest           ServerInfoResponse;
 }

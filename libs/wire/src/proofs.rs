@@ -46,18 +46,35 @@ pub struct ReceiptFields<'a> {
     pub recipients: u32,
     /// Unix milliseconds.
     pub accepted_at_ms: u64,
+    /// Place in the group's chain of receipts, from 1.
+    pub seq: u64,
+    /// SHA-256 of the signed bytes of the receipt before; zeros in the first.
+    pub prev: &'a [u8; 32],
 }
 
 /// Signed by the server for an accepted message.
 pub fn receipt(fields: &ReceiptFields<'_>) -> Vec<u8> {
     [
-        b"qpc receipt v1".as_slice(),
+        b"qpc receipt v2".as_slice(),
         fields.group_id,
         &fields.epoch.to_be_bytes(),
         fields.message_hash,
         fields.recipients_digest,
         &fields.recipients.to_be_bytes(),
         &fields.accepted_at_ms.to_be_bytes(),
+        &fields.seq.to_be_bytes(),
+        fields.prev,
     ]
     .concat()
+}
+
+/// Signed by the key of an invite, to see the group that it is for.
+pub fn invite_info(group_id: &[u8], device_id: &[u8]) -> Vec<u8> {
+    [b"qpc invite info v1", group_id, device_id].concat()
+}
+
+/// Signed by the key of an invite for an external commit that joins a group by it. Good for this epoch and device alone,
+/// so that a proof that was seen cannot be used again.
+pub fn invite(group_id: &[u8], epoch: u64, device_id: &[u8]) -> Vec<u8> {
+    [b"qpc invite v1", group_id, &epoch.to_be_bytes(), device_id].concat()
 }
