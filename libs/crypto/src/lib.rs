@@ -29,6 +29,9 @@ pub use certificate::{CertificateError, DeviceCertificate};
 pub use identity::{AccountKey, BadSignature, DeviceKey, account_id, device_id, sha256, verify};
 pub use kdf::{KdfError, KsfParams};
 #[cfg(feature = "mls")]
-pub use mls::{Applied, Conversation, GroupView, Incoming, MlsError, MlsStore, PendingCommit, Provider, Suite};
+pub use mls::{
+    Applied, Changes, Conversation, Denied, GroupView, Incoming, InviteSecret, MlsError, MlsStore, PendingCommit,
+    Policy, Provider, Role, Suite,
+};
 pub use queue::{PayloadKey, QueueKey, SealedPayload};
 pub use receipt::ReceiptKey;

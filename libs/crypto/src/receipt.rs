@@ -53,51 +53,69 @@ pub fn recipients_digest(devices: &mut [DeviceId]) -> [u8; 32] {
     sha256(&parts)
 }
 
-/// Signs the fields of a receipt.
-pub fn sign_receipt(key: &ReceiptKey, fields: &ReceiptFields<'_>) -> [u8; 64] {
-    key.sign(&proofs::receipt(fields))
+/// A place in a group's chain of receipts: each names the hash of the one before, so that none can be left out, doubled or
+/// exchanged without a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// From 1.
+    pub seq: u64,
+    /// SHA-256 of the signed bytes of the receipt before.
+    pub prev: [u8; 32],
 }
 
-/// Checks the signature over the fields of a receipt.
-pub fn verify_receipt(public: &[u8; 32], fields: &ReceiptFields<'_>, signature: &[u8]) -> Result<(), BadSignature> {
-    identity::verify(public, &proofs::receipt(fields), signature)
-}
+impl Link {
+    /// The place of a group's first receipt.
+    pub const FIRST: Self = Self { seq: 1, prev: [0; 32] };
 
-/// A receipt for `payload`, accepted at `accepted_at_ms` (unix milliseconds) for `devices`, which were the members at
-/// `epoch`.
-pub fn build(
-    key: &ReceiptKey,
-    group: GroupId,
-    epoch: u64,
-    payload: &[u8],
-    devices: &[DeviceId],
-    accepted_at_ms: u64,
-) -> v1::Receipt {
-    let message_hash = sha256(&[payload]);
-    let digest = recipients_digest(&mut devices.to_vec());
-    // Groups end at MAX_GROUP_LEAVES, far below u32.
-    let recipients = u32::try_from(devices.len()).unwrap_or(u32::MAX);
-    let signature = sign_receipt(
-        key,
-        &ReceiptFields {
-            group_id: group.as_ref(),
-            epoch,
-            message_hash: &message_hash,
-            recipients_digest: &digest,
-            recipients,
-            accepted_at_ms,
-        },
-    );
-    v1::Receipt {
-        key_id: Bytes::copy_from_slice(&key_id(&key.public())),
-        group_id: group.to_bytes(),
-        epoch,
-        message_hash: Bytes::copy_from_slice(&message_hash),
-        recipients_digest: Bytes::copy_from_slice(&digest),
-        recipients,
-        accepted_at_ms,
-        signature: Bytes::copy_from_slice(&signature),
+    /// The place after `receipt`, whose signature need not be right.
+    pub fn after(receipt: &v1::Receipt) -> Result<Self, ReceiptError> {
+        Ok(Self { seq: receipt.seq + 1, prev: sha256(&[&proofs::receipt(&fields(receipt)?)]) })
     }
+}
+
+/// What a receipt is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Accepted<'a> {
+    /// The group.
+    pub group: GroupId,
+    /// Its epoch when the recipients were read.
+    pub epoch: u64,
+    /// The message as it was sent.
+    pub payload: &'a [u8],
+    /// Its recipients, in any order.
+    pub devices: &'a [DeviceId],
+    /// Unix milliseconds.
+    pub at_ms: u64,
+}
+
+/// A receipt at a place of the chain.
+pub fn build(key: &ReceiptKey, accepted: &Accepted<'_>, link: &Link) -> v1::Receipt {
+    let mut receipt = v1::Receipt {
+        key_id: Bytes::copy_from_slice(&key_id(&key.public())),
+        group_id: accepted.group.to_bytes(),
+        epoch: accepted.epoch,
+        message_hash: Bytes::copy_from_slice(&sha256(&[accepted.payload])),
+        recipients_digest: Bytes::copy_from_slice(&recipients_digest(&mut accepted.devices.to_vec())),
+        // Groups end at MAX_GROUP_LEAVES, far below u32.
+        recipients: u32::try_from(accepted.devices.len()).unwrap_or(u32::MAX),
+        accepted_at_ms: accepted.at_ms,
+        signature: Bytes::new(),
+        seq: link.seq,
+        prev: Bytes::copy_from_slice(&link.prev),
+    };
+    // All lengths are right, as it was made here.
+    if let Ok(fields) = fields(&receipt) {
+        receipt.signature = Bytes::copy_from_slice(&key.sign(&proofs::receipt(&fields)));
+    }
+    receipt
+}
+
+/// Whether `receipt` is signed by `public`.
+pub fn verify(public: &[u8; 32], receipt: &v1::Receipt) -> Result<(), ReceiptError> {
+    if receipt.key_id.as_ref() != key_id(public) {
+        return Err(ReceiptError::Key);
+    }
+    Ok(identity::verify(public, &proofs::receipt(&fields(receipt)?), &receipt.signature)?)
 }
 
 /// Whether `receipt` is signed by `public` and says that `payload` was accepted in `group`, for exactly
@@ -115,26 +133,33 @@ pub fn check(
     if receipt.group_id.as_ref() != group.as_ref() {
         return Err(ReceiptError::Group);
     }
-    let message_hash: &[u8; 32] = receipt.message_hash.as_ref().try_into().map_err(|_| ReceiptError::Malformed)?;
-    let digest: &[u8; 32] = receipt.recipients_digest.as_ref().try_into().map_err(|_| ReceiptError::Malformed)?;
-    if *message_hash != sha256(&[payload]) {
+    if receipt.message_hash.len() == 32 && receipt.message_hash.as_ref() != sha256(&[payload]) {
         return Err(ReceiptError::Message);
     }
     if let Some(devices) = expected_devices {
         let count_fits = usize::try_from(receipt.recipients).is_ok_and(|count| count == devices.len());
-        if !count_fits || *digest != recipients_digest(&mut devices.to_vec()) {
+        if !count_fits || receipt.recipients_digest.as_ref() != recipients_digest(&mut devices.to_vec()) {
             return Err(ReceiptError::Recipients);
         }
     }
-    let fields = ReceiptFields {
-        group_id: group.as_ref(),
+    verify(public, receipt)
+}
+
+fn fields(receipt: &v1::Receipt) -> Result<ReceiptFields<'_>, ReceiptError> {
+    if receipt.group_id.len() != GroupId::LEN {
+        return Err(ReceiptError::Malformed);
+    }
+    let malformed = |_| ReceiptError::Malformed;
+    Ok(ReceiptFields {
+        group_id: &receipt.group_id,
         epoch: receipt.epoch,
-        message_hash,
-        recipients_digest: digest,
+        message_hash: receipt.message_hash.as_ref().try_into().map_err(malformed)?,
+        recipients_digest: receipt.recipients_digest.as_ref().try_into().map_err(malformed)?,
         recipients: receipt.recipients,
         accepted_at_ms: receipt.accepted_at_ms,
-    };
-    Ok(verify_receipt(public, &fields, &receipt.signature)?)
+        seq: receipt.seq,
+        prev: receipt.prev.as_ref().try_into().map_err(malformed)?,
+    })
 }
 
 #[cfg(test)]
@@ -147,11 +172,15 @@ mod tests {
     const A: DeviceId = DeviceId([2; 16]);
     const B: DeviceId = DeviceId([3; 16]);
 
+    fn made(key: &ReceiptKey, link: &Link) -> v1::Receipt {
+        build(key, &Accepted { group: GROUP, epoch: 4, payload: b"payload", devices: &[B, A], at_ms: 99 }, link)
+    }
+
     #[test]
     fn receipt_proves_what_it_says_and_no_more() {
         let key = ReceiptKey::generate(&mut OsRng);
         let public = key.public();
-        let receipt = build(&key, GROUP, 4, b"payload", &[B, A], 99);
+        let receipt = made(&key, &Link::FIRST);
         assert_eq!(check(&public, &receipt, b"payload", GROUP, Some(&[A, B])), Ok(()));
         assert_eq!(check(&public, &receipt, b"payload", GROUP, None), Ok(()));
         assert_eq!(check(&public, &receipt, b"other", GROUP, None), Err(ReceiptError::Message));
@@ -164,8 +193,10 @@ mod tests {
     #[test]
     fn every_signed_field_is_bound() {
         let key = ReceiptKey::generate(&mut OsRng);
-        let good = build(&key, GROUP, 4, b"payload", &[A], 99);
-        let changes: [fn(&mut v1::Receipt); 4] = [
+        let good = made(&key, &Link { seq: 7, prev: [7; 32] });
+        let changes: [fn(&mut v1::Receipt); 6] = [
+            |receipt| receipt.seq += 1,
+            |receipt| receipt.prev = Bytes::from_static(&[0; 32]),
             |receipt| receipt.epoch += 1,
             |receipt| receipt.recipients += 1,
             |receipt| receipt.accepted_at_ms += 1,
@@ -179,6 +210,16 @@ mod tests {
         }
         let short = v1::Receipt { message_hash: Bytes::new(), ..good };
         assert_eq!(check(&key.public(), &short, b"payload", GROUP, None), Err(ReceiptError::Malformed));
+    }
+
+    #[test]
+    fn a_chain_says_what_was_before() {
+        let key = ReceiptKey::generate(&mut OsRng);
+        let first = made(&key, &Link::FIRST);
+        let place = Link::after(&first).unwrap();
+        assert_eq!(place.seq, 2);
+        let other = Link::after(&made(&key, &Link { seq: 1, prev: [1; 32] })).unwrap();
+        assert_ne!(place.prev, other.prev);
     }
 
     #[test]

@@ -3,12 +3,15 @@
 use std::error::Error;
 
 use openmls::prelude::{
-    AddMembersError, CommitBuilderStageError, CreateMessageError, ExportGroupInfoError, LibraryError, MergeCommitError,
-    MergePendingCommitError, MlsGroupStateError, NewGroupError, PublicProcessMessageError, RemoveMembersError,
-    SelfUpdateError, ValidationError, WelcomeError,
+    CommitBuilderStageError, CreateCommitError, CreateMessageError, ExportGroupInfoError, ExportSecretError,
+    ExternalCommitBuilderError, ExternalCommitBuilderFinalizeError, LeaveGroupError, LibraryError, MergeCommitError,
+    MergePendingCommitError, MlsGroupStateError, NewGroupError, PublicProcessMessageError, RemoveProposalError,
+    StageCommitError, ValidationError, WelcomeError,
 };
 use qpc_wire::DeviceId;
 
+use super::policy::PolicyError;
+use super::rules::Denied;
 use crate::certificate::CertificateError;
 use crate::padding::PaddingError;
 
@@ -60,6 +63,31 @@ pub enum MlsError {
     /// No commit is pending.
     #[error("no commit is pending")]
     NothingPending,
+    /// Somebody waits to leave: commit first, writing goes on in the next epoch.
+    #[error("proposals are pending")]
+    ProposalsPending,
+    /// This device waits to leave already.
+    #[error("this device is leaving already")]
+    AlreadyLeaving,
+    /// As many proposals wait as are kept; the next commit makes room.
+    #[error("too many proposals are pending")]
+    QueueFull,
+    /// A commit names a proposal that was never seen.
+    #[error("commit names an unknown proposal")]
+    MissingProposal,
+    /// Confirmation or membership tag does not hold (RFC 9420 sections 6.2 and 8.1): the sender has other secrets of the
+    /// group than this device, so following it would be a fork.
+    #[error("sender has other secrets of the group")]
+    WrongTag,
+    /// A GroupInfo that is not of the group's current state.
+    #[error("group info is not of the current state")]
+    OtherState,
+    /// The group's rules do not allow it.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// The group's policy is none.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// A suite we do not speak, or not the group's.
     #[error("cipher suite {0:#06x} does not fit")]
     Suite(u16),
@@ -108,6 +136,7 @@ impl From<MlsGroupStateError> for MlsError {
             MlsGroupStateError::UseAfterEviction => Self::NotMember,
             MlsGroupStateError::PendingCommit => Self::CommitPending,
             MlsGroupStateError::NoPendingCommit => Self::NothingPending,
+            MlsGroupStateError::PendingProposal => Self::ProposalsPending,
             error => Self::invalid(error),
         }
     }
@@ -118,6 +147,32 @@ impl From<ValidationError> for MlsError {
         match error {
             ValidationError::WrongGroupId => Self::UnknownGroup,
             ValidationError::UnknownMember => Self::UnknownSender,
+            ValidationError::InvalidMembershipTag => Self::WrongTag,
+            error => Self::invalid(error),
+        }
+    }
+}
+
+impl From<StageCommitError> for MlsError {
+    fn from(error: StageCommitError) -> Self {
+        match error {
+            StageCommitError::ConfirmationTagMismatch => Self::WrongTag,
+            StageCommitError::MissingProposal => Self::MissingProposal,
+            error => Self::invalid(error),
+        }
+    }
+}
+
+impl From<CreateCommitError> for MlsError {
+    fn from(error: CreateCommitError) -> Self {
+        Self::invalid(error)
+    }
+}
+
+impl From<ExportSecretError> for MlsError {
+    fn from(error: ExportSecretError) -> Self {
+        match error {
+            ExportSecretError::GroupStateError(error) => error.into(),
             error => Self::invalid(error),
         }
     }
@@ -127,6 +182,7 @@ impl From<PublicProcessMessageError> for MlsError {
     fn from(error: PublicProcessMessageError) -> Self {
         match error {
             PublicProcessMessageError::ValidationError(error) => error.into(),
+            PublicProcessMessageError::InvalidCommit(error) => error.into(),
             error => Self::invalid(error),
         }
     }
@@ -174,20 +230,23 @@ from_openmls! {
         WelcomeError::GroupAlreadyExists => Self::GroupExists,
         WelcomeError::NoMatchingKeyPackage | WelcomeError::JoinerSecretNotFound => Self::NotForUs,
     }
-    AddMembersError {
-        AddMembersError::StorageError(error) => Self::storage(error),
-        AddMembersError::CommitBuilderStageError(CommitBuilderStageError::KeyStoreError(error)) => Self::storage(error),
-        AddMembersError::GroupStateError(error) => error.into(),
+    CommitBuilderStageError {
+        CommitBuilderStageError::KeyStoreError(error) => Self::storage(error),
     }
-    RemoveMembersError {
-        RemoveMembersError::StorageError(error) => Self::storage(error),
-        RemoveMembersError::CommitBuilderStageError(CommitBuilderStageError::KeyStoreError(error)) => Self::storage(error),
-        RemoveMembersError::GroupStateError(error) => error.into(),
+    ExternalCommitBuilderError {
+        ExternalCommitBuilderError::StorageError(error) => Self::storage(error),
+        ExternalCommitBuilderError::InvalidProposal(error) => error.into(),
     }
-    SelfUpdateError {
-        SelfUpdateError::StorageError(error) => Self::storage(error),
-        SelfUpdateError::CommitBuilderStageError(CommitBuilderStageError::KeyStoreError(error)) => Self::storage(error),
-        SelfUpdateError::GroupStateError(error) => error.into(),
+    ExternalCommitBuilderFinalizeError {
+        ExternalCommitBuilderFinalizeError::StorageError(error) => Self::storage(error),
+        ExternalCommitBuilderFinalizeError::MergeCommitError(error) => error.into(),
+    }
+    LeaveGroupError {
+        LeaveGroupError::StorageError(error) => Self::storage(error),
+        LeaveGroupError::GroupStateError(error) => error.into(),
+    }
+    RemoveProposalError {
+        RemoveProposalError::Storage(error) => Self::storage(error),
     }
     MergeCommitError {
         MergeCommitError::StorageError(error) => Self::storage(error),

@@ -1,45 +1,157 @@
-//! Our rules about leaves and commits, the same on the server and at a member.
+//! Our rules about leaves and commits, the same on the server and at a member: what openmls read and verified, brought into
+//! the terms of [`rules`].
 
 use openmls::prelude::{
-    Ciphersuite, Credential, CredentialType, GroupContext, LeafNode, LeafNodeIndex, Proposal, ProposalOrRefType,
-    PublicGroup, Sender, StagedCommit,
+    Ciphersuite, Credential, CredentialType, Extension, ExtensionType, Extensions, GroupContext, LeafNode,
+    LeafNodeIndex, Proposal, ProposalOrRefType, ProposalType, PublicGroup, QueuedProposal,
+    RequiredCapabilitiesExtension, Sender, StagedCommit, UnknownExtension,
 };
+use qpc_wire::AccountId;
 
-use super::{MlsError, Suite};
+use super::policy::{POLICY_EXTENSION, Policy};
+use super::provider::Crypto;
+use super::rules::{self, Change, Committer, Leaf, Leaves, State, Verdict};
+use super::{MlsError, Suite, parse};
 use crate::DeviceCertificate;
 
-/// Whom a commit adds and removes, and who sent it.
+/// A device that a commit adds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Added {
+    /// The new member.
+    pub certificate: DeviceCertificate,
+    /// The hash of its KeyPackage (RFC 9420 section 5.2), by which the Welcome names the secret that is for it; 32 bytes.
+    pub key_package_ref: Vec<u8>,
+}
+
+/// What a commit does, and who sent it.
 pub(super) struct Changes {
     pub(super) sender: DeviceCertificate,
-    pub(super) added: Vec<DeviceCertificate>,
+    pub(super) external: bool,
+    pub(super) added: Vec<Added>,
     pub(super) removed: Vec<DeviceCertificate>,
+    pub(super) policy: Option<Policy>,
+    pub(super) verdict: Verdict,
 }
 
 /// Checks a commit, which openmls has verified and not merged, against our rules.
-pub(super) fn commit(group: &PublicGroup, sender: &Sender, staged: &StagedCommit) -> Result<Changes, MlsError> {
-    let Sender::Member(sender) = sender else {
-        return Err(MlsError::Forbidden("a commit from outside"));
+pub(super) fn commit(
+    group: &PublicGroup,
+    crypto: &Crypto,
+    sender: &Sender,
+    aad: &[u8],
+    staged: &StagedCommit,
+) -> Result<Changes, MlsError> {
+    let (certificate, external) = match sender {
+        Sender::Member(index) => (member_at(group, *index)?, false),
+        Sender::NewMemberCommit => {
+            (leaf(staged.update_path_leaf_node().ok_or(MlsError::Malformed("external commit with a path"))?)?, true)
+        }
+        _ => return Err(MlsError::Forbidden("a commit of neither a member nor a new one")),
     };
-    let mut changes = Changes { sender: member_at(group, *sender)?, added: Vec::new(), removed: Vec::new() };
+    if !external {
+        unchanged_leaf(&certificate, staged)?;
+        no_data(aad)?;
+    }
+    let proposals = proposals(group, crypto, external, staged)?;
+    let (accounts, removed, left) = proposals.in_terms_of_rules();
+    let committer = match external {
+        false => Committer::Member(leaf_of(&certificate)),
+        true => Committer::Joiner(leaf_of(&certificate), aad),
+    };
+    let change =
+        Change { committer, added: &accounts, removed: &removed, left: &left, policy: proposals.policy.as_ref() };
+    let policy = policy(group.group_context().extensions())?;
+    let epoch = group.group_context().epoch().as_u64();
+    let state = State { group: parse::group_id(group.group_id())?, epoch, policy: &policy };
+    let verdict = rules::check(&state, || leaves(group), &change)?;
+    // Whoever comes back in place of an old leaf has not gone.
+    let removed = if verdict.resync { Vec::new() } else { proposals.removed };
+    Ok(Changes {
+        sender: certificate,
+        external,
+        added: proposals.added,
+        removed: removed.into_iter().chain(proposals.left).collect(),
+        policy: proposals.policy,
+        verdict,
+    })
+}
+
+/// The device that proposes to leave by this proposal, which openmls has verified; nothing else may be proposed.
+pub(super) fn self_remove(group: &PublicGroup, aad: &[u8], proposal: &QueuedProposal) -> Result<Leaver, MlsError> {
+    no_data(aad)?;
+    match (proposal.proposal(), proposal.sender()) {
+        (Proposal::SelfRemove, Sender::Member(index)) => {
+            Ok(Leaver { index: *index, certificate: member_at(group, *index)? })
+        }
+        _ => Err(MlsError::Forbidden("a proposal other than to leave")),
+    }
+}
+
+/// A leaf whose SelfRemove came by reference.
+pub(super) struct Leaver {
+    pub(super) index: LeafNodeIndex,
+    pub(super) certificate: DeviceCertificate,
+}
+
+#[derive(Default)]
+struct Proposals {
+    added: Vec<Added>,
+    removed: Vec<DeviceCertificate>,
+    left: Vec<DeviceCertificate>,
+    policy: Option<Policy>,
+}
+
+impl Proposals {
+    fn in_terms_of_rules(&self) -> (Vec<AccountId>, Vec<Leaf>, Vec<AccountId>) {
+        (
+            self.added.iter().map(|added| added.certificate.account_id()).collect(),
+            self.removed.iter().map(leaf_of).collect(),
+            self.left.iter().map(DeviceCertificate::account_id).collect(),
+        )
+    }
+}
+
+fn proposals(
+    group: &PublicGroup,
+    crypto: &Crypto,
+    external: bool,
+    staged: &StagedCommit,
+) -> Result<Proposals, MlsError> {
+    let mut found = Proposals::default();
     for proposal in staged.queued_proposals() {
-        if proposal.proposal_or_ref_type() != ProposalOrRefType::Proposal {
-            return Err(MlsError::Forbidden("a proposal by reference"));
-        }
+        let by_value = proposal.proposal_or_ref_type() == ProposalOrRefType::Proposal;
         match proposal.proposal() {
-            Proposal::Add(add) => changes.added.push(leaf(add.key_package().leaf_node())?),
-            Proposal::Remove(remove) => changes.removed.push(member_at(group, remove.removed())?),
-            _ => return Err(MlsError::Forbidden("a proposal other than add and remove")),
+            Proposal::SelfRemove if !by_value => {
+                found.left.push(self_remove(group, &[], proposal)?.certificate);
+            }
+            _ if !by_value => return Err(MlsError::Forbidden("a proposal by reference")),
+            Proposal::Add(add) => found.added.push(Added {
+                certificate: leaf(add.key_package().leaf_node())?,
+                key_package_ref: add.key_package().hash_ref(crypto)?.as_slice().to_vec(),
+            }),
+            Proposal::Remove(remove) => found.removed.push(member_at(group, remove.removed())?),
+            Proposal::GroupContextExtensions(change) => found.policy = Some(policy(change.extensions())?),
+            Proposal::ExternalInit(_) if external => {}
+            _ => return Err(MlsError::Forbidden("a proposal other than add, remove, leave and policy")),
         }
     }
-    if let Some(path_leaf) = staged.update_path_leaf_node() {
-        let renewed = leaf(path_leaf)?;
-        // A new certificate of the same device is fine, another device is not: it would be an add in disguise.
-        if renewed.device_key() != changes.sender.device_key() || renewed.account_key() != changes.sender.account_key()
-        {
-            return Err(MlsError::Forbidden("an update to another device"));
-        }
+    Ok(found)
+}
+
+fn unchanged_leaf(sender: &DeviceCertificate, staged: &StagedCommit) -> Result<(), MlsError> {
+    let Some(path_leaf) = staged.update_path_leaf_node() else {
+        return Ok(());
+    };
+    let renewed = leaf(path_leaf)?;
+    // A new certificate of the same device is fine, another device is not: it would be an add in disguise.
+    if renewed.device_key() != sender.device_key() || renewed.account_key() != sender.account_key() {
+        return Err(MlsError::Forbidden("an update to another device"));
     }
-    Ok(changes)
+    Ok(())
+}
+
+fn no_data(aad: &[u8]) -> Result<(), MlsError> {
+    if aad.is_empty() { Ok(()) } else { Err(MlsError::Forbidden("authenticated data beside a change")) }
 }
 
 /// The verified certificate of a leaf.
@@ -64,26 +176,62 @@ pub(super) fn known(credential: &Credential) -> Result<DeviceCertificate, MlsErr
     Ok(DeviceCertificate::parse_verified_before(credential.serialized_content())?)
 }
 
-/// The certificates of all members, in the order of their leaves.
-pub(super) fn members(group: &PublicGroup) -> Vec<DeviceCertificate> {
-    // None is lost: every leaf passed `credential` when it came in.
-    group.members().filter_map(|member| known(&member.credential).ok()).collect()
+/// All members in the order of their leaves. None is lost: every leaf passed [`credential`] when it came in.
+pub(super) fn members(group: &PublicGroup) -> impl Iterator<Item = (LeafNodeIndex, DeviceCertificate)> + '_ {
+    group.treesync().full_leaves().filter_map(|(index, leaf)| Some((index, known(leaf.credential()).ok()?)))
 }
 
-fn member_at(group: &PublicGroup, index: LeafNodeIndex) -> Result<DeviceCertificate, MlsError> {
+pub(super) fn leaf_of(certificate: &DeviceCertificate) -> Leaf {
+    Leaf { account: certificate.account_id(), device: certificate.device_id() }
+}
+
+/// How many leaves each account has: one hash for each leaf.
+pub(super) fn leaves(group: &PublicGroup) -> Leaves {
+    let mut leaves = Leaves::new();
+    for (_, certificate) in members(group) {
+        *leaves.entry(certificate.account_id()).or_default() += 1;
+    }
+    leaves
+}
+
+pub(super) fn member_at(group: &PublicGroup, index: LeafNodeIndex) -> Result<DeviceCertificate, MlsError> {
     known(group.leaf(index).ok_or(MlsError::UnknownSender)?.credential())
 }
 
-/// The context of a group that comes in: a suite of ours and no extensions, so nobody outside can be granted anything.
-pub(super) fn context(context: &GroupContext) -> Result<(), MlsError> {
+/// The policy in a context that comes in, and that the suite is one of ours.
+pub(super) fn context(context: &GroupContext) -> Result<Policy, MlsError> {
     suite(context.ciphersuite())?;
-    if context.extensions().iter().next().is_some() {
+    policy(context.extensions())
+}
+
+/// The extensions of a group with this policy: it, and that every leaf must know it and how to leave. openmls changes the
+/// first only where the second is.
+pub(super) fn extensions(policy: &Policy) -> Result<Extensions<GroupContext>, MlsError> {
+    let required =
+        RequiredCapabilitiesExtension::new(&[EXTENSION], &[ProposalType::SelfRemove], &[CredentialType::Basic]);
+    let policy = Extension::Unknown(POLICY_EXTENSION, UnknownExtension(policy.to_bytes()));
+    Extensions::from_vec(vec![Extension::RequiredCapabilities(required), policy]).map_err(MlsError::invalid)
+}
+
+/// The policy in these extensions, which must be exactly those of [`extensions`], so nobody outside can be granted anything.
+pub(super) fn policy(found: &Extensions<GroupContext>) -> Result<Policy, MlsError> {
+    let bytes = found.unknown(POLICY_EXTENSION).ok_or(MlsError::Forbidden("a group without policy"))?;
+    let policy = Policy::parse(&bytes.0)?;
+    if *found != extensions(&policy)? {
         return Err(MlsError::Forbidden("an extension of the group context"));
     }
-    Ok(())
+    Ok(policy)
 }
+
+/// The type of the policy's extension.
+pub(super) const EXTENSION: ExtensionType = ExtensionType::Unknown(POLICY_EXTENSION);
 
 pub(super) fn suite(ciphersuite: Ciphersuite) -> Result<Suite, MlsError> {
     let id = u16::from(ciphersuite);
     Suite::from_id(id).ok_or(MlsError::Suite(id))
+}
+
+/// The TLS encoding (RFC 8446 section 3) of a value of openmls.
+pub(super) fn encode(value: &impl openmls::prelude::tls_codec::Serialize) -> Result<Vec<u8>, MlsError> {
+    value.tls_serialize_detached().map_err(MlsError::invalid)
 }

@@ -3,7 +3,7 @@
 use openmls::prelude::tls_codec::Serialize as _;
 use openmls::prelude::{
     BasicCredential, Capabilities, CredentialType, CredentialWithKey, ExtensionType, KeyPackage, KeyPackageNewError,
-    MlsMessageBodyIn, MlsMessageOut, ProtocolVersion, SignatureScheme,
+    MlsMessageBodyIn, MlsMessageOut, ProposalType, ProtocolVersion, SignatureScheme,
 };
 use openmls_traits::signatures::{Signer, SignerError};
 
@@ -59,9 +59,14 @@ pub(super) fn verify(crypto: &Crypto, bytes: &[u8]) -> Result<(KeyPackage, Valid
     let key_package = key_package.validate(crypto, ProtocolVersion::Mls10).map_err(MlsError::invalid)?;
     let id = u16::from(key_package.ciphersuite());
     let suite = Suite::from_id(id).ok_or(MlsError::Suite(id))?;
-    let announced = key_package.leaf_node().capabilities().ciphersuites();
-    if !announced.contains(&suite.ciphersuite().into()) {
+    let announced = key_package.leaf_node().capabilities();
+    if !announced.ciphersuites().contains(&suite.ciphersuite().into()) {
         return Err(MlsError::Suite(id));
+    }
+    if !announced.extensions().contains(&inspect::EXTENSION)
+        || !announced.proposals().contains(&ProposalType::SelfRemove)
+    {
+        return Err(MlsError::Forbidden("a key package that does not announce what our groups require"));
     }
     // RFC 9420 section 7.2: a package must not be usable for ever; openmls leaves the bound to the application.
     if !key_package.life_time().has_acceptable_range() {
@@ -81,8 +86,8 @@ pub(super) fn capabilities() -> Capabilities {
     Capabilities::new(
         Some(&[ProtocolVersion::Mls10]),
         Some(&Suite::ALL.map(Suite::ciphersuite)),
-        Some(&[ExtensionType::LastResort]),
-        Some(&[]),
+        Some(&[ExtensionType::LastResort, inspect::EXTENSION]),
+        Some(&[ProposalType::SelfRemove]),
         Some(&[CredentialType::Basic]),
     )
 }

@@ -3,7 +3,9 @@
 use std::error::Error;
 
 use openmls::framing::errors::MessageDecryptionError;
-use openmls::prelude::{ProcessMessageError, ProcessedMessageContent, ProtocolMessage, Sender, ValidationError};
+use openmls::prelude::{
+    ProcessMessageError, ProcessedMessageContent, ProtocolMessage, QueuedProposal, ValidationError,
+};
 
 use super::{Conversation, MlsError, MlsStore, Provider, inspect, parse};
 use crate::{DeviceCertificate, DeviceKey, padding};
@@ -22,23 +24,25 @@ pub enum Incoming {
     },
     /// The group changed, and this device followed.
     Commit {
-        /// The device that changed it; always known, as commits from outside are refused.
+        /// The device that changed it, or that joined by this commit.
         sender: Option<DeviceCertificate>,
-        /// New members.
+        /// New members, also one that joined from outside.
         added: Vec<DeviceCertificate>,
-        /// Former members.
+        /// Former members. A device that was replaced in one commit is among the new ones too.
         removed: Vec<DeviceCertificate>,
         /// The new epoch.
         epoch: u64,
         /// This device was removed and can follow no further.
         self_removed: bool,
+        /// The sender came from outside: a new member, or one that was stuck and is none.
+        external: bool,
+        /// The policy is another one.
+        policy_changed: bool,
     },
-    /// Somebody proposed a change. It is not kept: our commits hold their proposals by value.
-    Proposal {
-        /// The device that proposed, if it is a member.
-        sender: Option<DeviceCertificate>,
-        /// The current epoch.
-        epoch: u64,
+    /// A device wants to leave. That is kept for the next commit, and until then nobody can write.
+    Leave {
+        /// The device that leaves.
+        sender: DeviceCertificate,
     },
 }
 
@@ -50,13 +54,15 @@ impl Conversation {
         key: &DeviceKey,
         plaintext: &[u8],
     ) -> Result<Vec<u8>, MlsError> {
+        self.expect_ready()?;
         let message = self.group.create_message(provider, key, &padding::pad(plaintext))?;
         message.to_bytes().map_err(MlsError::invalid)
     }
 
     /// Takes in a message. A commit is checked and merged, which drops a pending commit of this device. Errors that call
     /// for no alarm: [`MlsError::WrongEpoch`], [`MlsError::AlreadyProcessed`], [`MlsError::OwnMessage`],
-    /// [`MlsError::OwnPendingCommit`].
+    /// [`MlsError::OwnPendingCommit`], [`MlsError::AlreadyLeaving`]. After any error but [`MlsError::Storage`] the group is as
+    /// before.
     pub fn process<S: MlsStore>(&mut self, provider: &Provider<S>, bytes: &[u8]) -> Result<Incoming, MlsError> {
         let message = parse::protocol_message(bytes, "message of a group")?;
         self.check_place(&message)?;
@@ -67,6 +73,7 @@ impl Conversation {
         };
         let sender = processed.sender().clone();
         let credential = processed.credential().clone();
+        let aad = processed.aad().to_vec();
         match processed.into_content() {
             ProcessedMessageContent::ApplicationMessage(message) => Ok(Incoming::Message {
                 sender: inspect::known(&credential)?,
@@ -74,24 +81,44 @@ impl Conversation {
                 plaintext: padding::unpad(&message.into_bytes())?.to_vec(),
             }),
             ProcessedMessageContent::StagedCommitMessage(staged) => {
-                let changes = inspect::commit(self.group.public_group(), &sender, &staged)?;
+                let changes = inspect::commit(self.group.public_group(), provider.crypto(), &sender, &aad, &staged)?;
                 let self_removed = staged.self_removed();
                 self.group.merge_staged_commit(provider, *staged)?;
+                let joined = (changes.external && !changes.verdict.resync).then(|| changes.sender.clone());
+                let added = changes.added.into_iter().map(|added| added.certificate);
                 Ok(Incoming::Commit {
+                    added: added.chain(joined).collect(),
                     sender: Some(changes.sender),
-                    added: changes.added,
                     removed: changes.removed,
                     epoch: epoch + 1,
                     self_removed,
+                    external: changes.external,
+                    policy_changed: changes.policy.is_some(),
                 })
             }
-            ProcessedMessageContent::ProposalMessage(_) | ProcessedMessageContent::ExternalJoinProposalMessage(_) => {
-                let member = matches!(sender, Sender::Member(_));
-                Ok(Incoming::Proposal { sender: inspect::known(&credential).ok().filter(|_| member), epoch })
+            ProcessedMessageContent::ProposalMessage(proposal) => self.keep(provider, &aad, *proposal),
+            ProcessedMessageContent::ExternalJoinProposalMessage(_) => {
+                Err(MlsError::Forbidden("a proposal other than to leave"))
             }
             ProcessedMessageContent::OwnPendingCommit => Err(MlsError::OwnPendingCommit),
             ProcessedMessageContent::OwnPrivateMessage => Err(MlsError::OwnMessage),
         }
+    }
+
+    /// Keeps a SelfRemove for the next commit.
+    fn keep<S: MlsStore>(
+        &mut self,
+        provider: &Provider<S>,
+        aad: &[u8],
+        proposal: QueuedProposal,
+    ) -> Result<Incoming, MlsError> {
+        let leaver = inspect::self_remove(self.group.public_group(), aad, &proposal)?;
+        if leaver.index == self.group.own_leaf_index() {
+            return Err(MlsError::OwnMessage);
+        }
+        self.may_leave(leaver.index, leaver.certificate.account_id())?;
+        self.group.store_pending_proposal(provider.storage(), proposal).map_err(MlsError::storage)?;
+        Ok(Incoming::Leave { sender: leaver.certificate })
     }
 
     /// Whether the message is for this group, and for an epoch that can be had.
@@ -101,6 +128,9 @@ impl Conversation {
         }
         if !self.is_active() {
             return Err(MlsError::NotMember);
+        }
+        if self.joining() {
+            return Err(MlsError::CommitPending);
         }
         let (of_message, of_group) = (message.epoch().as_u64(), self.epoch());
         if of_message > of_group || message.is_handshake_message() && of_message != of_group {
@@ -114,6 +144,7 @@ impl Conversation {
         match error {
             ProcessMessageError::StorageError(error) => MlsError::storage(error),
             ProcessMessageError::GroupStateError(error) => error.into(),
+            ProcessMessageError::InvalidCommit(error) => error.into(),
             ProcessMessageError::ValidationError(error) => match tree_error(&error).as_deref() {
                 Some("SecretReuseError") => MlsError::AlreadyProcessed,
                 // The secrets of the epoch are gone, or were never ours.

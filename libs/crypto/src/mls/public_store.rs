@@ -133,7 +133,7 @@ impl PublicStorageProvider<V> for PublicStore {
         Ok(())
     }
 
-    // Proposals by reference are refused, so the queue is always empty and has no place here.
+    // The view keeps proposals as they came, for those who join from outside, and queues them anew when it is restored.
 
     fn queue_proposal<G: traits::GroupId<V>, R: traits::ProposalRef<V>, P: traits::QueuedProposal<V>>(
         &self,
