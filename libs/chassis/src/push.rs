@@ -3,7 +3,7 @@
 //! A gateway registers the devices attached to it; whoever has news for a device looks its gateway up and publishes there.
 //! Both may fail: then the device hears later, when it pulls (G3). Nothing here is needed for a message to arrive.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use prost::Message;
@@ -24,6 +24,9 @@ const MAX_BATCH_BYTES: usize = 512 << 10;
 pub fn subject(gateway: &str) -> String {
     format!("qpc.push.{gateway}")
 }
+
+/// Bus subject of the doorbells for all gateways. No gateway is called so: their names are hexadecimal.
+pub const EVERYWHERE: &str = "qpc.push.everywhere";
 
 fn presence_key(device: &DeviceId) -> String {
     format!("presence:{device}")
@@ -77,38 +80,45 @@ impl Push {
                 return;
             }
         };
-        let mut batches: HashMap<String, Vec<bus::Push>> = HashMap::new();
+        let mut batches: BTreeMap<String, Vec<bus::Push>> = BTreeMap::new();
         for (doorbell, gateway) in doorbells.into_iter().zip(gateways) {
             let Some(gateway) = gateway else { continue };
-            batches.entry(gateway).or_default().push(bus::Push {
-                device_id: doorbell.device.to_bytes(),
-                event_type: doorbell.event as u32,
-                body: doorbell.body,
-            });
+            batches.entry(gateway).or_default().push(push(doorbell));
         }
         for (gateway, pushes) in batches {
-            self.publish(&gateway, pushes).await;
+            self.publish(&subject(&gateway), pushes).await;
         }
     }
 
-    async fn publish(&self, gateway: &str, pushes: Vec<bus::Push>) {
+    /// Rings at every gateway, whatever presence says: a device may be attached at several, and presence knows one.
+    pub async fn ring_everywhere(&self, doorbells: Vec<Doorbell>) {
+        if !doorbells.is_empty() {
+            self.publish(EVERYWHERE, doorbells.into_iter().map(push).collect()).await;
+        }
+    }
+
+    async fn publish(&self, subject: &str, pushes: Vec<bus::Push>) {
         let mut batch = bus::PushBatch::default();
         let mut size = 0;
         for push in pushes {
             let len = push.body.len() + 32;
             if size + len > MAX_BATCH_BYTES && !batch.pushes.is_empty() {
-                self.send(gateway, std::mem::take(&mut batch)).await;
+                self.send(subject, std::mem::take(&mut batch)).await;
                 size = 0;
             }
             size += len;
             batch.pushes.push(push);
         }
-        self.send(gateway, batch).await;
+        self.send(subject, batch).await;
     }
 
-    async fn send(&self, gateway: &str, batch: bus::PushBatch) {
-        if let Err(error) = self.bus.publish(subject(gateway), batch.encode_to_vec().into()).await {
-            tracing::warn!(%error, gateway, "doorbell not sent");
+    async fn send(&self, subject: &str, batch: bus::PushBatch) {
+        if let Err(error) = self.bus.publish(subject.to_owned(), batch.encode_to_vec().into()).await {
+            tracing::warn!(%error, subject, "doorbell not sent");
         }
     }
+}
+
+fn push(doorbell: Doorbell) -> bus::Push {
+    bus::Push { device_id: doorbell.device.to_bytes(), event_type: doorbell.event as u32, body: doorbell.body }
 }

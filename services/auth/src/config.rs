@@ -8,6 +8,9 @@ pub struct Config {
     /// Days after which a session ends and its device must log in again
     #[arg(long, env = "QPC_SESSION_DAYS", default_value_t = Self::SESSION_DAYS)]
     pub session_days: u32,
+    /// Devices of one account
+    #[arg(long, env = "QPC_DEVICES", default_value_t = Self::DEVICES)]
+    pub devices_per_account: u32,
     /// Failed logins an hour for one username, existing or not
     #[arg(long, env = "QPC_LOGIN_FAILURES_PER_NAME", default_value_t = Self::FAILURES_PER_NAME)]
     pub login_failures_per_name: u32,
@@ -18,6 +21,7 @@ pub struct Config {
 
 impl Config {
     const SESSION_DAYS: u32 = 30;
+    const DEVICES: u32 = 10;
     const FAILURES_PER_NAME: u32 = 10;
     const FAILURES_PER_ADDRESS: u32 = 100;
 
@@ -31,6 +35,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             session_days: Self::SESSION_DAYS,
+            devices_per_account: Self::DEVICES,
             login_failures_per_name: Self::FAILURES_PER_NAME,
             login_failures_per_address: Self::FAILURES_PER_ADDRESS,
         }

@@ -2,7 +2,7 @@
 
 use qpc_chassis::{cache::CacheError, db::DbError};
 use qpc_crypto::{CertificateError, KdfError, aead, opaque::OpaqueError};
-use qpc_wire::{Code, Status, ids::InvalidId, limits::MAX_DEVICES};
+use qpc_wire::{Code, Status, ids::InvalidId};
 
 /// Milliseconds after which a call refused for want of the cache may be tried again.
 const CACHE_RETRY_MS: u64 = 1_000;
@@ -37,8 +37,8 @@ pub(crate) enum Error {
     ForeignDevice,
     #[error("the device was revoked")]
     DeviceRevoked,
-    #[error("an account has at most {MAX_DEVICES} devices")]
-    DeviceLimit,
+    #[error("an account has at most {0} devices")]
+    DeviceLimit(u32),
     /// Unknown, expired or revoked, or not this device's, or not on this connection: which of them, nobody learns.
     #[error("the session is not valid")]
     SessionInvalid,
@@ -48,6 +48,18 @@ pub(crate) enum Error {
     UnknownUser,
     #[error("no such device of this account")]
     UnknownDevice,
+    #[error("{what} has {least} to {most} bytes, not {actual}")]
+    Length { what: &'static str, least: usize, most: usize, actual: usize },
+    #[error("the link id is not that of the offer")]
+    LinkId,
+    #[error("the link is offered or answered already")]
+    LinkTaken,
+    #[error("no such link, or its time is over")]
+    UnknownLink,
+    #[error("too many offers of links")]
+    TooManyLinks { retry_after_ms: u64 },
+    #[error("links cannot be kept")]
+    Links(#[source] CacheError),
     #[error(transparent)]
     Id(#[from] InvalidId),
     #[error("OPAQUE setup {id} was sealed with another secret file")]
@@ -73,13 +85,15 @@ impl From<Error> for Status {
             | Error::Opaque(_)
             | Error::AccountProof
             | Error::RegistrationState
+            | Error::Length { .. }
+            | Error::LinkId
             | Error::Id(_) => Code::InvalidArgument,
-            Error::Taken => Code::AlreadyExists,
+            Error::Taken | Error::LinkTaken => Code::AlreadyExists,
             Error::LoginFailed | Error::SessionInvalid => Code::Unauthenticated,
-            Error::TooManyLogins { .. } | Error::DeviceLimit => Code::ResourceExhausted,
-            Error::Attempts(_) => Code::Unavailable,
+            Error::TooManyLogins { .. } | Error::TooManyLinks { .. } | Error::DeviceLimit(_) => Code::ResourceExhausted,
+            Error::Attempts(_) | Error::Links(_) => Code::Unavailable,
             Error::ForeignDevice | Error::DeviceRevoked => Code::PermissionDenied,
-            Error::UnknownSession | Error::UnknownUser | Error::UnknownDevice => Code::NotFound,
+            Error::UnknownSession | Error::UnknownUser | Error::UnknownDevice | Error::UnknownLink => Code::NotFound,
             Error::SetupSealed { .. } | Error::SetupDamaged { .. } | Error::SetupMissing(_) => return Self::internal(),
             Error::Store(_) | Error::Call(_) => {
                 return match error {
@@ -90,8 +104,8 @@ impl From<Error> for Status {
             }
         };
         let retry_after_ms = match &error {
-            Error::TooManyLogins { retry_after_ms } => *retry_after_ms,
-            Error::Attempts(_) => CACHE_RETRY_MS,
+            Error::TooManyLogins { retry_after_ms } | Error::TooManyLinks { retry_after_ms } => *retry_after_ms,
+            Error::Attempts(_) | Error::Links(_) => CACHE_RETRY_MS,
             _ => 0,
         };
         Self { retry_after_ms, ..Self::new(code, error.to_string()) }

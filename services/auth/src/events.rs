@@ -1,4 +1,4 @@
-//! What devices hear from this service. A lost doorbell costs nothing but time: a revoked device cannot attach again.
+//! What devices hear from this service. A lost doorbell costs seconds: gateways read the feed of revocations as well.
 
 use prost::Message;
 use qpc_chassis::push::{Doorbell, Push};
@@ -7,8 +7,8 @@ use qpc_wire::{
     v1::{EventType, SessionEndedEvent},
 };
 
-/// Tells the gateway that holds `device` that its sessions are void.
+/// Tells all gateways that the sessions of `device` are void. It may be attached at several, of which presence knows one.
 pub(crate) async fn session_ended(push: &Push, device: DeviceId) {
     let body = SessionEndedEvent {}.encode_to_vec().into();
-    push.ring(vec![Doorbell { device, event: EventType::SessionEnded, body }]).await;
+    push.ring_everywhere(vec![Doorbell { device, event: EventType::SessionEnded, body }]).await;
 }

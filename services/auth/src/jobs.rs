@@ -1,18 +1,21 @@
 //! Periodic work.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use qpc_chassis::run::Deps;
 
-use crate::{error::Error, store::Store};
+use crate::{error::Error, forget::Forget, store::Store};
 
 /// Time between two sweeps of expired sessions.
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
+/// Time between two looks for services that have not forgotten a revoked device yet.
+const FORGET_EVERY: Duration = Duration::from_secs(1);
 /// Batches of one sweep, so that it cannot go on for ever.
 const SWEEP_BATCHES: usize = 100;
 
 /// Starts the periodic work of the service.
-pub(crate) fn start(deps: &Deps, store: &Store) {
+pub(crate) fn start(deps: &Deps, store: &Store, forget: &Arc<Forget>) {
+    deps.runtime.spawn(forget.clone().run(deps.runtime.clone(), FORGET_EVERY));
     let store = store.clone();
     deps.every(SWEEP_EVERY, move |now_ms| {
         let store = store.clone();

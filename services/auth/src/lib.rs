@@ -2,8 +2,9 @@
 //!
 //! A call enters at [`api`], one file per method, with [`Auth`] as its state. What needs neither clock nor database is in
 //! [`domain`]: the rules of a registration and the content of a login state. [`store`] keeps accounts, devices and
-//! sessions; [`setups`] the secrets of OPAQUE; [`attempts`] counts guesses at passwords in the cache; [`events`] is what
-//! devices hear; [`jobs`] removes what has expired.
+//! sessions; [`setups`] the secrets of OPAQUE; [`attempts`] counts guesses at passwords in the cache, and [`links`] keeps there
+//! what a new device and an old one say to each other; [`events`] is what devices hear; [`forget`] has other services
+//! delete what they keep of revoked devices; [`jobs`] removes what has expired.
 //!
 //! Between the two steps of a login the server remembers nothing: its state travels to the client and back, sealed for
 //! this service and this connection.
@@ -14,7 +15,9 @@ mod config;
 mod domain;
 mod error;
 mod events;
+mod forget;
 mod jobs;
+mod links;
 mod setups;
 mod store;
 
@@ -31,7 +34,7 @@ use qpc_wire::Owner;
 
 pub use config::Config;
 
-use crate::{attempts::Attempts, setups::Setups, store::Store};
+use crate::{attempts::Attempts, forget::Forget, links::Links, setups::Setups, store::Store};
 
 /// Name of the service on the bus, in the database and in metrics.
 pub const SERVICE: &str = Owner::Auth.name();
@@ -42,6 +45,8 @@ struct Auth {
     store: Store,
     setups: Setups,
     attempts: Attempts,
+    links: Links,
+    forget: Arc<Forget>,
     push: Push,
     /// Seals login states.
     state_key: [u8; 32],
@@ -55,12 +60,15 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
     let store = Store::new(deps.open_db(SERVICE, store::MIGRATIONS).await?);
     let setup_key = deps.secrets.derive("auth/opaque-setup");
     let setups = Setups::load(&store, &setup_key, &mut deps.runtime.rng(), deps.runtime.now_ms()).await?;
-    jobs::start(&deps, &store);
+    let forget = Arc::new(Forget::new(store.clone(), deps.client()));
+    jobs::start(&deps, &store, &forget);
     let auth = Auth {
         runtime: deps.runtime.clone(),
         store,
         setups,
         attempts: Attempts::new(&deps, &config),
+        links: Links::new(deps.cache.clone()),
+        forget,
         push: deps.push(),
         state_key: deps.secrets.derive("auth/login-state"),
         receipt_key: ReceiptKey::from_bytes(&deps.secrets.derive("delivery/receipt")).public(),

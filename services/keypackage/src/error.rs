@@ -39,6 +39,8 @@ pub(crate) enum Error {
     UnlistedDevice,
     #[error("the certificate of the device: {0}")]
     Certificate(#[from] CertificateError),
+    #[error("the device was revoked")]
+    Forgotten,
     #[error("the device has no queue key")]
     NoQueueKey,
     #[error(transparent)]
@@ -66,7 +68,7 @@ impl From<Error> for Status {
             | Error::QueueKey(_)
             | Error::Signature(_)
             | Error::Id(_) => Code::InvalidArgument,
-            Error::OtherDevice | Error::UnlistedDevice => Code::PermissionDenied,
+            Error::OtherDevice | Error::UnlistedDevice | Error::Forgotten => Code::PermissionDenied,
             Error::Duplicate => Code::AlreadyExists,
             Error::Full { .. } => Code::ResourceExhausted,
             Error::NoQueueKey => Code::NotFound,

@@ -1,6 +1,8 @@
 //! What every cache does; run by the tests of each implementation.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
 
 use super::Cache;
 
@@ -21,6 +23,13 @@ pub async fn check(cache: Arc<dyn Cache>, scope: &str) {
     assert!(!cache.remove_if(key("a"), "other".into()).await.unwrap(), "another owner's entry stays");
     assert!(cache.remove_if(key("a"), "1".into()).await.unwrap());
     assert_eq!(cache.get_many(vec![key("a")]).await.unwrap(), [None]);
+
+    assert_eq!(cache.set_new(key("c"), "first".into(), ttl).await.unwrap(), "first");
+    assert_eq!(cache.set_new(key("c"), "second".into(), ttl).await.unwrap(), "first", "what is there stays");
+    assert_eq!(cache.get_many(vec![key("c")]).await.unwrap(), [Some("first".to_owned())]);
+    let racers = (0..8).map(|racer| cache.set_new(key("raced"), racer.to_string(), ttl));
+    let raced: HashSet<String> = join_all(racers).await.into_iter().map(|value| value.unwrap()).collect();
+    assert_eq!(raced.len(), 1, "{raced:?}");
 
     for expected in 1..=3 {
         let (count, left) = cache.count(key("n"), ttl).await.unwrap();

@@ -71,6 +71,15 @@ impl Cache for MemoryCache {
         })
     }
 
+    fn set_new(&self, key: String, value: String, ttl: Duration) -> BoxFuture<'_, Result<String, CacheError>> {
+        self.with(|entries, now| {
+            live(entries, &key, now).unwrap_or_else(|| {
+                entries.insert(key, Entry { value: value.clone(), expires_ms: now + ttl.as_millis() as u64 });
+                value
+            })
+        })
+    }
+
     fn remove_if(&self, key: String, value: String) -> BoxFuture<'_, Result<bool, CacheError>> {
         self.with(|entries, now| {
             let same = live(entries, &key, now).is_some_and(|old| old == value);

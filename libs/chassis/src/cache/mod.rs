@@ -1,4 +1,5 @@
-//! What may be lost at any time without breaking a promise: presence and rate windows. Redis, or a bounded map.
+//! What may be lost at any time without breaking a promise: presence, rate windows, rendezvous of devices. Redis, or a
+//! bounded map.
 
 pub mod contract;
 mod memory;
@@ -22,13 +23,17 @@ pub enum CacheError {
     Timeout,
 }
 
-/// See the module. Keys and values are short strings.
+/// See the module. Keys and values are short strings, a few ten KiB at the most.
 pub trait Cache: Send + Sync {
     /// Values of `keys`, in order.
     fn get_many(&self, keys: Vec<String>) -> BoxFuture<'_, Result<Vec<Option<String>>, CacheError>>;
 
     /// Sets all pairs, each to vanish after `ttl`; tells for each whether it was there with the same value before.
     fn set_many(&self, pairs: Vec<(String, String)>, ttl: Duration) -> BoxFuture<'_, Result<Vec<bool>, CacheError>>;
+
+    /// Sets `key` unless it is there, to vanish after `ttl`; returns the value that it has now. Of several callers at the
+    /// same moment, all get the value of one.
+    fn set_new(&self, key: String, value: String, ttl: Duration) -> BoxFuture<'_, Result<String, CacheError>>;
 
     /// Removes `key` if its value still is `value`.
     fn remove_if(&self, key: String, value: String) -> BoxFuture<'_, Result<bool, CacheError>>;

@@ -13,6 +13,7 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 /// See the module.
 pub struct RedisCache {
     connection: ConnectionManager,
+    set_new: Script,
     remove_if: Script,
     count: Script,
 }
@@ -23,6 +24,11 @@ impl RedisCache {
         let client = redis::Client::open(url)?;
         Ok(Self {
             connection: within(client.get_connection_manager()).await?,
+            set_new: Script::new(
+                "local old = redis.call('GET', KEYS[1]) \
+                 if old then return old end \
+                 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return ARGV[1]",
+            ),
             remove_if: Script::new(
                 "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0",
             ),
@@ -62,6 +68,15 @@ impl Cache for RedisCache {
             let mut connection = self.connection.clone();
             let before: Vec<Option<String>> = within(pipeline.query_async(&mut connection)).await?;
             Ok(pairs.iter().zip(before).map(|((_, value), old)| old.as_ref() == Some(value)).collect())
+        })
+    }
+
+    fn set_new(&self, key: String, value: String, ttl: Duration) -> BoxFuture<'_, Result<String, CacheError>> {
+        Box::pin(async move {
+            let mut connection = self.connection.clone();
+            // Redis takes no time to live of zero.
+            let ttl_ms = (ttl.as_millis() as u64).max(1);
+            within(self.set_new.key(key).arg(value).arg(ttl_ms).invoke_async(&mut connection)).await
         })
     }
 

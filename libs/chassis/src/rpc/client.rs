@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use prost::Message;
-use qpc_wire::{Code, Method, Status, bus};
+use qpc_wire::{Code, CorrelationId, Method, Status, bus};
 
 use super::Ctx;
 use crate::{
@@ -38,7 +38,7 @@ pub async fn forward(bus: &dyn Bus, service: &str, call: bus::Call, timeout: Dur
     Ok((u8::try_from(reply.status).unwrap_or(Code::Unknown as u8), reply.body))
 }
 
-/// Typed calls from one service to another, in the name of the caller and within its deadline.
+/// Typed calls from one service to another.
 #[derive(Clone)]
 pub struct Client {
     bus: Arc<dyn Bus>,
@@ -51,7 +51,7 @@ impl Client {
         Self { bus, runtime }
     }
 
-    /// Calls method `M`.
+    /// Calls method `M` in the name of the caller that `ctx` is about, and within its deadline.
     pub async fn call<M: Method>(&self, ctx: &Ctx, request: &M::Request) -> Result<M::Response, Status> {
         let call = bus::Call {
             method: M::INFO.id.into(),
@@ -63,7 +63,24 @@ impl Client {
             address_hash: Bytes::new(),
             body: request.encode_to_vec().into(),
         };
-        let left = Duration::from_millis(ctx.deadline_ms.saturating_sub(self.runtime.now_ms()));
+        self.send::<M>(call).await
+    }
+
+    /// Calls method `M` of its own accord: in nobody's name, and within the time that the method has.
+    pub async fn call_unasked<M: Method>(&self, request: &M::Request) -> Result<M::Response, Status> {
+        let correlation = CorrelationId::new(self.runtime.random(), 0);
+        let call = bus::Call {
+            method: M::INFO.id.into(),
+            correlation_id: Bytes::copy_from_slice(&correlation.to_array()),
+            deadline_ms: self.runtime.now_ms() + u64::from(M::INFO.deadline_ms),
+            body: request.encode_to_vec().into(),
+            ..bus::Call::default()
+        };
+        self.send::<M>(call).await
+    }
+
+    async fn send<M: Method>(&self, call: bus::Call) -> Result<M::Response, Status> {
+        let left = Duration::from_millis(call.deadline_ms.saturating_sub(self.runtime.now_ms()));
         let (status, body) = forward(&*self.bus, M::INFO.owner.name(), call, left).await?;
         if status != 0 {
             return Err(Status::decode(status, body));

@@ -10,8 +10,8 @@ mod server;
 
 use bytes::Bytes;
 use qpc_wire::{
-    AccountId, CorrelationId, DeviceId, Effect, IdempotencyKey, MethodInfo, Status, bus, proofs::ChannelBinding,
-    status::Code,
+    Access, AccountId, CorrelationId, DeviceId, Effect, IdempotencyKey, MethodInfo, Status, bus,
+    proofs::ChannelBinding, status::Code,
 };
 use sha2::{Digest, Sha256};
 
@@ -101,6 +101,8 @@ impl Call {
         let method = u16::try_from(call.method)
             .ok()
             .and_then(qpc_wire::methods::by_id)
+            // Only gateways name a client's connection, and those pass no such call on. Should one do, it ends here.
+            .filter(|method| method.access != Access::Service || call.channel_binding.is_empty())
             .ok_or_else(|| Status::new(Code::Unimplemented, "no such method"))?;
         let identity = if call.device_id.is_empty() {
             None

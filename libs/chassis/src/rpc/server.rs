@@ -68,6 +68,7 @@ async fn probe(deps: &Deps) -> Result<(), BusError> {
     deps.runtime.spawn(async move {
         loop {
             let request = tokio::select! {
+                biased;
                 () = runtime.shutdown().cancelled() => return,
                 request = requests.next() => request,
             };

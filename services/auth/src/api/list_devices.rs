@@ -19,6 +19,7 @@ pub(super) async fn handle(
             device_id: device.device.to_bytes(),
             device_certificate: device.certificate.into(),
             added_at_ms: device.added_ms,
+            name: device.name.into(),
         })
         .collect();
     Ok(ListDevicesResponse { devices })

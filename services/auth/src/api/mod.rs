@@ -1,12 +1,18 @@
 //! One file per method, named as in the proto.
 
+mod fetch_link_answer;
+mod fetch_link_offer;
+mod link_answer;
+mod link_offer;
 mod list_devices;
 mod opaque_login_finish;
 mod opaque_login_start;
 mod opaque_register_finish;
 mod opaque_register_start;
+mod rename_device;
 mod resolve_user;
 mod revoke_device;
+mod revoked_since;
 mod server_info;
 mod session_attach;
 mod session_end;
@@ -30,5 +36,11 @@ pub(crate) fn router(auth: Arc<Auth>, runtime: &Runtime) -> Router<Auth> {
         .on::<methods::ResolveUser, _, _, _>(resolve_user::handle)
         .on::<methods::ListDevices, _, _, _>(list_devices::handle)
         .on::<methods::RevokeDevice, _, _, _>(revoke_device::handle)
+        .on::<methods::LinkOffer, _, _, _>(link_offer::handle)
+        .on::<methods::FetchLinkOffer, _, _, _>(fetch_link_offer::handle)
+        .on::<methods::LinkAnswer, _, _, _>(link_answer::handle)
+        .on::<methods::FetchLinkAnswer, _, _, _>(fetch_link_answer::handle)
+        .on::<methods::RenameDevice, _, _, _>(rename_device::handle)
+        .on::<methods::RevokedSince, _, _, _>(revoked_since::handle)
         .on::<methods::ServerInfo, _, _, _>(server_info::handle)
 }

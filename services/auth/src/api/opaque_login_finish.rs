@@ -46,7 +46,8 @@ pub(super) async fn handle(
     let expires_ms = now_ms + auth.config.session_ms();
     let (account, device) = (certificate.account_id(), certificate.device_id());
     let token_hash = sha256(&[token.as_ref()]);
-    auth.store.open_session(&NewSession { certificate, token_hash, now_ms, expires_ms }).await?;
+    let session = NewSession { certificate, token_hash, now_ms, expires_ms };
+    auth.store.open_session(&session, auth.config.devices_per_account).await?;
     Ok(OpaqueLoginFinishResponse {
         session_token: Bytes::copy_from_slice(token.as_ref()),
         expires_at_ms: expires_ms,

@@ -27,5 +27,6 @@ pub(super) async fn handle(
     .await?;
     // A repeated call rings again: the first may have died before it did.
     events::session_ended(&auth.push, device).await;
+    auth.forget.wake();
     Ok(response)
 }

@@ -1,13 +1,18 @@
 //! What the store does on every engine.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use qpc_chassis::{Runtime, db::Db};
 use qpc_crypto::{AccountKey, DeviceCertificate, DeviceKey, KsfParams};
-use qpc_wire::{AccountId, DeviceId, limits::MAX_DEVICES};
+use qpc_wire::{AccountId, DeviceId};
 use rand::RngCore;
 
-use super::{MIGRATIONS, NewAccount, NewSession, Store};
+use super::{MIGRATIONS, NewAccount, NewSession, Revocation, Store};
 use crate::error::Error;
+
+/// Devices that an account may have.
+const MOST: u32 = 5;
 
 /// A store in a new folder, which goes when the second value does.
 pub(crate) async fn sqlite() -> (Store, tempfile::TempDir) {
@@ -31,7 +36,9 @@ async fn postgres_keeps_the_contract() {
     let db = Db::open(&url, &scope, 16, MIGRATIONS).await.unwrap();
     // All connections at once, or the first would have done most of a race before the others are there.
     drop(join_all((0..16).map(|_| db.begin())).await);
-    check(&Store::new(db)).await;
+    let store = Store::new(db);
+    check(&store).await;
+    a_revocation_waits_for_the_one_before_it(&store).await;
 }
 
 async fn check(store: &Store) {
@@ -40,6 +47,9 @@ async fn check(store: &Store) {
     sessions_end_in_every_way(store).await;
     devices_are_limited(store).await;
     a_revoked_device_stays_out(store).await;
+    devices_are_renamed_by_their_account(store).await;
+    revocations_become_visible_in_order(store).await;
+    what_was_told_is_not_told_again(store).await;
     users_are_found_by_their_exact_name(store).await;
 }
 
@@ -81,7 +91,7 @@ async fn log_in(store: &Store, certificate: &DeviceCertificate, expires_ms: u64)
     let mut token_hash = [0; 32];
     Runtime::system().rng().fill_bytes(&mut token_hash);
     let session = NewSession { certificate: certificate.clone(), token_hash, now_ms: 20, expires_ms };
-    store.open_session(&session).await?;
+    store.open_session(&session, MOST).await?;
     Ok(token_hash)
 }
 
@@ -163,15 +173,15 @@ async fn devices_are_limited(store: &Store) {
     let person = Person::new();
     let first = person.certify();
     register(store, "devices", &first).await.unwrap();
-    for _ in 2..MAX_DEVICES {
+    for _ in 2..MOST {
         log_in(store, &person.certify(), 100).await.unwrap();
     }
     let racers: Vec<_> = (0..16).map(|_| person.certify()).collect();
     let results = join_all(racers.iter().map(|certificate| log_in(store, certificate, 100))).await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "there was room for one");
-    assert!(results.iter().all(|result| matches!(result, Ok(_) | Err(Error::DeviceLimit))), "{results:?}");
+    assert!(results.iter().all(|result| matches!(result, Ok(_) | Err(Error::DeviceLimit(MOST)))), "{results:?}");
     let devices = store.devices(person.id()).await.unwrap();
-    assert_eq!(devices.len(), MAX_DEVICES);
+    assert_eq!(devices.len(), MOST as usize);
 
     revoke(store, person.id(), first.device_id(), devices[1].device).await.unwrap();
     let late = person.certify();
@@ -212,4 +222,122 @@ async fn users_are_found_by_their_exact_name(store: &Store) {
     revoke(store, person.id(), one.device_id(), one.device_id()).await.unwrap();
     let user = store.user("exact").await.unwrap().unwrap();
     assert_eq!(user.certificates, Vec::<Vec<u8>>::new(), "an account may have no device left");
+}
+
+async fn devices_are_renamed_by_their_account(store: &Store) {
+    let (person, other) = (Person::new(), Person::new());
+    let (one, two, foreign) = (person.certify(), person.certify(), other.certify());
+    register(store, "namer", &one).await.unwrap();
+    register(store, "stranger", &foreign).await.unwrap();
+    log_in(store, &two, 100).await.unwrap();
+    let (id, caller) = (person.id(), one.device_id());
+    let rename = async |caller, device, name: &[u8]| -> Result<(), Error> {
+        let mut tx = store.db().begin().await?;
+        Store::rename(&mut tx, id, caller, device, name).await?;
+        Ok(tx.commit().await?)
+    };
+    let names = async || -> Vec<Vec<u8>> {
+        let mut devices = store.devices(id).await.unwrap();
+        devices.sort_by_key(|device| device.device != one.device_id());
+        devices.into_iter().map(|device| device.name).collect()
+    };
+
+    assert_eq!(names().await, [b"", b""]);
+    rename(caller, two.device_id(), b"laptop").await.unwrap();
+    rename(caller, caller, b"\0\xff").await.unwrap();
+    assert_eq!(names().await, [b"\0\xff".to_vec(), b"laptop".to_vec()]);
+    rename(caller, two.device_id(), b"").await.unwrap();
+    assert_eq!(names().await, [b"\0\xff".to_vec(), b"".to_vec()]);
+
+    assert!(matches!(rename(caller, foreign.device_id(), b"mine").await, Err(Error::UnknownDevice)));
+    assert!(matches!(rename(foreign.device_id(), caller, b"mine").await, Err(Error::DeviceRevoked)));
+    revoke(store, id, caller, two.device_id()).await.unwrap();
+    assert!(matches!(rename(caller, two.device_id(), b"late").await, Err(Error::UnknownDevice)));
+    assert!(matches!(rename(two.device_id(), caller, b"late").await, Err(Error::DeviceRevoked)));
+}
+
+async fn revocations_become_visible_in_order(store: &Store) {
+    const RACERS: usize = 8;
+    let before = store.revocation_head().await.unwrap();
+    let mut people = Vec::new();
+    for racer in 0..RACERS {
+        let person = Person::new();
+        let device = person.certify();
+        register(store, &format!("racer{racer}"), &device).await.unwrap();
+        people.push((person.id(), device.device_id()));
+    }
+    let heard = async {
+        // As a gateway does: whatever becomes visible below the cursor is missed for ever.
+        let (mut cursor, mut heard) = (before, Vec::new());
+        while heard.len() < RACERS {
+            for revocation in store.revoked_since(cursor).await.unwrap() {
+                cursor = revocation.seq;
+                heard.push(revocation.device);
+            }
+            tokio::task::yield_now().await;
+        }
+        heard
+    };
+    let racers = join_all(people.iter().map(|(account, device)| revoke(store, *account, *device, *device)));
+    let both = async { tokio::join!(racers, heard) };
+    let (results, mut heard) = tokio::time::timeout(Duration::from_secs(20), both).await.expect("all are heard");
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    heard.sort();
+    let mut expected: Vec<DeviceId> = people.iter().map(|(_, device)| *device).collect();
+    expected.sort();
+    assert_eq!(heard, expected);
+
+    let all = store.revoked_since(0).await.unwrap();
+    let head = store.revocation_head().await.unwrap();
+    assert_eq!(head, before + RACERS as u64);
+    assert_eq!(all.iter().map(|revocation| revocation.seq).collect::<Vec<_>>(), (1..=head).collect::<Vec<_>>());
+    for end in [head, u64::MAX] {
+        assert_eq!(store.revoked_since(end).await.unwrap(), []);
+    }
+}
+
+/// Where transactions run side by side.
+async fn a_revocation_waits_for_the_one_before_it(store: &Store) {
+    let mut people = Vec::new();
+    for name in ["earlier", "later"] {
+        let person = Person::new();
+        let device = person.certify();
+        register(store, name, &device).await.unwrap();
+        people.push((person.id(), device.device_id()));
+    }
+    let [(earlier_account, earlier), (later_account, later)] = people[..] else { unreachable!() };
+    let before = store.revocation_head().await.unwrap();
+    let mut first = store.db().begin().await.unwrap();
+    Store::revoke(&mut first, earlier_account, earlier, earlier, 30).await.unwrap();
+    let mut second = std::pin::pin!(revoke(store, later_account, later, later));
+    let waits = async {
+        while store.db().row("SELECT 1 FROM pg_locks WHERE NOT granted", &[]).await.unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        result = &mut second => panic!("it has overtaken one that is not committed: {result:?}"),
+        () = waits => {}
+    }
+    first.commit().await.unwrap();
+    second.await.unwrap();
+    let devices: Vec<_> =
+        store.revoked_since(before).await.unwrap().into_iter().map(|revocation| revocation.device).collect();
+    assert_eq!(devices, [earlier, later]);
+}
+
+async fn what_was_told_is_not_told_again(store: &Store) {
+    let last = store.revocation_head().await.unwrap();
+    let open = async || store.untold(last - 2).await.unwrap();
+    let revocation = |before: &[Revocation], index: usize| (before[index].seq, before[index].told);
+    let before = open().await;
+    assert_eq!(before.iter().map(|revocation| revocation.seq).collect::<Vec<_>>(), [last - 1, last]);
+    store.add_told(last - 1, 1).await.unwrap();
+    store.add_told(last - 1, 1).await.unwrap();
+    assert_eq!(revocation(&open().await, 0), (last - 1, 1), "one of two");
+    store.add_told(last - 1, 2).await.unwrap();
+    let after = open().await;
+    assert_eq!((after.len(), revocation(&after, 0)), (1, (last, 0)));
+    store.add_told(last, 3).await.unwrap();
+    assert_eq!(open().await, []);
 }

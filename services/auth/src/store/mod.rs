@@ -1,18 +1,21 @@
-//! Accounts, devices and sessions, in one SQL body for both engines.
+//! Accounts, devices, sessions and revocations, in one SQL body for both engines.
 
 #[cfg(test)]
 pub(crate) mod contract;
+mod revocations;
 mod sql;
 
 use qpc_chassis::db::{Migration, Migrations};
 use qpc_crypto::{DeviceCertificate, KsfParams};
 use qpc_wire::{AccountId, DeviceId};
 
-pub(crate) use sql::Store;
+pub(crate) use self::{revocations::PAGE, sql::Store};
 
 /// The schema.
-pub(crate) const MIGRATIONS: &Migrations =
-    &[Migration::portable(1, "accounts", include_str!("../../migrations/0001_accounts.sql"))];
+pub(crate) const MIGRATIONS: &Migrations = &[
+    Migration::portable(1, "accounts", include_str!("../../migrations/0001_accounts.sql")),
+    Migration::portable(2, "revocations", include_str!("../../migrations/0002_revocations.sql")),
+];
 
 /// An account with its first device.
 #[derive(Debug)]
@@ -63,6 +66,18 @@ pub(crate) struct Device {
     pub(crate) device: DeviceId,
     pub(crate) certificate: Vec<u8>,
     pub(crate) added_ms: u64,
+    /// Sealed by a client; empty when it has none.
+    pub(crate) name: Vec<u8>,
+}
+
+/// A device that was revoked.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Revocation {
+    /// Ascends in the order in which revocations become visible.
+    pub(crate) seq: u64,
+    pub(crate) device: DeviceId,
+    /// Services that have forgotten the device, as bits; see `forget`.
+    pub(crate) told: u64,
 }
 
 /// What everybody may know of an account.

@@ -2,9 +2,9 @@
 
 use qpc_chassis::db::{Db, DbError, Dialect, Row, Tx};
 use qpc_crypto::KsfParams;
-use qpc_wire::{AccountId, DeviceId, limits::MAX_DEVICES};
+use qpc_wire::{AccountId, DeviceId};
 
-use super::{Device, NewAccount, NewSession, Password, Session, User};
+use super::{Device, NewAccount, NewSession, Password, Session, User, revocations};
 use crate::error::Error;
 
 /// Sessions of one device; a login beyond ends the oldest.
@@ -99,8 +99,8 @@ impl Store {
         .transpose()
     }
 
-    /// Keeps a session and, when it is new, its device.
-    pub(crate) async fn open_session(&self, session: &NewSession) -> Result<(), Error> {
+    /// Keeps a session and, when it is new, its device, of which the account may have `most`.
+    pub(crate) async fn open_session(&self, session: &NewSession, most: u32) -> Result<(), Error> {
         let account = session.certificate.account_id();
         let device = session.certificate.device_id();
         let mut tx = self.db.begin().await?;
@@ -110,8 +110,8 @@ impl Store {
             Some((_, true)) => return Err(Error::DeviceRevoked),
             Some((_, false)) => {}
             None => {
-                if count_devices(&mut tx, account).await? >= MAX_DEVICES as u64 {
-                    return Err(Error::DeviceLimit);
+                if count_devices(&mut tx, account).await? >= u64::from(most) {
+                    return Err(Error::DeviceLimit(most));
                 }
                 if !add_device(&mut tx, &session.certificate, session.now_ms).await? {
                     return Err(Error::ForeignDevice);
@@ -170,14 +170,19 @@ impl Store {
         let rows = self
             .db
             .rows(
-                "SELECT device_id, certificate, added_ms FROM devices WHERE account_id = $1 AND revoked_ms = 0 \
+                "SELECT device_id, certificate, added_ms, name FROM devices WHERE account_id = $1 AND revoked_ms = 0 \
                  ORDER BY added_ms, device_id",
                 &[(&account).into()],
             )
             .await?;
         rows.iter()
             .map(|row| {
-                Ok(Device { device: DeviceId(row.array(0)?), certificate: row.bytes(1)?, added_ms: row.uint(2)? })
+                Ok(Device {
+                    device: DeviceId(row.array(0)?),
+                    certificate: row.bytes(1)?,
+                    added_ms: row.uint(2)?,
+                    name: row.optional_bytes(3)?.unwrap_or_default(),
+                })
             })
             .collect()
     }
@@ -220,13 +225,37 @@ impl Store {
             Some((owner, _)) if owner == account => {}
             _ => return Err(Error::UnknownDevice),
         }
-        tx.execute(
-            "UPDATE devices SET revoked_ms = $2 WHERE device_id = $1 AND revoked_ms = 0",
-            &[(&device).into(), now_ms.into()],
-        )
-        .await?;
-        tx.execute("DELETE FROM sessions WHERE device_id = $1", &[(&device).into()]).await?;
+        let revoked = tx
+            .execute(
+                "UPDATE devices SET revoked_ms = $2 WHERE device_id = $1 AND revoked_ms = 0",
+                &[(&device).into(), now_ms.into()],
+            )
+            .await?;
+        if revoked == 1 {
+            tx.execute("DELETE FROM sessions WHERE device_id = $1", &[(&device).into()]).await?;
+            revocations::append(tx, account, device, now_ms).await?;
+        }
         Ok(())
+    }
+
+    /// Names a device of `account` that is not revoked, on the word of `caller`, another or the same.
+    pub(crate) async fn rename(
+        tx: &mut Tx,
+        account: AccountId,
+        caller: DeviceId,
+        device: DeviceId,
+        name: &[u8],
+    ) -> Result<(), Error> {
+        if device_state(tx, caller).await? != Some((account, false)) {
+            return Err(Error::DeviceRevoked);
+        }
+        let renamed = tx
+            .execute(
+                "UPDATE devices SET name = $3 WHERE device_id = $1 AND account_id = $2 AND revoked_ms = 0",
+                &[(&device).into(), (&account).into(), name.into()],
+            )
+            .await?;
+        if renamed == 0 { Err(Error::UnknownDevice) } else { Ok(()) }
     }
 
     /// Removes some of the sessions that have expired; tells how many.

@@ -4,7 +4,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use prost::Message;
 use qpc_auth::Config;
 use qpc_chassis::cache::{Cache, CacheError, MemoryCache};
-use qpc_wire::{Code, Status, limits::MAX_DEVICES, methods, v1};
+use qpc_wire::{Code, Status, methods, v1};
 
 use crate::world::{Connection, Person, World, bytes, code, connection};
 
@@ -112,14 +112,17 @@ async fn only_devices_of_the_account_log_in() {
 
 #[tokio::test]
 async fn an_account_has_a_limited_number_of_devices() {
-    let world = World::new().await;
-    let alice = Person::new("alice");
-    world.register(&alice).await;
-    for _ in 1..MAX_DEVICES {
-        world.log_in(&connection(2), &alice.another_device()).await.unwrap();
+    let chosen = Config { devices_per_account: 3, ..Config::default() };
+    for (config, most) in [(Config::default(), 10), (chosen, 3)] {
+        let world = World::with(config, |clock| Arc::new(MemoryCache::new(clock))).await;
+        let alice = Person::new("alice");
+        world.register(&alice).await;
+        for _ in 1..most {
+            world.log_in(&connection(2), &alice.another_device()).await.unwrap();
+        }
+        assert_eq!(code(world.log_in(&connection(2), &alice.another_device()).await), Code::ResourceExhausted);
+        world.log_in(&connection(2), &alice).await.expect("known devices still log in");
     }
-    assert_eq!(code(world.log_in(&connection(2), &alice.another_device()).await), Code::ResourceExhausted);
-    world.log_in(&connection(2), &alice).await.expect("known devices still log in");
 }
 
 #[tokio::test]
@@ -183,7 +186,7 @@ async fn without_a_cache_nobody_guesses() {
     assert_eq!(code(world.log_in(&connection(2), &alice).await), Code::Unavailable);
 }
 
-struct BrokenCache;
+pub(crate) struct BrokenCache;
 
 fn broken<T: Send + 'static>() -> BoxFuture<'static, Result<T, CacheError>> {
     async { Err(CacheError::Timeout) }.boxed()
@@ -195,6 +198,10 @@ impl Cache for BrokenCache {
     }
 
     fn set_many(&self, _: Vec<(String, String)>, _: Duration) -> BoxFuture<'_, Result<Vec<bool>, CacheError>> {
+        broken()
+    }
+
+    fn set_new(&self, _: String, _: String, _: Duration) -> BoxFuture<'_, Result<String, CacheError>> {
         broken()
     }
 

@@ -1,6 +1,8 @@
 //! The service from outside: calls over the bus, SQLite in a folder, a clock that only the test moves.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod devices;
+mod links;
 mod login;
 mod register;
 mod session;

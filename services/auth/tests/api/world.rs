@@ -2,8 +2,8 @@
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -15,7 +15,7 @@ use qpc_chassis::{
     Runtime,
     bus::{Bus, LocalBus},
     cache::{Cache, MemoryCache},
-    rpc::forward,
+    rpc::{Ctx, Router, ServeOptions, forward, serve},
     run::Deps,
     runtime::{Clock, SystemEntropy},
     secrets::Secrets,
@@ -47,8 +47,20 @@ impl Clock for MockClock {
 
 pub(crate) struct World {
     pub(crate) deps: Deps,
+    pub(crate) others: Arc<Others>,
     clock: Arc<MockClock>,
     _folder: tempfile::TempDir,
+}
+
+/// What keypackage and delivery would do.
+#[derive(Default)]
+pub(crate) struct Others {
+    /// Devices whose keys were forgotten, in order.
+    pub(crate) keys: Mutex<Vec<Bytes>>,
+    /// Devices whose mailbox was forgotten, in order.
+    pub(crate) mailboxes: Mutex<Vec<Bytes>>,
+    /// Calls that keypackage still refuses.
+    pub(crate) keypackage_fails: AtomicU32,
 }
 
 /// A client connection as the gateway describes it.
@@ -96,6 +108,16 @@ pub(crate) fn context(binding: &ChannelBinding) -> Vec<u8> {
     [b"qpc opaque v1", binding.as_slice()].concat()
 }
 
+/// Waits for a condition that other tasks bring about.
+pub(crate) async fn until(condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("nothing happened in time");
+}
+
 pub(crate) fn code<R>(result: Result<R, Status>) -> Code {
     result.err().expect("the call was to be refused").code
 }
@@ -118,8 +140,9 @@ impl World {
             db: format!("sqlite:{}", folder.path().display()),
             db_pool: 1,
         };
+        let others = start_others(&deps).await;
         qpc_auth::start(deps.clone(), config).await.unwrap();
-        Self { deps, clock, _folder: folder }
+        Self { deps, others, clock, _folder: folder }
     }
 
     pub(crate) fn pass(&self, time: Duration) {
@@ -144,6 +167,14 @@ impl World {
         };
         let (status, body) = forward(&*self.deps.bus as &dyn Bus, "auth", call, DEADLINE).await.unwrap();
         if status == 0 { Ok(M::Response::decode(body).unwrap()) } else { Err(Status::decode(status, body)) }
+    }
+
+    /// A new person with a session of the first device.
+    pub(crate) async fn logged_in(&self, name: &str) -> (Person, Bytes) {
+        let person = Person::new(name);
+        self.register(&person).await;
+        let token = self.log_in(&connection(2), &person).await.unwrap().session_token;
+        (person, token)
     }
 
     /// Everything up to the last call of a registration.
@@ -254,4 +285,27 @@ impl Person {
             device_certificate: bytes(&self.certificate.to_bytes()),
         }
     }
+}
+
+async fn start_others(deps: &Deps) -> Arc<Others> {
+    let others = Arc::new(Others::default());
+    let keypackage = Router::new(others.clone(), deps.runtime.clone()).on::<methods::ForgetDeviceKeys, _, _, _>(
+        async |others: Arc<Others>, _: Ctx, request| {
+            let fails = |left: u32| left.checked_sub(1);
+            if others.keypackage_fails.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fails).is_ok() {
+                return Err(Status::unavailable("not now", 100));
+            }
+            others.keys.lock().unwrap().push(request.device_id);
+            Ok(v1::ForgetDeviceKeysResponse {})
+        },
+    );
+    let delivery = Router::new(others.clone(), deps.runtime.clone()).on::<methods::ForgetDevice, _, _, _>(
+        async |others: Arc<Others>, _: Ctx, request| {
+            others.mailboxes.lock().unwrap().push(request.device_id);
+            Ok::<_, Status>(v1::ForgetDeviceResponse {})
+        },
+    );
+    serve(deps, "keypackage", keypackage, ServeOptions::default()).await.unwrap();
+    serve(deps, "delivery", delivery, ServeOptions::default()).await.unwrap();
+    others
 }

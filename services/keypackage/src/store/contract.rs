@@ -43,6 +43,7 @@ async fn check(store: &Store) {
     concurrent_uploads_keep_the_limit(store).await;
     old_packages_are_swept(store).await;
     queue_keys_are_replaced_and_found(store).await;
+    a_forgotten_device_leaves_nothing_and_brings_nothing(store).await;
 }
 
 fn device() -> DeviceId {
@@ -208,4 +209,32 @@ async fn queue_keys_are_replaced_and_found(store: &Store) {
     assert_eq!(found, [key(two, 2), key(one, 3)]);
     assert_eq!(store.queue_keys(&[unknown]).await.unwrap(), []);
     assert_eq!(store.queue_keys(&[]).await.unwrap(), []);
+}
+
+async fn a_forgotten_device_leaves_nothing_and_brings_nothing(store: &Store) {
+    let (gone, stays) = (device(), device());
+    let key = |device| QueueKey { device, public_key: vec![1; 1216], signature: vec![1; 64] };
+    for owner in [gone, stays] {
+        for suite in [Suite::Classic, Suite::Hybrid] {
+            upload(store, owner, suite, &packages(2), Some(&package())).await.unwrap();
+        }
+        store.set_queue_key(&key(owner), 1).await.unwrap();
+    }
+    // Uploads at the same moment come before, and go, or after, and are refused.
+    let late = async { upload(store, gone, Suite::Classic, &packages(1), None).await };
+    let late_key = async { store.set_queue_key(&key(gone), 2).await };
+    let (_, _, forgotten) = tokio::join!(late, late_key, store.forget(gone, 5));
+    forgotten.unwrap();
+    store.forget(gone, 6).await.expect("once more changes nothing");
+
+    for suite in [Suite::Classic, Suite::Hybrid] {
+        assert_eq!(take(store, gone, suite).await, None);
+        assert!(take(store, stays, suite).await.is_some());
+        let refused = upload(store, gone, suite, &packages(1), None).await;
+        assert!(matches!(refused, Err(Error::Forgotten)), "{refused:?}");
+        let refused = upload(store, gone, suite, &[], Some(&package())).await;
+        assert!(matches!(refused, Err(Error::Forgotten)), "{refused:?}");
+    }
+    assert!(matches!(store.set_queue_key(&key(gone), 7).await, Err(Error::Forgotten)));
+    assert_eq!(store.queue_keys(&[gone, stays]).await.unwrap(), [key(stays)]);
 }

@@ -10,12 +10,15 @@ use qpc_wire::{DeviceId, v1::HybridKey};
 pub(crate) use sql::Store;
 
 /// The schema.
-pub(crate) const MIGRATIONS: &Migrations = &[Migration {
-    version: 1,
-    name: "key_packages",
-    postgres: include_str!("../../migrations/postgres/0001_key_packages.sql"),
-    sqlite: include_str!("../../migrations/sqlite/0001_key_packages.sql"),
-}];
+pub(crate) const MIGRATIONS: &Migrations = &[
+    Migration {
+        version: 1,
+        name: "key_packages",
+        postgres: include_str!("../../migrations/postgres/0001_key_packages.sql"),
+        sqlite: include_str!("../../migrations/sqlite/0001_key_packages.sql"),
+    },
+    Migration::portable(2, "forgotten", include_str!("../../migrations/0002_forgotten.sql")),
+];
 
 /// A package that leaves the store.
 #[derive(Debug, PartialEq, Eq)]

@@ -48,7 +48,7 @@ impl Store {
         limit: u32,
         now_ms: u64,
     ) -> Result<u32, Error> {
-        lock_device(tx, device).await?;
+        lock_known(tx, device).await?;
         let available = count(tx, device, upload.suite).await?;
         let new = u32::try_from(upload.key_packages.len()).unwrap_or(u32::MAX);
         if new > 0 && available.saturating_add(new) > limit {
@@ -91,6 +91,7 @@ impl Store {
     /// Sets the queue key of a device.
     pub(crate) async fn set_queue_key(&self, key: &QueueKey, now_ms: u64) -> Result<(), Error> {
         let mut tx = self.db.begin().await?;
+        lock_known(&mut tx, key.device).await?;
         tx.execute(
             "INSERT INTO queue_keys (device_id, public_key, signature, uploaded_ms) VALUES ($1, $2, $3, $4) \
              ON CONFLICT (device_id) DO UPDATE SET public_key = excluded.public_key, \
@@ -110,7 +111,7 @@ impl Store {
                 self.db.rows(sql, &[Arg::ByteArrays(&ids)]).await?
             }
             // No arrays here, but no network either.
-            Db::Sqlite { .. } => {
+            _ => {
                 let mut rows = Vec::with_capacity(devices.len());
                 for device in devices {
                     let sql = "SELECT device_id, public_key, signature FROM queue_keys WHERE device_id = $1";
@@ -120,6 +121,25 @@ impl Store {
             }
         };
         rows.iter().map(queue_key).collect()
+    }
+
+    /// Deletes all that a device has left here, and has its uploads refused from now on.
+    pub(crate) async fn forget(&self, device: DeviceId, now_ms: u64) -> Result<(), Error> {
+        let mut tx = self.db.begin().await?;
+        lock_device(&mut tx, device).await?;
+        tx.execute(
+            "INSERT INTO forgotten_devices (device_id, at_ms) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            &[(&device).into(), now_ms.into()],
+        )
+        .await?;
+        for sql in [
+            "DELETE FROM key_packages WHERE device_id = $1",
+            "DELETE FROM last_resorts WHERE device_id = $1",
+            "DELETE FROM queue_keys WHERE device_id = $1",
+        ] {
+            tx.execute(sql, &[(&device).into()]).await?;
+        }
+        Ok(tx.commit().await?)
     }
 
     /// Removes some of the single-use packages that were uploaded before a time; tells how many.
@@ -137,8 +157,17 @@ impl Store {
     }
 }
 
-/// Makes uploads of one device take turns, so that two cannot both find room for the last package. On SQLite all
-/// transactions do.
+/// Refuses a device that is forgotten; one that is not stays so until the transaction ends.
+async fn lock_known(tx: &mut Tx, device: DeviceId) -> Result<(), Error> {
+    lock_device(tx, device).await?;
+    match tx.row("SELECT 1 FROM forgotten_devices WHERE device_id = $1", &[(&device).into()]).await? {
+        Some(_) => Err(Error::Forgotten),
+        None => Ok(()),
+    }
+}
+
+/// Makes changes to what one device has here take turns: two uploads cannot both find room for the last package. On
+/// SQLite all transactions do.
 async fn lock_device(tx: &mut Tx, device: DeviceId) -> Result<(), DbError> {
     if tx.dialect() == Dialect::Postgres {
         let [a, b, c, d, e, f, g, h, ..] = device.0;

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use qpc_crypto::QueueKey;
+use qpc_crypto::{QueueKey, Suite};
 use qpc_wire::{Code, Status, limits::MAX_HYBRID_KEYS, methods, proofs, v1};
 
 use crate::world::{Machine, World, bytes, code, key, rng};
@@ -81,4 +81,43 @@ async fn fetches_are_bounded() {
     assert_eq!(code(refused), Code::InvalidArgument);
     assert_eq!(code(fetch(&world, &alice, bytes(b"short")).await), Code::InvalidArgument);
     assert_eq!(code(world.call::<methods::FetchHybridKeys>(None, many(1)).await), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_revoked_device_leaves_nothing_and_brings_nothing() {
+    let world = World::new().await;
+    let (lost, alice) = (world.machine(), world.machine());
+    let packages = |machine: &Machine| v1::UploadKeyPackageRequest {
+        idempotency_key: key(),
+        suite: Suite::Classic.id().into(),
+        key_packages: machine.packages(Suite::Classic, 2),
+        last_resort: machine.package(Suite::Classic, true),
+    };
+    world.call::<methods::UploadKeyPackage>(Some(&lost), packages(&lost)).await.unwrap();
+    upload(&world, &lost, signed(&lost, new_key())).await.unwrap();
+
+    let forget = v1::ForgetDeviceKeysRequest { device_id: lost.id().to_bytes() };
+    let from_a_client = world.call::<methods::ForgetDeviceKeys>(Some(&alice), forget.clone()).await;
+    assert_eq!(code(from_a_client), Code::Unimplemented, "should a gateway let it through");
+    for _ in 0..2 {
+        world.deps.client().call_unasked::<methods::ForgetDeviceKeys>(&forget).await.unwrap();
+    }
+
+    let request = v1::FetchKeyPackageRequest {
+        idempotency_key: key(),
+        suite: Suite::Classic.id().into(),
+        device_ids: vec![lost.id().to_bytes()],
+    };
+    let taken = world.call::<methods::FetchKeyPackage>(Some(&alice), request).await.unwrap();
+    assert_eq!(taken.key_packages, []);
+    assert_eq!(code(fetch(&world, &alice, lost.id().to_bytes()).await), Code::NotFound);
+    // Auth of these tests still lists the device: the service knows by itself.
+    let late = world.call::<methods::UploadKeyPackage>(Some(&lost), packages(&lost)).await;
+    assert_eq!(code(late), Code::PermissionDenied);
+    assert_eq!(code(upload(&world, &lost, signed(&lost, new_key())).await), Code::PermissionDenied);
+    upload(&world, &alice, signed(&alice, new_key())).await.expect("others go on");
+
+    let short = v1::ForgetDeviceKeysRequest { device_id: bytes(b"short") };
+    let refused = world.deps.client().call_unasked::<methods::ForgetDeviceKeys>(&short).await;
+    assert_eq!(code(refused), Code::InvalidArgument);
 }

@@ -148,6 +148,7 @@ async fn list_devices(
         device_id: certificate.device_id().to_bytes(),
         device_certificate: bytes(&certificate.to_bytes()),
         added_at_ms: 1,
+        name: Bytes::new(),
     });
     Ok(v1::ListDevicesResponse { devices: devices.collect() })
 }
