@@ -1,10 +1,11 @@
 //! Group commit: messages that arrive while a transaction runs share the next one.
 //!
 //! No timer: an idle service commits one message at once, a busy one as many as have gathered. Messages of one group go
-//! to one committer of a replica, so they keep the order in which they came.
+//! to one committer of a replica, so they keep the order in which they came. Their receipts are links of the group's chain,
+//! whose head is locked from reading to writing; a batch that holds repetitions is therefore begun again without them.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -18,14 +19,17 @@ use qpc_chassis::{
     push::Push,
     rpc::Identity,
 };
-use qpc_crypto::{ReceiptKey, receipt};
+use qpc_crypto::{
+    ReceiptKey,
+    mls::Role,
+    receipt::{self, Accepted, Link},
+};
 use qpc_wire::{CorrelationId, DeviceId, GroupId, Status, v1};
-use rand::RngCore;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{Instrument, Level, Span};
 
 use crate::{
-    domain::mailbox::{Payload, Recipient, payload_id},
+    domain::mailbox::{PAST_EPOCHS, Payload, Recipient, payload_id},
     error::Error,
     events,
     store::{Roster, Store, append},
@@ -35,22 +39,22 @@ use crate::{
 const QUEUE: usize = 1024;
 /// Times that a batch is tried when the database gives it up.
 const TRIES: usize = 3;
-/// Epochs that a message may be behind its group when it is accepted. Members keep the keys of five past epochs; a reader
-/// can be ahead of what is accepted here by a commit of its own, merged before it reads its mailbox, and by one that
-/// commits between the reading of the epoch and the locking of the mailboxes.
-const PAST_EPOCHS: u64 = 3;
 
 /// An application message that passed the checks of its call.
 #[derive(Debug)]
 pub struct NewMessage {
     /// Its key.
     pub call: IdempotentCall,
+    /// The same as it stands in the request.
+    pub key: Bytes,
     /// Who sends it.
     pub sender: Identity,
     /// To which group.
     pub group: GroupId,
     /// Under which epoch.
     pub epoch: u64,
+    /// The sender's tag of that epoch.
+    pub tag: Option<[u8; 16]>,
     /// The MLSMessage.
     pub body: Bytes,
     /// Stands in the log lines of the transaction that it shares with others.
@@ -153,10 +157,18 @@ fn batch_span(messages: &[NewMessage]) -> Span {
     tracing::debug_span!("batch", service = crate::SERVICE, correlation = correlations.join(" "))
 }
 
-type Results = Vec<Result<v1::EnqueueResponse, Error>>;
+type Answer = Result<v1::EnqueueResponse, Error>;
+
+/// How a transaction ended.
+enum Round {
+    /// Everything in it is durable, or refused.
+    Committed(Vec<Answer>),
+    /// These were answered before, so their places in the chains belong to others. Nothing was written.
+    Known(Vec<(usize, Answer)>),
+}
 
 impl Worker {
-    async fn commit(&self, messages: &[NewMessage]) -> Result<Results, Error> {
+    async fn commit(&self, messages: &[NewMessage]) -> Result<Vec<Answer>, Error> {
         for _ in 1..TRIES {
             match self.try_commit(messages).await {
                 Err(Error::Db(DbError::Unavailable(error))) => tracing::warn!(%error, "batch is tried again"),
@@ -166,16 +178,48 @@ impl Worker {
         self.try_commit(messages).await
     }
 
-    async fn try_commit(&self, messages: &[NewMessage]) -> Result<Results, Error> {
+    async fn try_commit(&self, messages: &[NewMessage]) -> Result<Vec<Answer>, Error> {
+        let twin_of = twins(messages);
+        let mut answers: Vec<Option<Answer>> = messages.iter().map(|_| None).collect();
+        let mut open: Vec<usize> = (0..messages.len()).filter(|index| twin_of[*index].is_none()).collect();
+        // Each round answers one at least.
+        while !open.is_empty() {
+            let batch: Vec<&NewMessage> = open.iter().map(|index| &messages[*index]).collect();
+            match self.round(&batch).await? {
+                Round::Committed(results) => {
+                    for (index, answer) in open.drain(..).zip(results) {
+                        answers[index] = Some(answer);
+                    }
+                }
+                Round::Known(known) => {
+                    for (place, answer) in known {
+                        answers[open[place]] = Some(answer);
+                    }
+                    open.retain(|index| answers[*index].is_none());
+                }
+            }
+        }
+        for (index, first) in twin_of.iter().enumerate() {
+            if let Some(first) = first {
+                answers[index] = Some(repeated(messages, &mut answers, *first, index));
+            }
+        }
+        Ok(answers.into_iter().map(|answer| answer.unwrap_or(Err(Error::Stopping))).collect())
+    }
+
+    async fn round(&self, messages: &[&NewMessage]) -> Result<Round, Error> {
         let now_ms = self.runtime.now_ms();
         let mut tx = self.store.db.begin().await?;
         let groups: BTreeSet<GroupId> = messages.iter().map(|message| message.group).collect();
-        let rosters = Store::rosters(&mut tx, &groups).await?;
+        let mut rosters = Store::rosters(&mut tx, &groups).await?;
 
         // The receipt is known before the rows are written, so that key and answer are one insert. It leaves this process
         // only after the commit (G1). Keys are taken before epochs and members count: what was accepted once is accepted
         // however far its group has moved on since.
-        let checked: Vec<_> = messages.iter().map(|message| self.check(message, &rosters, now_ms)).collect();
+        let mut checked = Vec::with_capacity(messages.len());
+        for message in messages {
+            checked.push(self.check(message, &mut rosters, now_ms)?);
+        }
         let calls: Vec<_> = messages
             .iter()
             .zip(&checked)
@@ -185,27 +229,30 @@ impl Worker {
             })
             .collect();
         let claims = claim_all(&mut tx, &calls).await?;
+        if claims.iter().zip(&checked).any(|(claim, checked)| *claim != BatchClaim::Fresh && checked.is_ok()) {
+            return known(claims).map(Round::Known);
+        }
         let (mut results, mut payloads, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        let mut places = BTreeMap::new();
         for ((claim, checked), message) in claims.into_iter().zip(checked).zip(messages) {
-            results.push(match (claim, checked) {
-                (BatchClaim::Fresh, Ok((devices, response))) => {
+            results.push(match (first_answer(claim)?, checked) {
+                (Some(first), _) => first,
+                (None, Ok((devices, response))) => {
+                    places.extend(rosters.get(&message.group).map(|roster| (message.group, roster.head.link)));
                     // What nobody gets, nobody would ever remove.
                     if !devices.is_empty() {
-                        payloads.push(self.payload(message, devices, now_ms));
+                        payloads.push(self.payload(message, devices, &response, now_ms));
                     }
                     Ok(response)
                 }
-                (BatchClaim::Fresh, Err(error)) => {
+                (None, Err(error)) => {
                     refused.push(message.call);
                     Err(error)
                 }
-                (BatchClaim::Done(first), Err(error)) if first.is_empty() => Err(error),
-                (BatchClaim::Done(first), _) => v1::EnqueueResponse::decode(first.as_slice())
-                    .map_err(|_| Error::Db(DbError::Damaged("idempotent response"))),
-                (BatchClaim::Reused, _) => Err(Error::Db(DbError::KeyReused)),
             });
         }
         release(&mut tx, &refused).await?;
+        Store::follow(&mut tx, &places).await?;
         let placed = append(&mut tx, &payloads, now_ms + self.kept_ms).await?;
         tx.commit().await?;
         self.accepted.inc_by(payloads.len() as u64);
@@ -214,45 +261,128 @@ impl Worker {
         let push = self.push.clone();
         // Receipts need not wait for the doorbells; the next batch need not either.
         self.runtime.spawn(async move { push.ring(doorbells).await });
-        Ok(results)
+        Ok(Round::Committed(results))
     }
 
-    /// Who gets the message, and its receipt.
+    /// Who gets the message, and its receipt at the next place of the group's chain; or why it is refused.
     fn check(
         &self,
         message: &NewMessage,
-        rosters: &HashMap<GroupId, Roster>,
+        rosters: &mut BTreeMap<GroupId, Roster>,
         now_ms: u64,
-    ) -> Result<(Vec<DeviceId>, v1::EnqueueResponse), Error> {
-        let (epoch, devices) = recipients(message, rosters)?;
-        let receipt = receipt::build(&self.receipt_key, message.group, epoch, &message.body, &devices, now_ms);
-        Ok((devices, v1::EnqueueResponse { receipt: Some(receipt) }))
+    ) -> Result<Result<(Vec<DeviceId>, v1::EnqueueResponse), Error>, Error> {
+        let roster = match allowed(message, rosters) {
+            Ok(roster) => roster,
+            Err(refused) => return Ok(Err(refused)),
+        };
+        let others = roster.members.iter().filter(|(device, _)| **device != message.sender.device);
+        let devices: Vec<DeviceId> = others.clone().map(|(device, _)| *device).collect();
+        // A revoked device counts until a commit removes it, and gets nothing.
+        let served = others.filter(|(_, role)| **role > 0).map(|(device, _)| *device).collect();
+        let accepted = Accepted {
+            group: message.group,
+            epoch: roster.head.epoch,
+            payload: &message.body,
+            devices: &devices,
+            at_ms: now_ms,
+        };
+        let receipt = receipt::build(&self.receipt_key, &accepted, &roster.head.link);
+        roster.head.link = Link::after(&receipt)?;
+        Ok(Ok((served, v1::EnqueueResponse { receipt: Some(receipt) })))
     }
 
-    fn payload(&self, message: &NewMessage, devices: Vec<DeviceId>, now_ms: u64) -> Payload {
-        let mut random = [0; 10];
-        self.runtime.rng().fill_bytes(&mut random);
+    fn payload(
+        &self,
+        message: &NewMessage,
+        devices: Vec<DeviceId>,
+        response: &v1::EnqueueResponse,
+        now_ms: u64,
+    ) -> Payload {
         Payload {
-            id: payload_id(now_ms, random),
+            id: payload_id(now_ms, self.runtime.random()),
             group: message.group,
             kind: v1::EnvelopeKind::Application,
             epoch: message.epoch,
             accepted_ms: now_ms,
             body: message.body.clone(),
+            shared: None,
+            receipt: response.receipt.clone(),
             recipients: devices.into_iter().map(Recipient::plain).collect(),
         }
     }
 }
 
-/// The group's epoch and every member device but the sender.
-fn recipients(message: &NewMessage, rosters: &HashMap<GroupId, Roster>) -> Result<(u64, Vec<DeviceId>), Error> {
-    let roster = rosters
-        .get(&message.group)
-        .filter(|roster| roster.members.contains(&message.sender.device))
-        .ok_or(Error::NoSuchGroup)?;
-    if message.epoch > roster.epoch || message.epoch + PAST_EPOCHS < roster.epoch {
-        return Err(Error::WrongEpoch { current: roster.epoch });
+/// For each message the first one of the batch with the same key, if that is another: they share an answer.
+fn twins(messages: &[NewMessage]) -> Vec<Option<usize>> {
+    let mut first: HashMap<(DeviceId, &Bytes), usize> = HashMap::with_capacity(messages.len());
+    messages
+        .iter()
+        .enumerate()
+        .map(|(index, message)| {
+            let first = *first.entry((message.sender.device, &message.key)).or_insert(index);
+            (first != index).then_some(first)
+        })
+        .collect()
+}
+
+/// The answer of a message whose key the `first` one had.
+fn repeated(messages: &[NewMessage], answers: &mut [Option<Answer>], first: usize, index: usize) -> Answer {
+    let content = |message: &NewMessage| (message.group, message.epoch, message.tag, message.body.clone());
+    if content(&messages[first]) != content(&messages[index]) {
+        return Err(Error::Db(DbError::KeyReused));
     }
-    let others = roster.members.iter().copied().filter(|device| *device != message.sender.device);
-    Ok((roster.epoch, others.collect()))
+    match answers[first].take() {
+        Some(Ok(response)) => {
+            answers[first] = Some(Ok(response.clone()));
+            Ok(response)
+        }
+        Some(Err(error)) => {
+            let status = Status::from(error);
+            answers[first] = Some(Err(Error::Refused(status.clone())));
+            Err(Error::Refused(status))
+        }
+        None => Err(Error::Stopping),
+    }
+}
+
+/// The answers of those that were made before.
+fn known(claims: Vec<BatchClaim>) -> Result<Vec<(usize, Answer)>, Error> {
+    let mut known = Vec::new();
+    for (place, claim) in claims.into_iter().enumerate() {
+        if let Some(answer) = first_answer(claim)? {
+            known.push((place, answer));
+        }
+    }
+    Ok(known)
+}
+
+/// What was answered under a key that is not new.
+fn first_answer(claim: BatchClaim) -> Result<Option<Answer>, Error> {
+    match claim {
+        BatchClaim::Fresh => Ok(None),
+        BatchClaim::Done(first) => v1::EnqueueResponse::decode(first.as_slice())
+            .map(|response| Some(Ok(response)))
+            .map_err(|_| Error::Db(DbError::Damaged("idempotent response"))),
+        BatchClaim::Reused => Ok(Some(Err(Error::Db(DbError::KeyReused)))),
+    }
+}
+
+/// The roster of the message's group, if its sender may write there now.
+fn allowed<'a>(message: &NewMessage, rosters: &'a mut BTreeMap<GroupId, Roster>) -> Result<&'a mut Roster, Error> {
+    let roster = rosters.get_mut(&message.group).ok_or(Error::NoSuchGroup)?;
+    let role = *roster.members.get(&message.sender.device).filter(|role| **role > 0).ok_or(Error::NoSuchGroup)?;
+    if let Some(successor) = roster.head.successor {
+        return Err(Error::Replaced(successor));
+    }
+    if role <= Role::ReadOnly as u8 {
+        return Err(Error::ReadOnly);
+    }
+    let epoch = roster.head.epoch;
+    if message.epoch > epoch || message.epoch + PAST_EPOCHS < epoch {
+        return Err(Error::WrongEpoch { current: epoch });
+    }
+    match (message.tag, roster.tags.get(&message.epoch)) {
+        (Some(theirs), Some(ours)) if theirs != *ours => Err(Error::Forked(message.group)),
+        _ => Ok(roster),
+    }
 }

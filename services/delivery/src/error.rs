@@ -1,8 +1,8 @@
 //! Everything that can go wrong in this service, and the one mapping to wire codes.
 
 use qpc_chassis::db::DbError;
-use qpc_crypto::{aead, mls::MlsError, queue};
-use qpc_wire::{Code, GroupId, Status, ids::InvalidId, limits, status::Detail, v1};
+use qpc_crypto::{aead, mls::MlsError, queue, receipt::ReceiptError};
+use qpc_wire::{Code, DeviceId, GroupId, Status, ids::InvalidId, limits, status::Detail, v1};
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]
@@ -19,8 +19,8 @@ pub enum Error {
     /// The payload is above the limit.
     #[error("a message has at most {max} bytes, not {0}", max = limits::MAX_ENVELOPE)]
     TooLarge(usize),
-    /// A commit or Welcome is above the limit.
-    #[error("a commit and a Welcome have at most {max} bytes each, not {0}", max = limits::MAX_HANDSHAKE)]
+    /// A part of a bundle is above the limit.
+    #[error("a part of a commit bundle has at most {max} bytes, not {0}", max = limits::MAX_HANDSHAKE)]
     HandshakeTooLarge(usize),
     /// Too many items in one call.
     #[error("a batch has 1 to {max} items, not {0}", max = limits::MAX_BATCH)]
@@ -31,12 +31,72 @@ pub enum Error {
     /// The MLS layer refuses a handshake message.
     #[error("the commit is not valid: {0}")]
     InvalidCommit(#[source] MlsError),
+    /// The GroupInfo that comes with a commit is not of the epoch that it begins.
+    #[error("the group info is not that of the new epoch: {0}")]
+    GroupInfo(#[source] MlsError),
+    /// An epoch tag of a wrong length.
+    #[error("an epoch tag has 16 bytes")]
+    EpochTag,
+    /// The policy is of another kind than the call says.
+    #[error("the group is of another kind than its policy says")]
+    Kind,
+    /// The policy and its predecessor's do not go together.
+    #[error("the group does not continue its predecessor")]
+    Predecessor,
+    /// Too many devices for one commit.
+    #[error("a commit adds at most {max} devices, not {0}", max = limits::MAX_ADDS)]
+    TooManyAdds(usize),
+    /// Too many tags in one acknowledgement.
+    #[error("an acknowledgement has at most {max} tags, not {0}", max = limits::MAX_TAGS)]
+    TooManyTags(usize),
+    /// The caller's account may read only.
+    #[error("your role in this group is to read")]
+    ReadOnly,
+    /// What only admins may do.
+    #[error("this takes an admin of the group")]
+    NotAdmin,
+    /// A device was removed by somebody who may remove it only once it is revoked.
+    #[error("removing a device of another account takes an admin, unless it was revoked")]
+    NotRevoked,
+    /// Another group took the place of this one.
+    #[error("the group was replaced")]
+    Replaced(GroupId),
+    /// The caller's group is another one under the same id and epoch.
+    #[error("your state of the group is not that of the others")]
+    Forked(GroupId),
+    /// A commit must remove these devices, or must not add them.
+    #[error("devices of the commit were revoked")]
+    DevicesRevoked(Vec<DeviceId>),
+    /// The invite is over.
+    #[error("the invite has expired")]
+    InviteExpired,
+    /// The invite was used as often as it may be.
+    #[error("the invite is used up")]
+    InviteUsedUp,
+    /// The group changed between reading and writing, though its epoch did not.
+    #[error("the group is busy")]
+    Moved,
+    /// A part that does not follow the rules of its call.
+    #[error("not a part of something staged: at most {max} bytes in parts of {part}", max = limits::MAX_STAGED, part = limits::PART)]
+    StagedPart,
+    /// A staged commit of which parts are missing.
+    #[error("the staged commit is not complete")]
+    StagedIncomplete,
+    /// Nothing is shared under this id, or not any more.
+    #[error("nothing is kept under this id")]
+    NoSuchPart,
+    /// A receipt that was made here is malformed.
+    #[error("receipt: {0}")]
+    Receipt(#[from] ReceiptError),
     /// The stored group cannot be read.
     #[error("stored group: {0}")]
     StoredGroup(#[source] MlsError),
     /// The stored group cannot be unsealed.
     #[error("stored group: {0}")]
     SealedGroup(#[from] aead::AeadError),
+    /// What was unsealed is not laid out as it was written.
+    #[error("stored group is damaged")]
+    DamagedGroup,
     /// A payload cannot be sealed to a queue key.
     #[error("sealing: {0}")]
     Seal(#[from] queue::QueueError),
@@ -93,31 +153,72 @@ pub enum Error {
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        let message = error.to_string();
+        let message = match &error {
+            Error::InvalidCommit(MlsError::Denied(denied)) => denied.to_string(),
+            error => error.to_string(),
+        };
+        let failed = |detail| Self { detail: Some(detail), ..Self::new(Code::FailedPrecondition, message.clone()) };
         match error {
             Error::Refused(status) => status,
             Error::Db(error) => error.into(),
+            Error::InvalidCommit(MlsError::Denied(_))
+            | Error::ForeignCommit
+            | Error::ReadOnly
+            | Error::NotAdmin
+            | Error::NotRevoked => Self::new(Code::PermissionDenied, message),
             Error::Id(_)
             | Error::TooLarge(_)
             | Error::HandshakeTooLarge(_)
             | Error::BatchSize(_)
             | Error::NotOfGroup
             | Error::InvalidCommit(_)
+            | Error::GroupInfo(_)
+            | Error::EpochTag
+            | Error::Kind
+            | Error::Predecessor
+            | Error::TooManyAdds(_)
+            | Error::TooManyTags(_)
+            | Error::StagedPart
             | Error::NotDirect
             | Error::WelcomeMismatch { .. } => Self::invalid(message),
-            Error::ForeignCommit => Self::new(Code::PermissionDenied, message),
-            Error::NoSuchGroup => Self::new(Code::NotFound, message),
+            Error::NoSuchGroup | Error::NoSuchPart => Self::new(Code::NotFound, message),
             Error::WrongEpoch { current } => Self::wrong_epoch(current),
             Error::ConversationExists(group_id) => Self {
                 detail: Some(Detail::ConversationExists(v1::ConversationExists { group_id: group_id.to_bytes() })),
                 ..Self::new(Code::AlreadyExists, message)
             },
+            Error::Replaced(group) => failed(Detail::Replaced(v1::Replaced { successor: group.to_bytes() })),
+            Error::Forked(group) => failed(Detail::Forked(v1::Forked { group_id: group.to_bytes() })),
+            Error::DevicesRevoked(devices) => failed(Detail::DevicesRevoked(v1::DevicesRevoked {
+                device_ids: devices.iter().map(|device| device.to_bytes()).collect(),
+            })),
             Error::GroupExists => Self::new(Code::AlreadyExists, message),
             Error::GroupTooLarge { .. } => Self::new(Code::ResourceExhausted, message),
-            Error::NoQueueKey(_) => Self::new(Code::FailedPrecondition, message),
+            Error::NoQueueKey(_) | Error::InviteExpired | Error::InviteUsedUp | Error::StagedIncomplete => {
+                Self::new(Code::FailedPrecondition, message)
+            }
             Error::AckBeyondHead { .. } => Self::new(Code::OutOfRange, message),
-            Error::Stopping => Self::unavailable(message, 100),
-            Error::StoredGroup(_) | Error::SealedGroup(_) | Error::Seal(_) => Self::internal(),
+            Error::Stopping | Error::Moved => Self::unavailable(message, 100),
+            Error::StoredGroup(_)
+            | Error::SealedGroup(_)
+            | Error::DamagedGroup
+            | Error::Receipt(_)
+            | Error::Seal(_) => Self::internal(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use qpc_crypto::Denied;
+
+    use super::*;
+
+    #[test]
+    fn what_the_rules_of_a_group_deny_is_told_from_what_is_wrong() {
+        let status = |error| Status::from(Error::InvalidCommit(error));
+        assert_eq!(status(MlsError::Denied(Denied::RemovesOwner)).code, Code::PermissionDenied);
+        assert_eq!(status(MlsError::Denied(Denied::RemovesOwner)).message, "an owner cannot be removed by others");
+        assert_eq!(status(MlsError::Forbidden("x")).code, Code::InvalidArgument);
     }
 }

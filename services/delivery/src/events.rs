@@ -19,7 +19,7 @@ pub(crate) fn mailbox(payloads: &[Payload], placed: &[Placed]) -> Vec<Doorbell> 
         let payload = &payloads[item.payload];
         let (event, size) = events.entry(item.device).or_default();
         event.head = item.seq;
-        *size += payload.body.len() + item.sealed_key.len();
+        *size += payload.size(&item.sealed_key);
         // Once one does not fit, the following would be out of order.
         if *size <= MAX_INLINE_PUSH {
             event.entries.push(entry(payload, item));
@@ -49,6 +49,8 @@ mod tests {
             epoch: 1,
             accepted_ms: 0,
             body: Bytes::from(vec![0; len]),
+            shared: None,
+            receipt: None,
             recipients: vec![Recipient::plain(device)],
         };
         let payloads = [payload(10), payload(MAX_INLINE_PUSH), payload(10)];

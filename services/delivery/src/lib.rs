@@ -2,7 +2,8 @@
 //!
 //! A message comes in through [`api`], is checked there, and is made durable by a [`committer`], which puts as many
 //! messages as have gathered into one transaction. A commit to a group is checked against the group's public state in
-//! `handshake` and decided by a compare-and-set in [`store`]. Rules without I/O are in [`domain`]; doorbells to devices
+//! `handshake` and decided by a compare-and-set in [`store`]. What is large lies once in the store, sealed by the `vault`,
+//! and is pointed to. Rules without I/O are in [`domain`]; doorbells to devices
 //! in `events`.
 
 pub mod api;
@@ -14,9 +15,12 @@ mod events;
 mod handshake;
 mod jobs;
 pub mod store;
+mod vault;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use prometheus_client::metrics::counter::Counter;
 use qpc_chassis::{
     Runtime,
     push::Push,
@@ -24,13 +28,14 @@ use qpc_chassis::{
     run::{Deps, StartError},
 };
 use qpc_crypto::ReceiptKey;
-use qpc_wire::{limits::MAX_GROUP_LEAVES, methods};
+use qpc_wire::{limits::MAX_GROUP_LEAVES, methods, v1::Pointer};
 
 pub use config::Config;
 pub use error::Error;
 
 use committer::{Committers, Worker};
 use store::{MIGRATIONS, Store};
+use vault::Vault;
 
 /// Name of the service.
 pub const SERVICE: &str = "delivery";
@@ -43,7 +48,8 @@ pub struct State {
     client: Client,
     committers: Committers,
     receipt_key: Arc<ReceiptKey>,
-    state_key: [u8; 32],
+    vault: Vault,
+    undecryptable: Counter,
     kept_ms: u64,
     group_leaves: usize,
 }
@@ -52,6 +58,12 @@ impl State {
     /// When what is accepted now expires, Unix milliseconds.
     fn expires_ms(&self) -> u64 {
         self.runtime.now_ms() + self.kept_ms
+    }
+
+    /// A pointer to what is shared under `id`, with its key.
+    fn pointer(&self, id: &[u8], size: u64) -> Pointer {
+        let key = Bytes::copy_from_slice(&self.vault.shared_key(id));
+        Pointer { id: Bytes::copy_from_slice(id), size, key }
     }
 }
 
@@ -69,7 +81,8 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         client: deps.client(),
         committers: Committers::start(config.committers, config.commit_batch, worker),
         receipt_key,
-        state_key: deps.secrets.derive("delivery/group-state"),
+        vault: Vault::new(deps.secrets.derive("delivery/group-state")),
+        undecryptable: deps.metrics.counter("delivery_undecryptable", "Entries that devices could not decrypt"),
         kept_ms,
         group_leaves: config.group_leaves.min(MAX_GROUP_LEAVES),
     });
@@ -80,7 +93,12 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         .on::<methods::Peek, _, _, _>(api::peek::handle)
         .on::<methods::Ack, _, _, _>(api::ack::handle)
         .on::<methods::CreateGroup, _, _, _>(api::create_group::handle)
-        .on::<methods::CommitGroup, _, _, _>(api::commit_group::handle);
+        .on::<methods::CommitGroup, _, _, _>(api::commit_group::handle)
+        .on::<methods::FetchGroupInfo, _, _, _>(api::fetch_group_info::handle)
+        .on::<methods::LeaveGroup, _, _, _>(api::leave_group::handle)
+        .on::<methods::StagePart, _, _, _>(api::stage_part::handle)
+        .on::<methods::FetchPart, _, _, _>(api::fetch_part::handle)
+        .on::<methods::ForgetDevice, _, _, _>(api::forget_device::handle);
     jobs::start(&deps, store);
     serve(&deps, SERVICE, router, ServeOptions::default()).await?;
     Ok(())

@@ -4,49 +4,33 @@
 mod common;
 
 use bytes::Bytes;
-use common::{Device, World, envelope};
+use common::{Device, World, code, envelope, wrong_epoch};
 use futures_util::future::join_all;
 use prost::Message;
-use qpc_crypto::{Conversation, Incoming, ReceiptKey, receipt};
+use qpc_chassis::{Runtime, db::contract::fresh_database};
+use qpc_crypto::{
+    Conversation, Incoming, ReceiptKey,
+    receipt::{self, Link},
+};
 use qpc_wire::{
-    Code, Status,
-    limits::{MAX_ENVELOPE, MAX_HANDSHAKE},
-    methods::{Ack, BatchEnqueue, CommitGroup, CreateGroup, Enqueue, Peek},
+    Code,
+    limits::{MAX_ENVELOPE, MAX_TAGS},
+    methods::{Ack, BatchEnqueue, CommitGroup, CreateGroup, Enqueue, Peek, StagePart},
     status::Detail,
     v1::{
-        AckRequest, BatchEnqueueRequest, CommitBundle, CommitGroupRequest, EnqueueRequest, EnvelopeKind, GroupKind,
-        MailboxEvent, PeekRequest, enqueue_result,
+        AckRequest, BatchEnqueueRequest, EnqueueRequest, EnqueueResult, EnvelopeKind, EpochTag, GroupKind,
+        MailboxEvent, PeekRequest, StagePartRequest, enqueue_result,
     },
 };
 
-fn message(world: &World, sender: &Device, conversation: &mut Conversation, text: &str) -> EnqueueRequest {
-    EnqueueRequest {
-        idempotency_key: world.key(),
-        group_id: conversation.group_id().to_bytes(),
-        epoch: conversation.epoch(),
-        payload: conversation.encrypt(&sender.provider, &sender.key, text.as_bytes()).unwrap().into(),
-    }
-}
-
-fn commit(world: &World, conversation: &Conversation, pending: qpc_crypto::PendingCommit) -> CommitGroupRequest {
-    CommitGroupRequest {
-        idempotency_key: world.key(),
-        group_id: conversation.group_id().to_bytes(),
-        epoch: conversation.epoch(),
-        bundle: Some(CommitBundle { commit: pending.commit.into(), welcome: pending.welcome.into() }),
-    }
-}
-
-fn code<T: std::fmt::Debug>(answer: Result<T, Status>) -> Code {
-    answer.unwrap_err().code
-}
+use rand::RngCore;
 
 #[tokio::test]
 async fn a_message_is_receipted_fetched_read_and_acknowledged() {
     let world = World::start().await;
     let (alice, bob) = (world.device(), world.device());
     let mut group = world.group(GroupKind::Direct, &alice, &[&bob]).await;
-    let request = message(&world, &alice, &mut group[0], "hello");
+    let request = world.message(&alice, &mut group[0], "hello");
     let response = world.call::<Enqueue>(&alice, &request).await.unwrap();
 
     let public = ReceiptKey::from_bytes(&world.deps.secrets.derive("delivery/receipt")).public();
@@ -62,11 +46,11 @@ async fn a_message_is_receipted_fetched_read_and_acknowledged() {
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(world.call::<Ack>(&bob, &AckRequest { seq: 2 }).await.unwrap().acked, 2);
+    assert_eq!(world.call::<Ack>(&bob, &AckRequest { seq: 2, ..AckRequest::default() }).await.unwrap().acked, 2);
     assert!(world.fetch(&bob, 0).await.entries.is_empty());
     let peek = world.call::<Peek>(&bob, &PeekRequest {}).await.unwrap();
     assert_eq!((peek.head, peek.acked), (2, 2));
-    assert_eq!(code(world.call::<Ack>(&bob, &AckRequest { seq: 3 }).await), Code::OutOfRange);
+    assert_eq!(code(world.call::<Ack>(&bob, &AckRequest { seq: 3, ..AckRequest::default() }).await), Code::OutOfRange);
     assert!(world.fetch(&alice, 0).await.entries.is_empty(), "nothing comes back to the sender");
 }
 
@@ -75,7 +59,7 @@ async fn a_repeated_key_enqueues_once_and_belongs_to_its_request() {
     let world = World::start().await;
     let (alice, bob) = (world.device(), world.device());
     let mut group = world.group(GroupKind::Direct, &alice, &[&bob]).await;
-    let request = message(&world, &alice, &mut group[0], "once");
+    let request = world.message(&alice, &mut group[0], "once");
     let calls = join_all((0..32).map(|_| world.call::<Enqueue>(&alice, &request))).await;
     let receipts: Vec<_> = calls.into_iter().map(|answer| answer.unwrap().receipt.unwrap()).collect();
     assert!(receipts.iter().all(|receipt| *receipt == receipts[0]));
@@ -83,7 +67,7 @@ async fn a_repeated_key_enqueues_once_and_belongs_to_its_request() {
 
     let other = EnqueueRequest {
         idempotency_key: request.idempotency_key.clone(),
-        ..message(&world, &alice, &mut group[0], "other")
+        ..world.message(&alice, &mut group[0], "other")
     };
     assert_eq!(code(world.call::<Enqueue>(&alice, &other).await), Code::InvalidArgument);
     let keyless = EnqueueRequest { idempotency_key: Bytes::new(), ..other };
@@ -95,7 +79,7 @@ async fn what_is_not_a_message_of_a_member_is_refused() {
     let world = World::start().await;
     let (alice, bob, eve) = (world.device(), world.device(), world.device());
     let mut group = world.group(GroupKind::Direct, &alice, &[&bob]).await;
-    let good = message(&world, &alice, &mut group[0], "x");
+    let good = world.message(&alice, &mut group[0], "x");
 
     assert_eq!(code(world.call::<Enqueue>(&eve, &good).await), Code::NotFound, "a stranger sees no group");
     let huge = EnqueueRequest { payload: vec![0; MAX_ENVELOPE + 1].into(), ..good.clone() };
@@ -116,19 +100,14 @@ async fn a_message_may_lag_three_epochs_behind_its_group_and_no_more() {
     let world = World::start().await;
     let (alice, bob) = (world.device(), world.device());
     let mut group = world.group(GroupKind::Direct, &alice, &[&bob]).await;
-    let old: Vec<_> = (0..2).map(|n| message(&world, &bob, &mut group[1], &n.to_string())).collect();
+    let old: Vec<_> = (0..2).map(|n| world.message(&bob, &mut group[1], &n.to_string())).collect();
     for _ in 0..3 {
-        let pending = group[0].update(&alice.provider, &alice.key).unwrap();
-        let request = commit(&world, &group[0], pending);
-        world.call::<CommitGroup>(&alice, &request).await.unwrap();
-        group[0].merge_pending(&alice.provider).unwrap();
+        world.update(&alice, &mut group[0]).await.unwrap();
     }
     let accepted = world.call::<Enqueue>(&bob, &old[0]).await.unwrap();
-    let pending = group[0].update(&alice.provider, &alice.key).unwrap();
-    let request = commit(&world, &group[0], pending);
-    let current_epoch = world.call::<CommitGroup>(&alice, &request).await.unwrap().epoch;
+    let current_epoch = world.update(&alice, &mut group[0]).await.unwrap().epoch;
     let refused = world.call::<Enqueue>(&bob, &old[1]).await.unwrap_err();
-    assert!(matches!(refused.detail, Some(Detail::WrongEpoch(wrong)) if wrong.current_epoch == current_epoch));
+    assert_eq!(wrong_epoch(&refused), Some(current_epoch));
     assert_eq!(world.call::<Enqueue>(&bob, &old[0]).await.unwrap(), accepted, "what was accepted stays so");
 
     // A refused message has not used up its key.
@@ -138,7 +117,7 @@ async fn a_message_may_lag_three_epochs_behind_its_group_and_no_more() {
     }
     let renewed = EnqueueRequest {
         idempotency_key: old[1].idempotency_key.clone(),
-        ..message(&world, &bob, &mut group[1], "again")
+        ..world.message(&bob, &mut group[1], "again")
     };
     world.call::<Enqueue>(&bob, &renewed).await.unwrap();
 }
@@ -155,7 +134,7 @@ async fn one_of_sixteen_committers_wins_and_the_others_learn_the_epoch() {
         .zip(&mut group)
         .map(|(device, conversation)| {
             let pending = conversation.update(&device.provider, &device.key).unwrap();
-            commit(&world, conversation, pending)
+            world.commit_of(conversation.group_id(), conversation.epoch(), pending)
         })
         .collect();
     let calls = devices.iter().zip(&requests).map(|(device, request)| world.call::<CommitGroup>(device, request));
@@ -163,7 +142,7 @@ async fn one_of_sixteen_committers_wins_and_the_others_learn_the_epoch() {
     let winners: Vec<usize> = (0..16).filter(|n| answers[*n].is_ok()).collect();
     let [winner] = winners[..] else { panic!("{} won", winners.len()) };
     for answer in answers.iter().filter_map(|answer| answer.as_ref().err()) {
-        assert!(matches!(&answer.detail, Some(Detail::WrongEpoch(wrong)) if wrong.current_epoch == epoch + 1));
+        assert_eq!(wrong_epoch(answer), Some(epoch + 1));
     }
     let again = world.call::<CommitGroup>(&devices[winner], &requests[winner]).await.unwrap();
     assert_eq!(again, *answers[winner].as_ref().unwrap(), "the winner may ask again");
@@ -179,83 +158,11 @@ async fn one_of_sixteen_committers_wins_and_the_others_learn_the_epoch() {
 }
 
 #[tokio::test]
-async fn commits_that_would_break_a_group_are_refused_before_anyone_forks() {
-    let world = World::start().await;
-    let (alice, bob, carol) = (world.device(), world.device(), world.device());
-    let mut group = world.group(GroupKind::Group, &alice, &[&bob]).await;
-    let id = group[0].group_id();
-
-    let pending = group[0].update(&alice.provider, &alice.key).unwrap();
-    let good = commit(&world, &group[0], pending);
-    let bundle = good.bundle.clone().unwrap();
-    let with = |commit: Vec<u8>, welcome: &'static str| CommitGroupRequest {
-        idempotency_key: world.key(),
-        bundle: Some(CommitBundle { commit: commit.into(), welcome: welcome.into() }),
-        ..good.clone()
-    };
-    let mut tampered = bundle.commit.to_vec();
-    let middle = tampered.len() / 2;
-    tampered[middle] ^= 1;
-    assert_eq!(code(world.call::<CommitGroup>(&alice, &with(tampered, "")).await), Code::InvalidArgument);
-    assert_eq!(code(world.call::<CommitGroup>(&alice, &with(vec![1, 2], "")).await), Code::InvalidArgument);
-    let huge = CommitGroupRequest {
-        idempotency_key: world.key(),
-        bundle: Some(CommitBundle { welcome: vec![0; MAX_HANDSHAKE + 1].into(), ..bundle.clone() }),
-        ..good.clone()
-    };
-    assert_eq!(code(world.call::<CommitGroup>(&alice, &huge).await), Code::InvalidArgument);
-    let needless = with(bundle.commit.to_vec(), "welcome");
-    assert_eq!(code(world.call::<CommitGroup>(&alice, &needless).await), Code::InvalidArgument);
-    let stolen = with(bundle.commit.to_vec(), "");
-    assert_eq!(code(world.call::<CommitGroup>(&bob, &stolen).await), Code::PermissionDenied);
-    assert_eq!(code(world.call::<CommitGroup>(&carol, &stolen).await), Code::NotFound);
-    let unknown = CommitGroupRequest { group_id: world.key(), ..stolen };
-    assert_eq!(code(world.call::<CommitGroup>(&alice, &unknown).await), Code::NotFound);
-
-    group[0].clear_pending(&alice.provider).unwrap();
-    world.forget_queue_key(&carol);
-    let pending = group[0].add(&alice.provider, &alice.key, &[carol.key_package()]).unwrap();
-    let unsealable = commit(&world, &group[0], pending);
-    assert_eq!(code(world.call::<CommitGroup>(&alice, &unsealable).await), Code::FailedPrecondition);
-
-    let fake = CommitBundle { welcome: "welcome".into(), ..unsealable.bundle.clone().unwrap() };
-    let misleading = CommitGroupRequest { idempotency_key: world.key(), bundle: Some(fake), ..unsealable };
-    assert_eq!(code(world.call::<CommitGroup>(&alice, &misleading).await), Code::InvalidArgument);
-
-    assert!(world.fetch(&bob, 1).await.entries.is_empty(), "{id}: nothing of all this was delivered");
-    group[0].clear_pending(&alice.provider).unwrap();
-    let pending = group[0].update(&alice.provider, &alice.key).unwrap();
-    let request = commit(&world, &group[0], pending);
-    world.call::<CommitGroup>(&alice, &request).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_pair_has_one_conversation_and_a_direct_one_has_two_accounts() {
-    let world = World::start().await;
-    let (alice, bob, carol) = (world.device(), world.device(), world.device());
-    let (_, three) = world.founding(GroupKind::Direct, &alice, &[&bob, &carol]);
-    assert_eq!(code(world.call::<CreateGroup>(&alice, &three).await), Code::InvalidArgument);
-    let (_, foreign) = world.founding(GroupKind::Direct, &alice, &[&bob]);
-    assert_eq!(code(world.call::<CreateGroup>(&carol, &foreign).await), Code::PermissionDenied);
-
-    let mut group = world.group(GroupKind::Direct, &alice, &[&bob]).await;
-    let (_, second) = world.founding(GroupKind::Direct, &bob, &[&alice]);
-    let refused = world.call::<CreateGroup>(&bob, &second).await.unwrap_err();
-    assert_eq!(refused.code, Code::AlreadyExists);
-    let Some(Detail::ConversationExists(existing)) = refused.detail else { panic!("{refused:?}") };
-    assert_eq!(existing.group_id, group[0].group_id().to_bytes());
-
-    let pending = group[0].add(&alice.provider, &alice.key, &[carol.key_package()]).unwrap();
-    let request = commit(&world, &group[0], pending);
-    assert_eq!(code(world.call::<CommitGroup>(&alice, &request).await), Code::InvalidArgument);
-}
-
-#[tokio::test]
 async fn items_of_a_batch_are_answered_each_for_itself() {
     let world = World::start().await;
     let (alice, bob) = (world.device(), world.device());
     let mut group = world.group(GroupKind::Direct, &alice, &[&bob]).await;
-    let mut items: Vec<_> = (0..5).map(|n| message(&world, &alice, &mut group[0], &n.to_string())).collect();
+    let mut items: Vec<_> = (0..5).map(|n| world.message(&alice, &mut group[0], &n.to_string())).collect();
     items[2].group_id = world.key();
     items.push(items[0].clone());
     let request = BatchEnqueueRequest { items };
@@ -270,6 +177,17 @@ async fn items_of_a_batch_are_answered_each_for_itself() {
     assert!(texts == sent, "in order, without the refused and the repeated one");
     let empty = BatchEnqueueRequest { items: vec![] };
     assert_eq!(code(world.call::<BatchEnqueue>(&alice, &empty).await), Code::InvalidArgument);
+
+    // What was answered before takes no place in the chain from what comes behind it.
+    let late = world.message(&alice, &mut group[0], "late");
+    let again = BatchEnqueueRequest { items: vec![request.items[0].clone(), request.items[1].clone(), late] };
+    let again = world.call::<BatchEnqueue>(&alice, &again).await.unwrap().results;
+    assert_eq!(again[..2], results[..2]);
+    let receipt = |result: &EnqueueResult| match &result.result {
+        Some(enqueue_result::Result::Receipt(receipt)) => receipt.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(Link::after(&receipt(&results[4])).unwrap().seq, receipt(&again[2]).seq);
 }
 
 #[tokio::test]
@@ -280,7 +198,7 @@ async fn attached_devices_hear_of_their_messages() {
     let push = world.deps.push();
     push.register(&[bob.identity.device], "here").await.unwrap();
     let mut doorbells = world.deps.bus.subscribe(qpc_chassis::push::subject("here"), None).await.unwrap();
-    let request = message(&world, &alice, &mut group[0], "ding");
+    let request = world.message(&alice, &mut group[0], "ding");
     world.call::<Enqueue>(&alice, &request).await.unwrap();
     let batch = qpc_wire::bus::PushBatch::decode(doorbells.next().await.unwrap().payload).unwrap();
     assert_eq!(batch.pushes[0].device_id, bob.identity.device.to_bytes());
@@ -295,7 +213,10 @@ async fn a_stolen_database_shows_no_handshake() {
     let (_, request) = world.founding(GroupKind::Direct, &alice, &[&bob]);
     world.call::<CreateGroup>(&alice, &request).await.unwrap();
     let entries = world.fetch(&bob, 0).await.entries;
-    assert_eq!(envelope(&entries[0]).kind(), EnvelopeKind::Welcome);
+    let pointer = envelope(&entries[0]).shared.clone().unwrap();
+    let shared = world.shared(&bob, &pointer).await;
+    let staged = StagePartRequest { staged_id: world.key(), offset: 0, total: 40, data: vec![9; 40].into() };
+    world.call::<StagePart>(&alice, &staged).await.unwrap();
 
     let mut stored = Vec::new();
     for file in std::fs::read_dir(world.folder.path()).unwrap() {
@@ -303,8 +224,121 @@ async fn a_stolen_database_shows_no_handshake() {
     }
     let bundle = request.first_commit.unwrap();
     let key = bob.certificate.device_key();
-    for (what, secret) in [("commit", &bundle.commit[..]), ("welcome", &bundle.welcome[..]), ("key", &key[..])] {
+    for (what, secret) in [
+        ("commit", &bundle.commit[..]),
+        ("group info", &bundle.group_info[..]),
+        ("encrypted group info", &shared.encrypted_group_info[..]),
+        ("tree", &shared.ratchet_tree[..]),
+        ("key of the shared state", &pointer.key[..]),
+        ("staged part", &staged.data[..]),
+        ("key", &key[..]),
+    ] {
         let part = &secret[secret.len() / 2..][..16];
         assert!(!stored.windows(16).any(|window| window == part), "{what} stands in the database");
+    }
+}
+
+#[tokio::test]
+async fn a_fork_is_noticed_by_a_message_and_by_an_acknowledgement() {
+    let world = World::start().await;
+    let (alice, bob) = (world.device(), world.device());
+    let mut group = world.group(GroupKind::Direct, &alice, &[&bob]).await;
+    let id = group[0].group_id();
+    let forked = EnqueueRequest { epoch_tag: vec![9; 16].into(), ..world.message(&alice, &mut group[0], "x") };
+    let refused = world.call::<Enqueue>(&alice, &forked).await.unwrap_err();
+    assert_eq!(refused.code, Code::FailedPrecondition);
+    assert!(matches!(&refused.detail, Some(Detail::Forked(forked)) if forked.group_id == id.to_bytes()));
+    let odd = EnqueueRequest { epoch_tag: vec![9; 15].into(), ..world.message(&alice, &mut group[0], "x") };
+    assert_eq!(code(world.call::<Enqueue>(&alice, &odd).await), Code::InvalidArgument);
+    let untagged = EnqueueRequest { epoch_tag: Bytes::new(), ..world.message(&alice, &mut group[0], "x") };
+    world.call::<Enqueue>(&alice, &untagged).await.unwrap();
+
+    // A tag of an epoch before is compared with that epoch's.
+    let late = world.message(&bob, &mut group[1], "late");
+    world.update(&alice, &mut group[0]).await.unwrap();
+    world.call::<Enqueue>(&bob, &late).await.unwrap();
+
+    let tag = |group: &Conversation, tag: &[u8]| EpochTag {
+        group_id: group.group_id().to_bytes(),
+        epoch: group.epoch(),
+        tag: Bytes::copy_from_slice(tag),
+    };
+    let own = group[1].epoch_tag();
+    let ack = |tags: Vec<EpochTag>| AckRequest { seq: 1, tags, undecryptable: 7 };
+    let answer = world.call::<Ack>(&bob, &ack(vec![tag(&group[1], &own), tag(&group[1], &[9; 16])])).await.unwrap();
+    assert_eq!((answer.acked, answer.forked), (1, vec![id.to_bytes()]));
+    let again = world.call::<Ack>(&bob, &ack(vec![tag(&group[1], &[9; 16])])).await.unwrap();
+    assert_eq!(again.forked, [id.to_bytes()], "a repeated acknowledgement is told too");
+    let eve = world.device();
+    let unknown = AckRequest { seq: 0, ..ack(vec![tag(&group[1], &[9; 16])]) };
+    assert!(world.call::<Ack>(&eve, &unknown).await.unwrap().forked.is_empty(), "strangers hear nothing");
+    let many = ack(vec![tag(&group[1], &own); MAX_TAGS + 1]);
+    assert_eq!(code(world.call::<Ack>(&bob, &many).await), Code::InvalidArgument);
+    assert_eq!(code(world.call::<Ack>(&bob, &ack(vec![tag(&group[1], &[9; 15])])).await), Code::InvalidArgument);
+    let metrics = world.deps.metrics.render();
+    assert!(metrics.contains("qpc_delivery_undecryptable_total 1\n"), "one entry was there: {metrics}");
+}
+
+#[tokio::test]
+async fn receipts_of_two_replicas_are_one_chain() {
+    one_chain(World::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Postgres: cargo xtask test"]
+async fn receipts_of_two_replicas_are_one_chain_on_postgres() {
+    let url = std::env::var("QPC_TEST_POSTGRES").expect("QPC_TEST_POSTGRES is not set; run cargo xtask test");
+    let name = format!("chain_{:016x}", Runtime::system().rng().next_u64());
+    one_chain(World::start_on(fresh_database(&url, &name).await).await).await;
+}
+
+async fn one_chain(world: World) {
+    // Beside the first over the same tables.
+    qpc_delivery::start(world.deps.clone(), qpc_delivery::Config::default()).await.unwrap();
+    let devices: Vec<Device> = (0..4).map(|_| world.device()).collect();
+    let others: Vec<&Device> = devices[1..].iter().collect();
+    let (mut founder, request) = world.founding(GroupKind::Group, &devices[0], &others);
+    let mut receipts = vec![world.call::<CreateGroup>(&devices[0], &request).await.unwrap().receipt.unwrap()];
+    founder.merge_pending(&devices[0].provider).unwrap();
+    let mut group = vec![founder];
+    for other in &others {
+        group.push(world.join(other, world.fetch(other, 0).await.entries.last().unwrap()).await);
+    }
+    for round in 0..3 {
+        let messages: Vec<_> = devices
+            .iter()
+            .zip(&mut group)
+            .flat_map(|(device, conversation)| {
+                (0..5).map(|n| (device, world.message(device, conversation, &n.to_string()))).collect::<Vec<_>>()
+            })
+            .collect();
+        // Each of them twice, beside a commit.
+        let (first, second) = (messages.iter(), messages.iter());
+        let sending = join_all(first.chain(second).map(|(device, request)| world.call::<Enqueue>(device, request)));
+        let (answers, committed) = tokio::join!(sending, world.update(&devices[round], &mut group[round]));
+        let answers: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().receipt.unwrap()).collect();
+        assert_eq!(answers[..20], answers[20..], "a repetition has the place of the first");
+        receipts.extend_from_slice(&answers[..20]);
+        receipts.push(committed.unwrap().receipt.unwrap());
+        for (n, device) in devices.iter().enumerate().filter(|(n, _)| *n != round) {
+            let entries = world.fetch(device, 0).await.entries;
+            let commit = entries.iter().rev().find(|entry| envelope(entry).kind() == EnvelopeKind::Handshake).unwrap();
+            group[n].process(&device.provider, &device.open(commit)).unwrap();
+        }
+    }
+    receipts.sort_by_key(|receipt| receipt.seq);
+    assert_eq!(receipts.len(), 1 + 3 * 21);
+    assert_eq!((receipts[0].seq, receipts[0].prev.as_ref()), (1, [0; 32].as_slice()));
+    let public = ReceiptKey::from_bytes(&world.deps.secrets.derive("delivery/receipt")).public();
+    for pair in receipts.windows(2) {
+        let next = Link::after(&pair[0]).unwrap();
+        assert_eq!((next.seq, next.prev.as_slice()), (pair[1].seq, pair[1].prev.as_ref()));
+        receipt::verify(&public, &pair[1]).unwrap();
+    }
+    // Every recipient has the receipt that the sender got.
+    let entries = world.fetch(&devices[3], 0).await.entries;
+    for entry in entries {
+        let receipt = envelope(&entry).receipt.clone().unwrap();
+        assert_eq!(receipts[usize::try_from(receipt.seq).unwrap() - 1], receipt);
     }
 }

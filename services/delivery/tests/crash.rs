@@ -108,15 +108,6 @@ async fn insist(world: &World, sender: &common::Device, request: &EnqueueRequest
     .await
 }
 
-fn message(world: &World, sender: &common::Device, group: &mut qpc_crypto::Conversation, text: &str) -> EnqueueRequest {
-    EnqueueRequest {
-        idempotency_key: world.key(),
-        group_id: group.group_id().to_bytes(),
-        epoch: group.epoch(),
-        payload: group.encrypt(&sender.provider, &sender.key, text.as_bytes()).unwrap().into(),
-    }
-}
-
 /// Between the service and NATS: can hold back what the service says.
 struct Proxy {
     address: SocketAddr,
@@ -165,7 +156,7 @@ async fn killed_between_commit_and_reply_nothing_is_lost_or_doubled() {
     })
     .await;
     let mut group = world.group(GroupKind::Direct, &alice, &[&bob]).await;
-    let request = message(&world, &alice, &mut group[0], "kept");
+    let request = world.message(&alice, &mut group[0], "kept");
 
     proxy.mute.store(true, Ordering::SeqCst);
     assert!(world.call::<Enqueue>(&alice, &request).await.is_err(), "the reply is held back");
@@ -205,7 +196,7 @@ async fn two_replicas_killed_in_turn_under_load_keep_every_accepted_message_once
         groups.push(world.group(GroupKind::Group, sender, &[&bob]).await.remove(0));
     }
     let welcomes = world.fetch(&bob, 0).await.head;
-    world.call::<Ack>(&bob, &AckRequest { seq: welcomes }).await.unwrap();
+    world.call::<Ack>(&bob, &AckRequest { seq: welcomes, ..AckRequest::default() }).await.unwrap();
 
     let done = AtomicUsize::new(0);
     let sending = join_all(senders.iter().zip(&mut groups).map(|(sender, group)| {
@@ -213,7 +204,7 @@ async fn two_replicas_killed_in_turn_under_load_keep_every_accepted_message_once
         async move {
             let mut accepted = Vec::new();
             for n in 0..MESSAGES {
-                let request = message(world, sender, group, &n.to_string());
+                let request = world.message(sender, group, &n.to_string());
                 insist(world, sender, &request).await;
                 accepted.push(request.payload);
                 done.fetch_add(1, Ordering::SeqCst);

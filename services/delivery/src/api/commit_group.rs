@@ -1,23 +1,27 @@
 //! CommitGroup: the step of a group from one epoch to the next (G4, G5).
 //!
-//! The commit is checked and sealed outside the transaction; inside it, comparing and setting the epoch decides.
+//! The commit is checked and sealed outside the transaction; inside it, the head of the group decides.
 
 use std::sync::Arc;
 
 use prost::Message;
 use qpc_chassis::{db, rpc::Ctx};
 use qpc_wire::{
-    GroupId,
-    v1::{CommitGroupRequest, CommitGroupResponse, GroupKind},
+    DeviceId, GroupId,
+    v1::{CommitBundle, CommitGroupRequest, CommitGroupResponse},
 };
 
 use crate::{
     State,
-    domain::direct::Pair,
+    domain::staged,
     error::Error,
-    events, handshake,
-    store::{Change, Store, append},
+    events,
+    handshake::{self, Accepted, Arrival},
+    store::{Store, append, chain},
 };
+
+/// Times that a change is tried when the group changed meanwhile and its epoch did not.
+pub(super) const TRIES: usize = 3;
 
 /// The loser of a race gets `WrongEpoch` and finds the winner's commit in its mailbox.
 pub async fn handle(state: Arc<State>, ctx: Ctx, request: CommitGroupRequest) -> Result<CommitGroupResponse, Error> {
@@ -25,7 +29,14 @@ pub async fn handle(state: Arc<State>, ctx: Ctx, request: CommitGroupRequest) ->
     if let Some(response) = db::replay(&state.store.db, &call).await? {
         return Ok(response);
     }
-    match decide(&state, &ctx, &call, request).await {
+    let mut result = Err(Error::Moved);
+    for _ in 0..TRIES {
+        result = decide(&state, &ctx, &call, request.clone()).await;
+        if !matches!(result, Err(Error::Moved)) {
+            break;
+        }
+    }
+    match result {
         Ok(response) => Ok(response),
         // A twin of this call may have won meanwhile, and then the group is past the epoch because of this very commit.
         Err(refused) => db::replay(&state.store.db, &call).await?.ok_or(refused),
@@ -38,34 +49,75 @@ async fn decide(
     call: &db::IdempotentCall,
     request: CommitGroupRequest,
 ) -> Result<CommitGroupResponse, Error> {
-    let identity = ctx.identity()?;
+    let sender = ctx.identity()?;
     let id = GroupId::try_from(&request.group_id)?;
+    let bundle = request.bundle.unwrap_or_default();
     let row = state.store.group(&id).await?.ok_or(Error::NoSuchGroup)?;
-    let view = handshake::open(state, id, row.state).await?;
-    if view.members().iter().all(|member| member.device_id() != identity.device) {
+    let members = state.store.members(&id).await?;
+    let (bundle, staged) = with_staged(state, sender.device, bundle).await?;
+    let inside = members.iter().any(|member| member.device == sender.device);
+    if !inside && !handshake::claims_to_come_from_outside(&bundle.commit) {
         return Err(Error::NoSuchGroup);
+    }
+    if let Some(successor) = row.successor {
+        return Err(Error::Replaced(successor));
     }
     if request.epoch != row.epoch {
         return Err(Error::WrongEpoch { current: row.epoch });
     }
-    let accepted = handshake::accept(state, ctx, view, request.bundle.unwrap_or_default()).await?;
-    if row.kind == GroupKind::Direct {
-        Pair::of(accepted.members.iter().map(|member| member.account_id()), identity.account)?;
-    }
-    let change =
-        Change { id, from: request.epoch, state: accepted.state, added: accepted.added, removed: accepted.removed };
+    let view = handshake::open(state, id, row.state).await?.view;
+    let leavers = handshake::leavers(state, &view, &members).await?;
+    let mut accepted = handshake::accept(state, ctx, view, bundle, Arrival { sender, members, leavers }).await?;
 
     let mut tx = state.store.db.begin().await?;
+    let head = Store::lock_one(&mut tx, id).await?;
     if let db::Claim::Done(first) = db::claim(&mut tx, call).await? {
         return Ok(
             CommitGroupResponse::decode(first.as_slice()).map_err(|_| db::DbError::Damaged("idempotent response"))?
         );
     }
-    Store::advance(&mut tx, &change).await?;
-    let placed = append(&mut tx, &accepted.payloads, state.expires_ms()).await?;
-    let response = CommitGroupResponse { epoch: accepted.epoch, receipt: Some(accepted.receipt) };
+    head.expect(row.epoch, row.revision)?;
+    accepted.judge(&mut tx, sender.account, state.runtime.now_ms()).await?;
+    let receipt = accepted.receipt(state, &head.link);
+    Store::advance(&mut tx, &accepted.change(chain::place(&receipt)?)).await?;
+    if let Some(staged) = staged {
+        Store::unstage(&mut tx, &sender.device, &staged).await?;
+    }
+    let placed = deliver(&mut tx, state, &accepted).await?;
+    let response = CommitGroupResponse { epoch: accepted.epoch, receipt: Some(receipt) };
     db::remember(&mut tx, call, &response.encode_to_vec()).await?;
     tx.commit().await?;
     state.push.ring(events::mailbox(&accepted.payloads, &placed)).await;
     Ok(response)
+}
+
+/// Puts what a commit sends into the mailboxes.
+pub(super) async fn deliver(
+    tx: &mut db::Tx,
+    state: &State,
+    accepted: &Accepted,
+) -> Result<Vec<crate::domain::mailbox::Placed>, Error> {
+    let expires_ms = state.expires_ms();
+    for (id, body) in &accepted.bodies {
+        Store::share(tx, id, body, expires_ms).await?;
+    }
+    Ok(append(tx, &accepted.payloads, expires_ms).await?)
+}
+
+/// The bundle with the commit in its place, and the id of what was staged.
+async fn with_staged(
+    state: &State,
+    device: DeviceId,
+    bundle: CommitBundle,
+) -> Result<(CommitBundle, Option<[u8; 16]>), Error> {
+    if bundle.staged_commit.is_empty() {
+        return Ok((bundle, None));
+    }
+    let id = bundle.staged_commit.as_ref().try_into().map_err(|_| Error::StagedPart)?;
+    let mut parts = Vec::new();
+    for part in state.store.staged(&device, &id).await? {
+        parts.push((part.part, part.total, state.vault.open_part(device, &id, part.part, &part.body)?));
+    }
+    let commit = staged::assemble(parts.into_iter())?.into();
+    Ok((CommitBundle { commit, ..bundle }, Some(id)))
 }

@@ -1,58 +1,121 @@
 //! CreateGroup: a group and its first commit, both or neither.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use prost::Message;
-use qpc_chassis::{db, rpc::Ctx};
-use qpc_wire::v1::{CreateGroupRequest, CreateGroupResponse, GroupKind};
+use qpc_chassis::{
+    db,
+    rpc::{Ctx, Identity},
+};
+use qpc_crypto::{Policy, Role, mls::Kind, receipt::Link};
+use qpc_wire::{
+    GroupId,
+    v1::{CreateGroupRequest, CreateGroupResponse, GroupKind},
+};
 
+use super::commit_group::deliver;
 use crate::{
     State,
     domain::direct::Pair,
     error::Error,
-    events, handshake,
-    store::{NewGroup, Store, append},
+    events,
+    handshake::{self, Accepted, Arrival},
+    store::{NewGroup, Single, Store, chain},
 };
 
-/// The founder is the caller; a direct conversation is one for each pair of accounts.
+/// The founder is the caller. A direct conversation is one for each pair of accounts, an account has one group of its own
+/// devices; a group that names a predecessor takes its place.
 pub async fn handle(state: Arc<State>, ctx: Ctx, request: CreateGroupRequest) -> Result<CreateGroupResponse, Error> {
-    let identity = ctx.identity()?;
+    let founder = ctx.identity()?;
     let call = *ctx.idempotent()?;
     if let Some(response) = db::replay(&state.store.db, &call).await? {
         return Ok(response);
     }
     let view = handshake::found(&state, request.group_info.clone()).await?;
-    if view.members().iter().any(|founder| founder.device_id() != identity.device) {
+    if view.members().iter().any(|leaf| leaf.device_id() != founder.device) {
         return Err(Error::ForeignCommit);
     }
-    let id = view.group_id();
-    let accepted = handshake::accept(&state, &ctx, view, request.first_commit.clone().unwrap_or_default()).await?;
-    let members = &accepted.members;
-    let pair = match request.kind() {
-        GroupKind::Direct => Some(Pair::of(members.iter().map(|member| member.account_id()), identity.account)?),
-        GroupKind::Group => None,
-        GroupKind::Unspecified => return Err(Error::NotOfGroup),
-    };
-    let group = NewGroup {
-        id,
-        kind: request.kind(),
-        epoch: accepted.epoch,
-        state: accepted.state,
-        members: members.iter().map(|member| member.device_id()).collect(),
-        pair,
-    };
+    let policy = view.policy().map_err(Error::StoredGroup)?;
+    if request.kind() != kind_of(&policy) {
+        return Err(Error::Kind);
+    }
+    if let Some(predecessor) = policy.predecessor {
+        check_continuation(&state, founder, predecessor, &policy).await?;
+    }
+    let arrival = Arrival { sender: founder, members: Vec::new(), leavers: BTreeSet::new() };
+    let bundle = request.first_commit.clone().unwrap_or_default();
+    let mut accepted = handshake::accept(&state, &ctx, view, bundle, arrival).await?;
+    accepted.founded_by(founder);
 
     let mut tx = state.store.db.begin().await?;
+    if let Some(predecessor) = &policy.predecessor {
+        let head = Store::lock(&mut tx, &BTreeSet::from([*predecessor])).await?.remove(predecessor);
+        let least = if policy.kind == Kind::Group { Role::Admin } else { Role::ReadOnly };
+        Store::check_predecessor(&mut tx, head.as_ref(), predecessor, &founder.account, least as u8).await?;
+    }
     if let db::Claim::Done(first) = db::claim(&mut tx, &call).await? {
         return Ok(
             CreateGroupResponse::decode(first.as_slice()).map_err(|_| db::DbError::Damaged("idempotent response"))?
         );
     }
+    accepted.judge(&mut tx, founder.account, state.runtime.now_ms()).await?;
+    let receipt = accepted.receipt(&state, &Link::FIRST);
+    let group = new_group(&mut accepted, founder, chain::place(&receipt)?)?;
     Store::create_group(&mut tx, &group).await?;
-    let placed = append(&mut tx, &accepted.payloads, state.expires_ms()).await?;
-    let response = CreateGroupResponse { epoch: accepted.epoch, receipt: Some(accepted.receipt) };
+    let placed = deliver(&mut tx, &state, &accepted).await?;
+    let response = CreateGroupResponse { epoch: accepted.epoch, receipt: Some(receipt) };
     db::remember(&mut tx, &call, &response.encode_to_vec()).await?;
     tx.commit().await?;
     state.push.ring(events::mailbox(&accepted.payloads, &placed)).await;
     Ok(response)
+}
+
+fn new_group(accepted: &mut Accepted, founder: Identity, place: (u64, [u8; 32])) -> Result<NewGroup, Error> {
+    let single = match accepted.policy.kind {
+        Kind::Direct => {
+            let accounts = accepted.leaves.iter().map(|(_, account)| *account);
+            Some(Single::Direct(Pair::of(accounts, founder.account)?))
+        }
+        Kind::Own => Some(Single::Own(founder.account)),
+        Kind::Group => None,
+    };
+    Ok(NewGroup {
+        id: accepted.id,
+        kind: kind_of(&accepted.policy),
+        epoch: accepted.epoch,
+        tag: accepted.tag,
+        state: std::mem::take(&mut accepted.state),
+        members: accepted.added.clone(),
+        single,
+        predecessor: accepted.policy.predecessor,
+        place,
+        shared: accepted.shared,
+    })
+}
+
+fn kind_of(policy: &Policy) -> GroupKind {
+    match policy.kind {
+        Kind::Direct => GroupKind::Direct,
+        Kind::Group => GroupKind::Group,
+        Kind::Own => GroupKind::Own,
+    }
+}
+
+/// What never changes of the predecessor is compared here, before any lock; the rest in the transaction.
+async fn check_continuation(
+    state: &Arc<State>,
+    founder: Identity,
+    predecessor: GroupId,
+    policy: &Policy,
+) -> Result<(), Error> {
+    let row = state.store.group(&predecessor).await?.ok_or(Error::NoSuchGroup)?;
+    if state.store.members(&predecessor).await?.iter().all(|member| member.account != founder.account) {
+        return Err(Error::NoSuchGroup);
+    }
+    let view = handshake::open(state, predecessor, row.state).await?.view;
+    let before = view.policy().map_err(Error::StoredGroup)?;
+    if (before.kind, before.conversation) != (policy.kind, policy.conversation) {
+        return Err(Error::Predecessor);
+    }
+    Ok(())
 }

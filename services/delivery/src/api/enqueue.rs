@@ -37,5 +37,18 @@ fn check(ctx: &Ctx, call: IdempotentCall, request: EnqueueRequest) -> Result<New
     if peek_private_message(&request.payload).ok() != Some((group, request.epoch)) {
         return Err(Error::NotOfGroup);
     }
-    Ok(NewMessage { call, sender, group, epoch: request.epoch, body: request.payload, correlation: ctx.correlation })
+    let tag = match request.epoch_tag.len() {
+        0 => None,
+        _ => Some(request.epoch_tag.as_ref().try_into().map_err(|_| Error::EpochTag)?),
+    };
+    Ok(NewMessage {
+        call,
+        key: request.idempotency_key,
+        sender,
+        group,
+        epoch: request.epoch,
+        tag,
+        body: request.payload,
+        correlation: ctx.correlation,
+    })
 }

@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use prost::Message;
 use qpc_wire::{
     DeviceId, GroupId,
-    v1::{Entry, Envelope, EnvelopeKind, Gap, GapReason, entry::Body},
+    v1::{Entry, Envelope, EnvelopeKind, Gap, GapReason, Pointer, Receipt, entry::Body},
 };
+
+/// Epochs that a message may be behind its group when it is accepted. Members keep the keys of five past epochs; a reader
+/// can be ahead of what is accepted here by a commit of its own, merged before it reads its mailbox.
+pub const PAST_EPOCHS: u64 = 3;
 
 /// Something that is stored once and put into mailboxes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +28,26 @@ pub struct Payload {
     pub accepted_ms: u64,
     /// As it goes to the devices.
     pub body: Bytes,
+    /// What is fetched besides, or instead.
+    pub shared: Option<Pointer>,
+    /// What the sender got for it.
+    pub receipt: Option<Receipt>,
     /// Who gets it.
     pub recipients: Vec<Recipient>,
+}
+
+impl Payload {
+    /// Gives it the receipt that says it was accepted.
+    pub fn accept(&mut self, receipt: &Receipt) {
+        self.accepted_ms = receipt.accepted_at_ms;
+        self.receipt = Some(receipt.clone());
+    }
+
+    /// Bytes of an entry on the wire, with room for the small fields, a pointer among them.
+    pub fn size(&self, sealed_key: &[u8]) -> usize {
+        let receipt = self.receipt.as_ref().map_or(0, Message::encoded_len);
+        self.body.len() + sealed_key.len() + receipt + 160
+    }
 }
 
 /// One mailbox that gets a payload.
@@ -107,6 +130,8 @@ pub fn entry(payload: &Payload, placed: &Placed) -> Entry {
             payload: payload.body.clone(),
             sealed_key: placed.sealed_key.clone(),
             accepted_at_ms: payload.accepted_ms,
+            shared: payload.shared.clone(),
+            receipt: payload.receipt.clone(),
         })),
     }
 }
@@ -143,6 +168,8 @@ mod tests {
             epoch: 1,
             accepted_ms: 0,
             body: Bytes::new(),
+            shared: None,
+            receipt: None,
             recipients: recipients.iter().map(|n| Recipient::plain(DeviceId([*n; 16]))).collect(),
         }
     }

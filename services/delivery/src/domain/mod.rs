@@ -2,3 +2,6 @@
 
 pub mod direct;
 pub mod mailbox;
+pub mod removal;
+pub mod staged;
+pub mod welcome;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use prost::Message;
 use qpc_chassis::db::{Arg, DbError, Dialect, Row, Tx};
 use qpc_wire::DeviceId;
 
@@ -12,12 +13,13 @@ use crate::domain::mailbox::{Payload, Placed, growth, place};
 pub async fn append(tx: &mut Tx, payloads: &[Payload], expires_ms: u64) -> Result<Vec<Placed>, DbError> {
     let heads = grow_heads(tx, &growth(payloads)).await?;
     let placed = place(payloads, &heads);
+    let receipts: Vec<Vec<u8>> = payloads.iter().map(receipt).collect();
     match tx.dialect() {
         Dialect::Postgres => {
-            insert_payloads(tx, payloads).await?;
+            insert_payloads(tx, payloads, &receipts).await?;
             insert_entries(tx, payloads, &placed, expires_ms).await?;
         }
-        Dialect::Sqlite => insert_each(tx, payloads, &placed, expires_ms).await?,
+        Dialect::Sqlite => insert_each(tx, payloads, &receipts, &placed, expires_ms).await?,
     }
     Ok(placed)
 }
@@ -55,7 +57,16 @@ async fn grow_heads(tx: &mut Tx, growth: &BTreeMap<DeviceId, u64>) -> Result<BTr
     rows.iter().map(|row: &Row| Ok((DeviceId(row.array(0)?), row.uint(1)?))).collect()
 }
 
-async fn insert_payloads(tx: &mut Tx, payloads: &[Payload]) -> Result<(), DbError> {
+fn receipt(payload: &Payload) -> Vec<u8> {
+    payload.receipt.as_ref().map(Message::encode_to_vec).unwrap_or_default()
+}
+
+/// Id and size of what a payload points to; empty and 0 when it does not.
+fn pointed(payload: &Payload) -> (&[u8], u64) {
+    payload.shared.as_ref().map_or((&[], 0), |pointer| (&pointer.id, pointer.size))
+}
+
+async fn insert_payloads(tx: &mut Tx, payloads: &[Payload], receipts: &[Vec<u8>]) -> Result<(), DbError> {
     let ids: Vec<&[u8]> = payloads.iter().map(|payload| payload.id.as_slice()).collect();
     let groups: Vec<&[u8]> = payloads.iter().map(|payload| payload.group.as_ref()).collect();
     let kinds: Vec<i64> = payloads.iter().map(|payload| payload.kind as i64).collect();
@@ -63,9 +74,13 @@ async fn insert_payloads(tx: &mut Tx, payloads: &[Payload]) -> Result<(), DbErro
     let times: Vec<i64> = payloads.iter().map(|payload| payload.accepted_ms as i64).collect();
     let refs: Vec<i64> = payloads.iter().map(|payload| payload.recipients.len() as i64).collect();
     let bodies: Vec<&[u8]> = payloads.iter().map(|payload| payload.body.as_ref()).collect();
+    let (shared, shared_sizes): (Vec<&[u8]>, Vec<i64>) =
+        payloads.iter().map(pointed).map(|(id, size)| (id, size as i64)).unzip();
+    let receipts: Vec<&[u8]> = receipts.iter().map(Vec::as_slice).collect();
     tx.execute(
-        "INSERT INTO payload (id, group_id, kind, epoch, accepted_ms, refs, body) SELECT * FROM UNNEST(\
-         $1::BYTEA[], $2::BYTEA[], $3::BIGINT[], $4::BIGINT[], $5::BIGINT[], $6::BIGINT[], $7::BYTEA[])",
+        "INSERT INTO payload (id, group_id, kind, epoch, accepted_ms, refs, body, shared_id, shared_size, receipt) \
+         SELECT * FROM UNNEST($1::BYTEA[], $2::BYTEA[], $3::BIGINT[], $4::BIGINT[], $5::BIGINT[], $6::BIGINT[], \
+         $7::BYTEA[], $8::BYTEA[], $9::BIGINT[], $10::BYTEA[])",
         &[
             Arg::ByteArrays(&ids),
             Arg::ByteArrays(&groups),
@@ -74,6 +89,9 @@ async fn insert_payloads(tx: &mut Tx, payloads: &[Payload]) -> Result<(), DbErro
             Arg::Ints(&times),
             Arg::Ints(&refs),
             Arg::ByteArrays(&bodies),
+            Arg::ByteArrays(&shared),
+            Arg::Ints(&shared_sizes),
+            Arg::ByteArrays(&receipts),
         ],
     )
     .await?;
@@ -85,7 +103,7 @@ async fn insert_entries(tx: &mut Tx, payloads: &[Payload], placed: &[Placed], ex
     let seqs: Vec<i64> = placed.iter().map(|entry| entry.seq as i64).collect();
     let ids: Vec<&[u8]> = placed.iter().map(|entry| payloads[entry.payload].id.as_slice()).collect();
     let keys: Vec<&[u8]> = placed.iter().map(|entry| entry.sealed_key.as_ref()).collect();
-    let sizes: Vec<i64> = placed.iter().map(|entry| size(&payloads[entry.payload], entry) as i64).collect();
+    let sizes: Vec<i64> = placed.iter().map(|entry| payloads[entry.payload].size(&entry.sealed_key) as i64).collect();
     tx.execute(
         "INSERT INTO mailbox_entry (device, seq, payload_id, sealed_key, size, gap_from, gap_reason, expires_ms) \
          SELECT d, s, p, k, z, 0, 0, $6 FROM UNNEST(\
@@ -103,10 +121,18 @@ async fn insert_entries(tx: &mut Tx, payloads: &[Payload], placed: &[Placed], ex
     Ok(())
 }
 
-async fn insert_each(tx: &mut Tx, payloads: &[Payload], placed: &[Placed], expires_ms: u64) -> Result<(), DbError> {
-    for payload in payloads {
+async fn insert_each(
+    tx: &mut Tx,
+    payloads: &[Payload],
+    receipts: &[Vec<u8>],
+    placed: &[Placed],
+    expires_ms: u64,
+) -> Result<(), DbError> {
+    for (payload, receipt) in payloads.iter().zip(receipts) {
+        let (shared, shared_size) = pointed(payload);
         tx.execute(
-            "INSERT INTO payload (id, group_id, kind, epoch, accepted_ms, refs, body) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO payload (id, group_id, kind, epoch, accepted_ms, refs, body, shared_id, shared_size, receipt) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
             &[
                 payload.id.as_slice().into(),
                 (&payload.group).into(),
@@ -115,6 +141,9 @@ async fn insert_each(tx: &mut Tx, payloads: &[Payload], placed: &[Placed], expir
                 payload.accepted_ms.into(),
                 Arg::Int(payload.recipients.len() as i64),
                 (&payload.body).into(),
+                shared.into(),
+                shared_size.into(),
+                receipt.into(),
             ],
         )
         .await?;
@@ -129,16 +158,11 @@ async fn insert_each(tx: &mut Tx, payloads: &[Payload], placed: &[Placed], expir
                 entry.seq.into(),
                 payload.id.as_slice().into(),
                 (&entry.sealed_key).into(),
-                size(payload, entry).into(),
+                (payload.size(&entry.sealed_key) as u64).into(),
                 expires_ms.into(),
             ],
         )
         .await?;
     }
     Ok(())
-}
-
-/// Bytes of an entry in a fetch response, with room for the small fields.
-fn size(payload: &Payload, entry: &Placed) -> u64 {
-    (payload.body.len() + entry.sealed_key.len() + 96) as u64
 }

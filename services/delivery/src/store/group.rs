@@ -1,31 +1,49 @@
-//! Groups: their public state, members and epochs.
+//! Groups: their public state, members, epochs, and who takes the place of whom.
 
-use std::collections::{BTreeSet, HashMap};
+use qpc_chassis::db::{Arg, DbError, Tx};
+use qpc_wire::{AccountId, DeviceId, GroupId, v1::GroupKind};
 
-use qpc_chassis::db::{Arg, DbError, Dialect, Tx};
-use qpc_wire::{DeviceId, GroupId, v1::GroupKind};
-
-use super::Store;
+use super::{Head, Store, chain};
 use crate::{domain::direct::Pair, error::Error};
+
+/// Epochs of a group whose tags are kept.
+const KEPT_TAGS: u64 = 64;
 
 /// A stored group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupRow {
-    /// Direct or not.
+    /// What it is for.
     pub kind: GroupKind,
     /// Current epoch.
     pub epoch: u64,
+    /// Changes of the state so far.
+    pub revision: u64,
+    /// What took its place.
+    pub successor: Option<GroupId>,
+    /// Id of what joiners share, and the epoch that it is of; empty when there was none yet.
+    pub shared: (Vec<u8>, u64),
     /// Sealed public state.
     pub state: Vec<u8>,
 }
 
-/// What fanning out needs to know of a group.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Roster {
-    /// Current epoch.
-    pub epoch: u64,
-    /// Member devices.
-    pub members: Vec<DeviceId>,
+/// A device that gets what is sent to a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Member {
+    /// The device.
+    pub device: DeviceId,
+    /// Its account.
+    pub account: AccountId,
+    /// Role of the account in the group's policy, by its number.
+    pub role: u8,
+}
+
+/// Of what there is one only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Single {
+    /// The conversation of two accounts.
+    Direct(Pair),
+    /// The devices of one account.
+    Own(AccountId),
 }
 
 /// A group to be.
@@ -33,140 +51,267 @@ pub struct Roster {
 pub struct NewGroup {
     /// Its id.
     pub id: GroupId,
-    /// Direct or not.
+    /// What it is for.
     pub kind: GroupKind,
     /// Epoch after its first commit.
     pub epoch: u64,
+    /// Tag of that epoch.
+    pub tag: [u8; 16],
     /// Sealed public state.
     pub state: Vec<u8>,
     /// Member devices.
-    pub members: Vec<DeviceId>,
-    /// The pair of a direct conversation.
-    pub pair: Option<Pair>,
+    pub members: Vec<Member>,
+    /// What it is the only one of.
+    pub single: Option<Single>,
+    /// The group whose place it takes.
+    pub predecessor: Option<GroupId>,
+    /// Place of the last receipt, and its hash.
+    pub place: (u64, [u8; 32]),
+    /// What its first joiners share.
+    pub shared: Option<[u8; 16]>,
 }
 
-/// The step from one epoch to the next.
+/// The step from one revision to the next: a commit, or a proposal that leaves the epoch as it is.
 #[derive(Debug)]
 pub struct Change {
     /// The group.
     pub id: GroupId,
-    /// Epoch before.
-    pub from: u64,
-    /// Sealed public state after.
+    /// Epoch after it.
+    pub epoch: u64,
+    /// Tag of that epoch when it is new.
+    pub tag: Option<[u8; 16]>,
+    /// Sealed public state after it.
     pub state: Vec<u8>,
     /// Devices that join.
-    pub added: Vec<DeviceId>,
+    pub added: Vec<Member>,
     /// Devices that leave.
     pub removed: Vec<DeviceId>,
+    /// Accounts whose role is another one now.
+    pub roles: Vec<(AccountId, u8)>,
+    /// Place of the last receipt, and its hash.
+    pub place: (u64, [u8; 32]),
+    /// What joiners of the new epoch share.
+    pub shared: Option<[u8; 16]>,
 }
 
 impl Store {
     /// A stored group.
     pub async fn group(&self, id: &GroupId) -> Result<Option<GroupRow>, DbError> {
-        let row = self.db.row("SELECT kind, epoch, state FROM mls_group WHERE id = $1", &[id.into()]).await?;
+        let row = self
+            .db
+            .row(
+                "SELECT g.kind, g.epoch, g.revision, g.successor, g.shared_id, g.shared_epoch, s.state FROM mls_group g \
+                 JOIN group_state s ON s.group_id = g.id WHERE g.id = $1",
+                &[id.into()],
+            )
+            .await?;
         row.map(|row| {
             let kind = i32::try_from(row.int(0)?).ok().and_then(|kind| GroupKind::try_from(kind).ok());
             Ok(GroupRow {
                 kind: kind.ok_or(DbError::Damaged("group kind"))?,
                 epoch: row.uint(1)?,
-                state: row.bytes(2)?,
+                revision: row.uint(2)?,
+                successor: chain::successor(&row, 3)?,
+                shared: (row.bytes(4)?, row.uint(5)?),
+                state: row.bytes(6)?,
             })
         })
         .transpose()
     }
 
-    /// Epoch and members of each of `groups` that exists.
-    pub async fn rosters(tx: &mut Tx, groups: &BTreeSet<GroupId>) -> Result<HashMap<GroupId, Roster>, DbError> {
-        const SQL_ALL: &str = "SELECT g.id, g.epoch, m.device FROM mls_group g \
-             JOIN group_member m ON m.group_id = g.id WHERE g.id = ANY($1)";
-        const SQL_ONE: &str = "SELECT g.id, g.epoch, m.device FROM mls_group g \
-             JOIN group_member m ON m.group_id = g.id WHERE g.id = $1";
-        let rows = match tx.dialect() {
-            Dialect::Postgres => {
-                let ids: Vec<&[u8]> = groups.iter().map(AsRef::as_ref).collect();
-                tx.rows(SQL_ALL, &[Arg::ByteArrays(&ids)]).await?
-            }
-            Dialect::Sqlite => {
-                let mut rows = Vec::new();
-                for group in groups {
-                    rows.extend(tx.rows(SQL_ONE, &[group.into()]).await?);
-                }
-                rows
-            }
-        };
-        let mut rosters: HashMap<GroupId, Roster> = HashMap::with_capacity(groups.len());
-        for row in rows {
-            let roster = rosters.entry(GroupId(row.array(0)?)).or_default();
-            roster.epoch = row.uint(1)?;
-            roster.members.push(DeviceId(row.array(2)?));
-        }
-        Ok(rosters)
+    /// The devices that get what is sent to a group, in ascending order.
+    pub async fn members(&self, id: &GroupId) -> Result<Vec<Member>, DbError> {
+        let sql = "SELECT device, account, role FROM group_member WHERE group_id = $1 AND role > 0 ORDER BY device";
+        let rows = self.db.rows(sql, &[id.into()]).await?;
+        rows.iter()
+            .map(|row| {
+                let role = u8::try_from(row.int(2)?).map_err(|_| DbError::Damaged("role"))?;
+                Ok(Member { device: DeviceId(row.array(0)?), account: AccountId(row.array(1)?), role })
+            })
+            .collect()
     }
 
-    /// Registers a group. Of two that found a direct conversation for one pair at the same time, one gets
+    /// Registers a group. Of two that are made at the same time where there can be one only, one gets
     /// [`Error::ConversationExists`].
     pub async fn create_group(tx: &mut Tx, group: &NewGroup) -> Result<(), Error> {
-        if let Some(pair) = group.pair {
-            let inserted = tx
-                .execute(
-                    "INSERT INTO direct_pair (low, high, group_id) VALUES ($1, $2, $3) ON CONFLICT (low, high) DO NOTHING",
-                    &[(&pair.low).into(), (&pair.high).into(), (&group.id).into()],
-                )
-                .await?;
-            if inserted == 0 {
-                let row = tx
-                    .row(
-                        "SELECT group_id FROM direct_pair WHERE low = $1 AND high = $2",
-                        &[(&pair.low).into(), (&pair.high).into()],
-                    )
-                    .await?
-                    .ok_or(DbError::Damaged("direct pair"))?;
-                return Err(Error::ConversationExists(GroupId(row.array(0)?)));
-            }
+        match group.single {
+            Some(Single::Direct(pair)) => claim_pair(tx, group, &pair).await?,
+            Some(Single::Own(account)) => claim_own(tx, group, &account).await?,
+            None => {}
         }
+        let shared: &[u8] = group.shared.as_ref().map_or(&[], |id| id);
         let inserted = tx
             .execute(
-                "INSERT INTO mls_group (id, kind, epoch, state) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING",
-                &[(&group.id).into(), Arg::Int(group.kind as i64), group.epoch.into(), (&group.state).into()],
+                "INSERT INTO mls_group (id, kind, epoch, revision, seq, chain, successor, shared_id, shared_epoch) \
+                 VALUES ($1, $2, $3, 0, $4, $5, $6, $7, $3) ON CONFLICT (id) DO NOTHING",
+                &[
+                    (&group.id).into(),
+                    Arg::Int(group.kind as i64),
+                    group.epoch.into(),
+                    group.place.0.into(),
+                    group.place.1.as_slice().into(),
+                    Arg::Bytes(&[]),
+                    shared.into(),
+                ],
             )
             .await?;
         if inserted == 0 {
             return Err(Error::GroupExists);
         }
+        let state = "INSERT INTO group_state (group_id, state) VALUES ($1, $2)";
+        tx.execute(state, &[(&group.id).into(), (&group.state).into()]).await?;
+        keep_tag(tx, &group.id, group.epoch, &group.tag).await?;
+        if let Some(predecessor) = &group.predecessor {
+            let sql = "UPDATE mls_group SET successor = $2, revision = revision + 1 WHERE id = $1";
+            tx.execute(sql, &[predecessor.into(), (&group.id).into()]).await?;
+        }
         add_members(tx, &group.id, &group.members).await
     }
 
-    /// Takes the step, or says in which epoch the group is: exactly one commit wins an epoch (G4).
+    /// Takes the step: exactly one commit wins an epoch (G4). The group must be locked and its head compared, see
+    /// [`Head::expect`].
     pub async fn advance(tx: &mut Tx, change: &Change) -> Result<(), Error> {
-        let won = tx
-            .execute(
-                "UPDATE mls_group SET epoch = epoch + 1, state = $3 WHERE id = $1 AND epoch = $2",
-                &[(&change.id).into(), change.from.into(), (&change.state).into()],
-            )
-            .await?;
-        if won == 0 {
-            let row = tx
-                .row("SELECT epoch FROM mls_group WHERE id = $1", &[(&change.id).into()])
-                .await?
-                .ok_or(Error::NoSuchGroup)?;
-            return Err(Error::WrongEpoch { current: row.uint(0)? });
+        let id = &change.id;
+        tx.execute(
+            "UPDATE mls_group SET epoch = $2, revision = revision + 1, seq = $3, chain = $4 WHERE id = $1",
+            &[id.into(), change.epoch.into(), change.place.0.into(), change.place.1.as_slice().into()],
+        )
+        .await?;
+        let state = "UPDATE group_state SET state = $2 WHERE group_id = $1";
+        tx.execute(state, &[id.into(), (&change.state).into()]).await?;
+        if let Some(shared) = &change.shared {
+            let sql = "UPDATE mls_group SET shared_id = $2, shared_epoch = epoch WHERE id = $1";
+            tx.execute(sql, &[id.into(), shared.as_slice().into()]).await?;
+        }
+        if let Some(tag) = &change.tag {
+            keep_tag(tx, id, change.epoch, tag).await?;
         }
         for device in &change.removed {
-            tx.execute(
-                "DELETE FROM group_member WHERE group_id = $1 AND device = $2",
-                &[(&change.id).into(), device.into()],
+            let sql = "DELETE FROM group_member WHERE group_id = $1 AND device = $2";
+            tx.execute(sql, &[id.into(), device.into()]).await?;
+        }
+        for (account, role) in &change.roles {
+            let sql = "UPDATE group_member SET role = $3 WHERE group_id = $1 AND account = $2 AND role > 0";
+            tx.execute(sql, &[id.into(), account.into(), Arg::Int(i64::from(*role))]).await?;
+        }
+        add_members(tx, id, &change.added).await
+    }
+
+    /// Points joiners of `epoch` to `shared`, unless the group has moved on.
+    pub async fn point(tx: &mut Tx, id: &GroupId, epoch: u64, shared: &[u8; 16]) -> Result<(), DbError> {
+        let sql = "UPDATE mls_group SET shared_id = $3, shared_epoch = $2 WHERE id = $1 AND epoch = $2";
+        tx.execute(sql, &[id.into(), epoch.into(), shared.as_slice().into()]).await.map(|_| ())
+    }
+
+    /// Lets a pair found another conversation.
+    pub async fn free_pair(tx: &mut Tx, id: &GroupId) -> Result<(), DbError> {
+        tx.execute("DELETE FROM direct_pair WHERE group_id = $1", &[id.into()]).await.map(|_| ())
+    }
+
+    /// Removes a group that has no members any more, with everything of it. What stands in mailboxes stays there.
+    pub async fn delete_group(tx: &mut Tx, id: &GroupId) -> Result<(), DbError> {
+        for sql in [
+            "DELETE FROM mls_group WHERE id = $1",
+            "DELETE FROM group_state WHERE group_id = $1",
+            "DELETE FROM group_member WHERE group_id = $1",
+            "DELETE FROM group_epoch WHERE group_id = $1",
+            "DELETE FROM invite_use WHERE group_id = $1",
+            "DELETE FROM direct_pair WHERE group_id = $1",
+            "DELETE FROM own_group WHERE group_id = $1",
+        ] {
+            tx.execute(sql, &[id.into()]).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether `device` is told from its tag to have forked. An epoch whose tag is not kept any more says nothing, nor does
+    /// a group that the device is not in.
+    pub async fn has_forked(&self, device: &DeviceId, id: &GroupId, epoch: u64, tag: &[u8]) -> Result<bool, DbError> {
+        let row = self
+            .db
+            .row(
+                "SELECT e.tag FROM group_epoch e JOIN group_member m ON m.group_id = e.group_id AND m.device = $1 AND m.role > 0 \
+                 WHERE e.group_id = $2 AND e.epoch = $3",
+                &[device.into(), id.into(), epoch.into()],
             )
             .await?;
+        row.map_or(Ok(false), |row| Ok(row.bytes(0)? != tag))
+    }
+
+    /// Takes the head of the group that `group` is to replace, which must be locked, and checks that `account` may do so.
+    pub async fn check_predecessor(
+        tx: &mut Tx,
+        head: Option<&Head>,
+        predecessor: &GroupId,
+        account: &AccountId,
+        least: u8,
+    ) -> Result<(), Error> {
+        let head = head.ok_or(Error::NoSuchGroup)?;
+        if let Some(successor) = head.successor {
+            return Err(Error::Replaced(successor));
         }
-        add_members(tx, &change.id, &change.added).await
+        let sql = "SELECT COALESCE(MAX(role), 0) FROM group_member WHERE group_id = $1 AND account = $2";
+        let role = tx.row(sql, &[predecessor.into(), account.into()]).await?.map_or(Ok(0), |row| row.int(0))?;
+        match role {
+            0 => Err(Error::NoSuchGroup),
+            role if role < i64::from(least) => Err(Error::NotAdmin),
+            _ => Ok(()),
+        }
     }
 }
 
-async fn add_members(tx: &mut Tx, group: &GroupId, devices: &[DeviceId]) -> Result<(), Error> {
-    for device in devices {
+async fn claim_pair(tx: &mut Tx, group: &NewGroup, pair: &Pair) -> Result<(), Error> {
+    if let Some(predecessor) = &group.predecessor {
+        let sql = "DELETE FROM direct_pair WHERE group_id = $1 RETURNING low, high";
+        if let Some(row) = tx.row(sql, &[predecessor.into()]).await? {
+            let before = Pair { low: AccountId(row.array(0)?), high: AccountId(row.array(1)?) };
+            if before != *pair {
+                return Err(Error::NotDirect);
+            }
+        }
+    }
+    let accounts = [Arg::from(&pair.low), (&pair.high).into()];
+    let inserted = tx
+        .execute(
+            "INSERT INTO direct_pair (low, high, group_id) VALUES ($1, $2, $3) ON CONFLICT (low, high) DO NOTHING",
+            &[accounts[0], accounts[1], (&group.id).into()],
+        )
+        .await?;
+    if inserted == 1 {
+        return Ok(());
+    }
+    let sql = "SELECT group_id FROM direct_pair WHERE low = $1 AND high = $2";
+    let row = tx.row(sql, &accounts).await?.ok_or(DbError::Damaged("direct pair"))?;
+    Err(Error::ConversationExists(GroupId(row.array(0)?)))
+}
+
+async fn claim_own(tx: &mut Tx, group: &NewGroup, account: &AccountId) -> Result<(), Error> {
+    if let Some(predecessor) = &group.predecessor {
+        let sql = "DELETE FROM own_group WHERE account = $1 AND group_id = $2";
+        tx.execute(sql, &[account.into(), predecessor.into()]).await?;
+    }
+    let sql = "INSERT INTO own_group (account, group_id) VALUES ($1, $2) ON CONFLICT (account) DO NOTHING";
+    if tx.execute(sql, &[account.into(), (&group.id).into()]).await? == 1 {
+        return Ok(());
+    }
+    let sql = "SELECT group_id FROM own_group WHERE account = $1";
+    let row = tx.row(sql, &[account.into()]).await?.ok_or(DbError::Damaged("own group"))?;
+    Err(Error::ConversationExists(GroupId(row.array(0)?)))
+}
+
+async fn keep_tag(tx: &mut Tx, id: &GroupId, epoch: u64, tag: &[u8; 16]) -> Result<(), DbError> {
+    let sql = "INSERT INTO group_epoch (group_id, epoch, tag) VALUES ($1, $2, $3)";
+    tx.execute(sql, &[id.into(), epoch.into(), tag.as_slice().into()]).await?;
+    let sql = "DELETE FROM group_epoch WHERE group_id = $1 AND epoch <= $2";
+    tx.execute(sql, &[id.into(), epoch.saturating_sub(KEPT_TAGS).into()]).await.map(|_| ())
+}
+
+async fn add_members(tx: &mut Tx, group: &GroupId, members: &[Member]) -> Result<(), Error> {
+    for member in members {
         tx.execute(
-            "INSERT INTO group_member (group_id, device) VALUES ($1, $2) ON CONFLICT (group_id, device) DO NOTHING",
-            &[group.into(), device.into()],
+            "INSERT INTO group_member (group_id, device, account, role) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (group_id, device) DO NOTHING",
+            &[group.into(), (&member.device).into(), (&member.account).into(), Arg::Int(i64::from(member.role))],
         )
         .await?;
     }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use prost::Message;
 use qpc_chassis::db::{Arg, DbError, Dialect, Row, Tx};
 use qpc_wire::{
     DeviceId,
     limits::MAX_FETCH_BYTES,
-    v1::{Entry, Envelope, FetchResponse, GapReason, PeekResponse, entry::Body},
+    v1::{Entry, Envelope, FetchResponse, GapReason, PeekResponse, Pointer, Receipt, entry::Body},
 };
 
 use super::Store;
@@ -19,8 +20,20 @@ use crate::{
 /// Mailboxes that one run of [`Store::expire`] works on.
 const EXPIRE_DEVICES: i64 = 100;
 
+/// Entries that one transaction of [`Store::empty`] removes.
+const EMPTY_ENTRIES: i64 = 1000;
+
+/// What an acknowledgement did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acked {
+    /// Highest acknowledged sequence.
+    pub seq: u64,
+    /// Entries that it removed.
+    pub removed: usize,
+}
+
 impl Store {
-    /// Entries of `device` above `after`, oldest first.
+    /// Entries of `device` above `after`, oldest first. Keys of what they point to are in no database and not in here.
     pub async fn fetch(&self, device: &DeviceId, after: u64, limit: u32) -> Result<FetchResponse, DbError> {
         let plan = self
             .db
@@ -42,8 +55,9 @@ impl Store {
         let rows = self
             .db
             .rows(
-                "SELECT e.seq, e.gap_from, e.gap_reason, e.sealed_key, p.kind, p.group_id, p.epoch, p.accepted_ms, p.body \
-                 FROM mailbox_entry e LEFT JOIN payload p ON p.id = e.payload_id \
+                "SELECT e.seq, e.gap_from, e.gap_reason, e.sealed_key, p.kind, p.group_id, p.epoch, p.accepted_ms, p.body, \
+                 p.shared_id, p.shared_size, p.receipt FROM mailbox_entry e \
+                 LEFT JOIN payload p ON p.id = e.payload_id \
                  WHERE e.device = $1 AND e.seq > $2 AND e.seq <= $3 ORDER BY e.seq",
                 &[device.into(), after.into(), last.into()],
             )
@@ -62,8 +76,7 @@ impl Store {
     }
 
     /// Removes everything of `device` up to and including `seq`, and the payloads that nobody waits for any more.
-    /// Returns the highest acknowledged sequence.
-    pub async fn ack(&self, device: &DeviceId, seq: u64) -> Result<u64, Error> {
+    pub async fn ack(&self, device: &DeviceId, seq: u64) -> Result<Acked, Error> {
         let mut tx = self.db.begin().await?;
         let moved = tx
             .execute(
@@ -74,7 +87,7 @@ impl Store {
         if moved == 0 {
             drop(tx);
             let PeekResponse { head, acked } = self.peek(device).await?;
-            return if seq > head { Err(Error::AckBeyondHead { head }) } else { Ok(acked) };
+            return if seq > head { Err(Error::AckBeyondHead { head }) } else { Ok(Acked { seq: acked, removed: 0 }) };
         }
         let gone = tx
             .rows(
@@ -84,7 +97,20 @@ impl Store {
             .await?;
         release(&mut tx, &gone).await?;
         tx.commit().await?;
-        Ok(seq)
+        Ok(Acked { seq, removed: gone.len() })
+    }
+
+    /// Removes all entries of `device`, in pieces. The head stays, so that its sequences never begin again.
+    pub async fn empty(&self, device: &DeviceId) -> Result<(), Error> {
+        const PIECE: &str = "SELECT MAX(seq) FROM (SELECT seq FROM mailbox_entry WHERE device = $1 ORDER BY seq LIMIT $2) \
+             AS piece HAVING COUNT(*) > 0";
+        // Every round removes what it finds, and nobody adds to a mailbox that no group knows any more.
+        while let Some(last) = self.db.row(PIECE, &[device.into(), EMPTY_ENTRIES.into()]).await? {
+            if self.ack(device, last.uint(0)?).await?.removed == 0 {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Puts one gap in the place of what has expired, in up to 100 mailboxes; returns how many mailboxes it touched.
@@ -154,8 +180,21 @@ fn entry(row: &Row) -> Result<Entry, DbError> {
             epoch: row.uint(6)?,
             accepted_at_ms: row.uint(7)?,
             payload: Bytes::from(row.bytes(8)?),
+            shared: pointer(row.bytes(9)?, row.uint(10)?),
+            receipt: receipt(&row.bytes(11)?)?,
         })),
     })
+}
+
+fn pointer(id: Vec<u8>, size: u64) -> Option<Pointer> {
+    (!id.is_empty()).then(|| Pointer { id: id.into(), size, key: Bytes::new() })
+}
+
+fn receipt(encoded: &[u8]) -> Result<Option<Receipt>, DbError> {
+    if encoded.is_empty() {
+        return Ok(None);
+    }
+    Receipt::decode(encoded).map(Some).map_err(|_| DbError::Damaged("receipt"))
 }
 
 /// Takes one reference from the payload in column 0 of each row and removes those without any left.

@@ -2,14 +2,20 @@
 //! of their own on Postgres. [`contract`] shows that both engines say the same.
 
 mod append;
+pub mod chain;
 pub mod contract;
 mod group;
 mod mailbox;
+mod revoked;
+mod shared;
 
 use qpc_chassis::db::{Db, Migration, Migrations};
 
 pub use append::append;
-pub use group::{Change, GroupRow, NewGroup, Roster};
+pub use chain::{Head, Roster};
+pub use group::{Change, GroupRow, Member, NewGroup, Single};
+pub use mailbox::Acked;
+pub use shared::StagedPart;
 
 /// Schema steps.
 pub const MIGRATIONS: &Migrations = &[
@@ -20,6 +26,7 @@ pub const MIGRATIONS: &Migrations = &[
         sqlite: include_str!("../../migrations/sqlite/0001_mailbox.sql"),
     },
     Migration::portable(2, "group", include_str!("../../migrations/0002_group.sql")),
+    Migration::portable(3, "conversation", include_str!("../../migrations/0003_conversation.sql")),
 ];
 
 /// See the module. Cheap to clone.

@@ -6,6 +6,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use openmls_memory_storage::MemoryStorage;
 use prost::Message;
+use qpc_chassis::db::Db;
 use qpc_chassis::{
     Runtime,
     bus::{Bus, LocalBus},
@@ -14,13 +15,20 @@ use qpc_chassis::{
     run::Deps,
     secrets::Secrets,
 };
-use qpc_crypto::{AccountKey, Conversation, DeviceCertificate, DeviceKey, Provider, QueueKey, Suite, mls::key_package};
+use qpc_crypto::{
+    AccountKey, Changes, Conversation, DeviceCertificate, DeviceKey, InviteSecret, PendingCommit, Policy, Provider,
+    QueueKey, Suite, aead,
+    mls::{join_welcome, key_package},
+};
 use qpc_wire::{
-    DeviceId, GroupId, Method, Status, bus,
-    methods::{CreateGroup, Fetch, FetchHybridKeys},
+    Code, DeviceId, GroupId, Method, Status, bus,
+    methods::{CommitGroup, CreateGroup, Fetch, FetchGroupInfo, FetchHybridKeys, FetchPart, ForgetDevice},
+    status::Detail,
     v1::{
-        CommitBundle, CreateGroupRequest, CreateGroupResponse, Entry, Envelope, FetchHybridKeysRequest,
-        FetchHybridKeysResponse, FetchRequest, FetchResponse, GroupKind, HybridKey, entry::Body,
+        CommitBundle, CommitGroupRequest, CommitGroupResponse, CreateGroupRequest, CreateGroupResponse, EnqueueRequest,
+        Entry, Envelope, EnvelopeKind, FetchGroupInfoRequest, FetchHybridKeysRequest, FetchHybridKeysResponse,
+        FetchPartRequest, FetchRequest, FetchResponse, ForgetDeviceRequest, GroupKind, HybridKey, Pointer, SharedState,
+        entry::Body,
     },
 };
 use rand::RngCore;
@@ -38,6 +46,14 @@ impl World {
     /// The service itself, in this process.
     pub async fn start() -> Self {
         let world = Self::around(Arc::new(LocalBus::default())).await;
+        qpc_delivery::start(world.deps.clone(), qpc_delivery::Config::default()).await.unwrap();
+        world
+    }
+
+    /// The same over another database.
+    pub async fn start_on(db: String) -> Self {
+        let mut world = Self::around(Arc::new(LocalBus::default())).await;
+        (world.deps.db, world.deps.db_pool) = (db, 8);
         qpc_delivery::start(world.deps.clone(), qpc_delivery::Config::default()).await.unwrap();
         world
     }
@@ -78,13 +94,32 @@ impl World {
 
     /// A new account with one device, whose queue key is known.
     pub fn device(&self) -> Device {
+        self.device_of(AccountKey::generate(&mut self.deps.runtime.rng()))
+    }
+
+    /// Another device of the same account.
+    pub fn sibling(&self, device: &Device) -> Device {
+        self.device_of(AccountKey::from_bytes(&device.account.to_bytes()))
+    }
+
+    fn device_of(&self, account: AccountKey) -> Device {
         let mut rng = self.deps.runtime.rng();
-        let (account, key, queue) =
-            (AccountKey::generate(&mut rng), DeviceKey::generate(&mut rng), QueueKey::generate(&mut rng));
+        let (key, queue) = (DeviceKey::generate(&mut rng), QueueKey::generate(&mut rng));
         let certificate = DeviceCertificate::issue(&account, &key.public(), 1);
         let identity = Identity { account: certificate.account_id(), device: certificate.device_id() };
         self.keys.lock().unwrap().insert(identity.device, queue.public_bytes().into());
-        Device { key, queue, certificate, identity, provider: Provider::default() }
+        Device { account, key, queue, certificate, identity, provider: Provider::default() }
+    }
+
+    pub fn remember_queue_key(&self, device: &Device) {
+        self.keys.lock().unwrap().insert(device.identity.device, device.queue.public_bytes().into());
+    }
+
+    /// Revokes a device as far as this service hears of it.
+    pub async fn revoke(&self, device: &Device) {
+        self.forget_queue_key(device);
+        let request = ForgetDeviceRequest { device_id: device.identity.device.to_bytes() };
+        self.call::<ForgetDevice>(device, &request).await.unwrap();
     }
 
     pub fn forget_queue_key(&self, device: &Device) {
@@ -125,8 +160,7 @@ impl World {
         let mut conversations = vec![conversation];
         for other in others {
             let entries = self.fetch(other, 0).await.entries;
-            let welcome = other.open(entries.last().unwrap());
-            conversations.push(Conversation::join(&other.provider, &welcome).unwrap());
+            conversations.push(self.join(other, entries.last().unwrap()).await);
         }
         conversations
     }
@@ -139,27 +173,212 @@ impl World {
         others: &[&Device],
     ) -> (Conversation, CreateGroupRequest) {
         let id = GroupId(self.random());
+        let policy = match kind {
+            GroupKind::Direct => Policy::direct(id),
+            GroupKind::Own => Policy::own(id),
+            _ => Policy::group(id, founder.identity.account),
+        };
+        self.founding_with(id, &policy, Suite::Classic, founder, others)
+    }
+
+    /// The same with any policy.
+    pub fn founding_with(
+        &self,
+        id: GroupId,
+        policy: &Policy,
+        suite: Suite,
+        founder: &Device,
+        others: &[&Device],
+    ) -> (Conversation, CreateGroupRequest) {
         let mut conversation =
-            Conversation::create(&founder.provider, &founder.key, &founder.certificate, Suite::Classic, id).unwrap();
+            Conversation::create(&founder.provider, &founder.key, &founder.certificate, suite, id, policy).unwrap();
         let group_info = conversation.group_info(&founder.provider, &founder.key).unwrap();
-        let packages: Vec<_> = others.iter().map(|other| other.key_package()).collect();
-        let pending = conversation.add(&founder.provider, &founder.key, &packages).unwrap();
+        let packages: Vec<_> = others.iter().map(|other| other.key_package_of(suite)).collect();
+        let changes = Changes { add: &packages, ..Changes::default() };
+        let pending = conversation.change(&founder.provider, &founder.key, changes).unwrap();
         let request = CreateGroupRequest {
             idempotency_key: self.key(),
-            kind: kind as i32,
+            kind: policy.kind as i32,
             group_info: group_info.into(),
-            first_commit: Some(CommitBundle { commit: pending.commit.into(), welcome: pending.welcome.into() }),
+            first_commit: Some(bundle(pending)),
         };
         (conversation, request)
+    }
+
+    /// The call that brings a commit made in `epoch`.
+    pub fn commit_of(&self, group: GroupId, epoch: u64, pending: PendingCommit) -> CommitGroupRequest {
+        CommitGroupRequest {
+            idempotency_key: self.key(),
+            group_id: group.to_bytes(),
+            epoch,
+            bundle: Some(bundle(pending)),
+        }
+    }
+
+    /// Commits `changes`; merges when they were accepted, and forgets them else.
+    pub async fn change(
+        &self,
+        device: &Device,
+        conversation: &mut Conversation,
+        changes: Changes<'_>,
+    ) -> Result<CommitGroupResponse, Status> {
+        let pending = conversation.change(&device.provider, &device.key, changes).unwrap();
+        let request = self.commit_of(conversation.group_id(), conversation.epoch(), pending);
+        let answer = self.call::<CommitGroup>(device, &request).await;
+        match answer {
+            Ok(_) => conversation.merge_pending(&device.provider).unwrap(),
+            Err(_) => conversation.clear_pending(&device.provider).unwrap(),
+        }
+        answer
+    }
+
+    pub async fn update(
+        &self,
+        device: &Device,
+        conversation: &mut Conversation,
+    ) -> Result<CommitGroupResponse, Status> {
+        self.change(device, conversation, Changes { update: true, ..Changes::default() }).await
+    }
+
+    pub fn message(&self, sender: &Device, conversation: &mut Conversation, text: &str) -> EnqueueRequest {
+        EnqueueRequest {
+            idempotency_key: self.key(),
+            group_id: conversation.group_id().to_bytes(),
+            epoch: conversation.epoch(),
+            payload: conversation.encrypt(&sender.provider, &sender.key, text.as_bytes()).unwrap().into(),
+            epoch_tag: Bytes::copy_from_slice(&conversation.epoch_tag()),
+        }
     }
 
     pub async fn fetch(&self, device: &Device, after: u64) -> FetchResponse {
         self.call::<Fetch>(device, &FetchRequest { after, limit: 0 }).await.unwrap()
     }
+
+    /// Everything that a pointer points to, as it is stored.
+    pub async fn fetch_parts(&self, device: &Device, pointer: &Pointer) -> Vec<u8> {
+        let mut whole = Vec::new();
+        loop {
+            let request = FetchPartRequest { id: pointer.id.clone(), offset: whole.len() as u64 };
+            let part = self.call::<FetchPart>(device, &request).await.unwrap().data;
+            if part.is_empty() {
+                assert_eq!(whole.len() as u64, pointer.size);
+                return whole;
+            }
+            whole.extend_from_slice(&part);
+        }
+    }
+
+    /// What joiners share.
+    pub async fn shared(&self, device: &Device, pointer: &Pointer) -> SharedState {
+        let body = self.fetch_parts(device, pointer).await;
+        let key = pointer.key.as_ref().try_into().unwrap();
+        SharedState::decode(aead::open(key, &pointer.id, &body).unwrap().as_slice()).unwrap()
+    }
+
+    /// Joins by the Welcome in an entry.
+    pub async fn join(&self, device: &Device, entry: &Entry) -> Conversation {
+        let envelope = envelope(entry);
+        assert_eq!(envelope.kind(), EnvelopeKind::Welcome);
+        let shared = self.shared(device, envelope.shared.as_ref().unwrap()).await;
+        let suite = u16::try_from(shared.suite).unwrap();
+        let welcome = join_welcome(suite, &shared.encrypted_group_info, &envelope.payload).unwrap();
+        Conversation::join(&device.provider, &welcome, &shared.ratchet_tree).unwrap()
+    }
+
+    /// Processes every handshake and message of the group above `after`; returns where the mailbox ends.
+    pub async fn catch_up(&self, device: &Device, conversation: &mut Conversation, after: u64) -> u64 {
+        let fetched = self.fetch(device, after).await;
+        for entry in &fetched.entries {
+            if envelope(entry).group_id == conversation.group_id().to_bytes() {
+                conversation.process(&device.provider, &device.open(entry)).unwrap();
+            }
+        }
+        fetched.head
+    }
+
+    pub fn group_info_request(&self, group: GroupId) -> FetchGroupInfoRequest {
+        FetchGroupInfoRequest { group_id: group.to_bytes(), ..FetchGroupInfoRequest::default() }
+    }
+
+    /// Joins from outside, as far as making the commit.
+    pub async fn outsider(
+        &self,
+        device: &Device,
+        group: GroupId,
+        invite: Option<&InviteSecret>,
+    ) -> Result<(Conversation, CommitGroupRequest), Status> {
+        let mut request = self.group_info_request(group);
+        if let Some(invite) = invite {
+            request.invite_key = Bytes::copy_from_slice(&invite.key());
+            request.invite_signature = Bytes::copy_from_slice(&invite.info_proof(group, device.identity.device));
+        }
+        let response = self.call::<FetchGroupInfo>(device, &request).await?;
+        let shared = self.shared(device, response.shared.as_ref().unwrap()).await;
+        let proposals: Vec<Vec<u8>> = response.proposals.iter().map(|proposal| proposal.to_vec()).collect();
+        let (conversation, pending) = Conversation::join_external(
+            &device.provider,
+            &device.key,
+            &device.certificate,
+            &shared.group_info,
+            &shared.ratchet_tree,
+            &proposals,
+            invite,
+        )
+        .unwrap();
+        Ok((conversation, self.commit_of(group, response.epoch, pending)))
+    }
+
+    /// Joins from outside.
+    pub async fn come(
+        &self,
+        device: &Device,
+        group: GroupId,
+        invite: Option<&InviteSecret>,
+    ) -> Result<Conversation, Status> {
+        let (mut conversation, request) = self.outsider(device, group, invite).await?;
+        self.call::<CommitGroup>(device, &request).await?;
+        conversation.merge_pending(&device.provider).unwrap();
+        Ok(conversation)
+    }
+
+    /// Rows of a table, of SQLite.
+    pub async fn rows(&self, sql: &'static str) -> i64 {
+        let db = Db::open(&self.deps.db, "delivery", 1, qpc_delivery::store::MIGRATIONS).await.unwrap();
+        db.row(sql, &[]).await.unwrap().unwrap().int(0).unwrap()
+    }
+}
+
+pub fn bundle(pending: PendingCommit) -> CommitBundle {
+    CommitBundle {
+        commit: pending.commit.into(),
+        welcome: pending.welcome.into(),
+        group_info: pending.group_info.into(),
+        epoch_tag: Bytes::copy_from_slice(&pending.epoch_tag),
+        staged_commit: Bytes::new(),
+    }
+}
+
+pub fn code<T: std::fmt::Debug>(answer: Result<T, Status>) -> Code {
+    answer.unwrap_err().code
+}
+
+pub fn wrong_epoch(status: &Status) -> Option<u64> {
+    match &status.detail {
+        Some(Detail::WrongEpoch(wrong)) => Some(wrong.current_epoch),
+        _ => None,
+    }
+}
+
+pub fn revoked(status: &Status) -> Vec<Bytes> {
+    match &status.detail {
+        Some(Detail::DevicesRevoked(revoked)) => revoked.device_ids.clone(),
+        _ => Vec::new(),
+    }
 }
 
 /// A client.
 pub struct Device {
+    pub account: AccountKey,
     pub key: DeviceKey,
     pub queue: QueueKey,
     pub certificate: DeviceCertificate,
@@ -169,7 +388,11 @@ pub struct Device {
 
 impl Device {
     pub fn key_package(&self) -> Vec<u8> {
-        key_package::generate(&self.provider, &self.key, &self.certificate, Suite::Classic, false).unwrap()
+        self.key_package_of(Suite::Classic)
+    }
+
+    pub fn key_package_of(&self, suite: Suite) -> Vec<u8> {
+        key_package::generate(&self.provider, &self.key, &self.certificate, suite, false).unwrap()
     }
 
     /// The MLSMessage in an entry, unsealed where it is sealed.

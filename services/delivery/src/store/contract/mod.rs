@@ -1,20 +1,18 @@
 //! What the store does on every engine.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use bytes::Bytes;
 use futures_util::future::join_all;
 use qpc_wire::{
-    AccountId, DeviceId, GroupId,
-    v1::{Entry, EnvelopeKind, GapReason, GroupKind, entry::Body},
+    DeviceId, GroupId,
+    v1::{Entry, EnvelopeKind, GapReason, Pointer, Receipt, entry::Body},
 };
 
-use super::{Change, NewGroup, Store, append};
+mod groups;
+mod shared;
+
+use super::{Acked, Store, append};
 use crate::{
-    domain::{
-        direct::Pair,
-        mailbox::{Payload, Recipient, payload_id},
-    },
+    domain::mailbox::{Payload, Recipient, payload_id},
     error::Error,
 };
 
@@ -25,8 +23,9 @@ pub async fn check(store: &Store) {
     acknowledged_entries_and_their_payloads_go(store).await;
     expired_entries_become_one_gap(store).await;
     large_mailboxes_come_in_pieces(store).await;
-    one_change_wins_an_epoch(store).await;
-    a_pair_has_one_direct_conversation(store).await;
+    a_forgotten_mailbox_is_empty_and_goes_on(store).await;
+    groups::check(store).await;
+    shared::check(store).await;
 }
 
 fn payload(tag: u16, body: usize, recipients: &[u8]) -> Payload {
@@ -39,6 +38,8 @@ fn payload(tag: u16, body: usize, recipients: &[u8]) -> Payload {
         epoch: 3,
         accepted_ms: 77,
         body: Bytes::from(vec![tag as u8; body]),
+        shared: None,
+        receipt: Some(Receipt { seq: u64::from(tag), ..Receipt::default() }),
         recipients: recipients.iter().map(|n| Recipient::plain(DeviceId([*n; 16]))).collect(),
     }
 }
@@ -76,20 +77,49 @@ async fn concurrent_fan_outs_leave_no_holes(store: &Store) {
         panic!("not an envelope");
     };
     assert_eq!((envelope.epoch, envelope.accepted_at_ms, envelope.payload.len()), (3, 77, 10));
+    assert!(envelope.shared.is_none() && envelope.receipt.is_some());
+    pointers_come_back(store).await;
+}
+
+#[allow(clippy::unwrap_used, reason = "test code")]
+async fn pointers_come_back(store: &Store) {
+    let pointer = Pointer { id: Bytes::from_static(&[7; 16]), size: 99, key: Bytes::from_static(b"secret") };
+    put(store, &[Payload { shared: Some(pointer.clone()), receipt: None, ..payload(90, 0, &[40]) }], u64::MAX >> 1)
+        .await;
+    let fetched = store.fetch(&DeviceId([40; 16]), 0, 1).await.unwrap();
+    let Some(Body::Envelope(envelope)) = &fetched.entries[0].body else { panic!("not an envelope") };
+    assert_eq!(envelope.shared, Some(Pointer { key: Bytes::new(), ..pointer }), "the key is not stored");
+    assert_eq!(envelope.receipt, None);
+    store.ack(&DeviceId([40; 16]), 1).await.unwrap();
+}
+
+#[allow(clippy::unwrap_used, reason = "test code")]
+async fn a_forgotten_mailbox_is_empty_and_goes_on(store: &Store) {
+    let device = DeviceId([41; 16]);
+    let payloads: Vec<_> = (0..1100).map(|n| payload(500 + n, 1, &[41])).collect();
+    put(store, &payloads, u64::MAX >> 1).await;
+    let before = payload_rows(store).await;
+    store.empty(&device).await.unwrap();
+    store.empty(&device).await.unwrap();
+    assert_eq!(payload_rows(store).await, before - 1100);
+    assert!(store.fetch(&device, 0, 10).await.unwrap().entries.is_empty());
+    put(store, &[payload(91, 1, &[41])], u64::MAX >> 1).await;
+    assert_eq!(seqs(&store.fetch(&device, 0, 10).await.unwrap().entries), [1101], "sequences go on");
+    assert_eq!(store.ack(&device, 1101).await.unwrap(), Acked { seq: 1101, removed: 1 });
 }
 
 #[allow(clippy::unwrap_used, reason = "test code")]
 async fn acknowledged_entries_and_their_payloads_go(store: &Store) {
     let [one, two, three] = [1, 2, 3].map(|n| DeviceId([n; 16]));
-    assert_eq!(store.ack(&one, 40).await.unwrap(), 40);
-    assert_eq!(store.ack(&three, 40).await.unwrap(), 40);
+    assert_eq!(store.ack(&one, 40).await.unwrap().seq, 40);
+    assert_eq!(store.ack(&three, 40).await.unwrap().seq, 40);
     assert_eq!(payload_rows(store).await, 80, "device 2 still needs all of them");
-    assert_eq!(store.ack(&two, 30).await.unwrap(), 30);
-    assert_eq!(store.ack(&two, 10).await.unwrap(), 30, "an older acknowledgement changes nothing");
+    assert_eq!(store.ack(&two, 30).await.unwrap().seq, 30);
+    assert_eq!(store.ack(&two, 10).await.unwrap().seq, 30, "an older acknowledgement changes nothing");
     assert!(matches!(store.ack(&two, 81).await, Err(Error::AckBeyondHead { head: 80 })));
     assert_eq!(payload_rows(store).await, 50);
     assert_eq!(seqs(&store.fetch(&two, 0, 2).await.unwrap().entries), [31, 32]);
-    assert_eq!(store.ack(&two, 80).await.unwrap(), 80);
+    assert_eq!(store.ack(&two, 80).await.unwrap().seq, 80);
     assert_eq!(payload_rows(store).await, 0);
     put(store, &[payload(200, 1, &[2])], u64::MAX >> 1).await;
     assert_eq!(seqs(&store.fetch(&two, 80, 10).await.unwrap().entries), [81], "sequences go on");
@@ -128,77 +158,4 @@ async fn large_mailboxes_come_in_pieces(store: &Store) {
     assert_eq!(seqs(&store.fetch(&device, 4, 500).await.unwrap().entries), [5]);
     assert_eq!(store.fetch(&device, 5, 500).await.unwrap().entries, []);
     store.ack(&device, 5).await.unwrap();
-}
-
-fn group(id: u8, pair: Option<Pair>) -> NewGroup {
-    NewGroup {
-        id: GroupId([id; 16]),
-        kind: GroupKind::Direct,
-        epoch: 1,
-        state: vec![1],
-        members: vec![DeviceId([1; 16]), DeviceId([2; 16])],
-        pair,
-    }
-}
-
-#[allow(clippy::unwrap_used, reason = "test code")]
-async fn one_change_wins_an_epoch(store: &Store) {
-    let id = GroupId([50; 16]);
-    let mut tx = store.db.begin().await.unwrap();
-    Store::create_group(&mut tx, &group(50, None)).await.unwrap();
-    tx.commit().await.unwrap();
-    let outcomes = join_all((0..16u8).map(|n| async move {
-        let mut tx = store.db.begin().await.unwrap();
-        let change = Change {
-            id,
-            from: 1,
-            state: vec![n],
-            added: vec![DeviceId([100 + n; 16])],
-            removed: vec![DeviceId([2; 16])],
-        };
-        let outcome = Store::advance(&mut tx, &change).await;
-        if outcome.is_ok() {
-            tx.commit().await.unwrap();
-        }
-        (n, outcome)
-    }))
-    .await;
-    let winners: Vec<u8> = outcomes.iter().filter(|(_, outcome)| outcome.is_ok()).map(|(n, _)| *n).collect();
-    assert_eq!(winners.len(), 1);
-    for (_, outcome) in &outcomes {
-        assert!(matches!(outcome, Ok(()) | Err(Error::WrongEpoch { current: 2 })));
-    }
-    let row = store.group(&id).await.unwrap().unwrap();
-    assert_eq!((row.epoch, row.state, row.kind), (2, vec![winners[0]], GroupKind::Direct));
-    let mut tx = store.db.begin().await.unwrap();
-    let mut rosters: BTreeMap<_, _> =
-        Store::rosters(&mut tx, &BTreeSet::from([id, GroupId([51; 16])])).await.unwrap().into_iter().collect();
-    let mut roster = rosters.remove(&id).unwrap();
-    roster.members.sort();
-    assert_eq!(roster.members, [DeviceId([1; 16]), DeviceId([100 + winners[0]; 16])]);
-    assert!(rosters.is_empty(), "unknown groups are left out");
-}
-
-#[allow(clippy::unwrap_used, reason = "test code")]
-async fn a_pair_has_one_direct_conversation(store: &Store) {
-    let pair = Some(Pair { low: AccountId([1; 16]), high: AccountId([2; 16]) });
-    let outcomes = join_all((60..68u8).map(|id| async move {
-        let mut tx = store.db.begin().await.unwrap();
-        let outcome = Store::create_group(&mut tx, &group(id, pair)).await;
-        if outcome.is_ok() {
-            tx.commit().await.unwrap();
-        }
-        (id, outcome)
-    }))
-    .await;
-    let winner = outcomes.iter().find(|(_, outcome)| outcome.is_ok()).unwrap().0;
-    for (id, outcome) in outcomes {
-        match outcome {
-            Ok(()) => assert_eq!(id, winner),
-            Err(Error::ConversationExists(existing)) => assert_eq!(existing, GroupId([winner; 16])),
-            Err(other) => panic!("{other}"),
-        }
-    }
-    let mut tx = store.db.begin().await.unwrap();
-    assert!(matches!(Store::create_group(&mut tx, &group(winner, None)).await, Err(Error::GroupExists)));
 }
