@@ -2,19 +2,23 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use qpc_crypto::{AccountKey, DeviceCertificate, DeviceKey, KsfParams, QueueKey, Suite};
+use qpc_crypto::{AccountKey, DeviceCertificate, DeviceKey, KsfParams, QueueKey, Role, Suite};
 use qpc_wire::{AccountId, DeviceId, GroupId, IdempotencyKey, limits::is_username};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::DropGuard;
 use zeroize::Zeroizing;
 
 use crate::{
-    ConversationInfo, Error, EventStream, Message, MessageId, Runtime, account, commit, conversation,
+    ConversationInfo, ConversationKind, Device, Error, EventStream, Invite, InviteLink, LinkCode, Member, Message,
+    MessageId, Runtime, account,
+    commit::{self, Plan},
+    conversation, devices,
     directory::RefusedClaims,
     events::Events,
+    groups,
     link::{self, Link},
-    outbox,
-    store::{Identity, Store, Tx},
+    linking, outbox, own, receipts,
+    store::{Identity, NOTES, Store, Tx},
     transport::{Connection, Connector, Trust},
 };
 
@@ -22,6 +26,11 @@ use crate::{
 const MAX_HISTORY: u32 = 10_000;
 /// Time that [`Client::close`] gives to what is in flight.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
+
+/// What is due within this time, milliseconds, is waited for by [`Client::settle`].
+const SOON_MS: u64 = 5_000;
+/// Time between two looks whether anything is left to do.
+const SETTLE_EVERY: Duration = Duration::from_millis(50);
 
 /// What a client is opened with.
 #[derive(Clone)]
@@ -127,6 +136,7 @@ pub(crate) struct Inner {
     pub(crate) turn: Mutex<()>,
     pub(crate) outbox_wake: Notify,
     pub(crate) ack_wake: Notify,
+    pub(crate) chore_wake: Notify,
     /// Changes whenever a message has left the outbox.
     pub(crate) settled: watch::Sender<()>,
     pub(crate) refused_claims: RefusedClaims,
@@ -173,6 +183,7 @@ impl Client {
             turn: Mutex::new(()),
             outbox_wake: Notify::new(),
             ack_wake: Notify::new(),
+            chore_wake: Notify::new(),
             settled: watch::Sender::new(()),
             refused_claims: RefusedClaims::default(),
             runtime,
@@ -225,6 +236,113 @@ impl Client {
         conversation::dm(&self.inner, username, self.inner.suite).await
     }
 
+    /// Founds a group of this account, as its owner, and others, with a name that only members see. Needs a connection.
+    pub async fn create_group(&self, name: &str, usernames: &[String]) -> Result<GroupId, Error> {
+        groups::create(&self.inner, name, usernames, self.inner.suite).await
+    }
+
+    /// Adds people to a group. Returns the new epoch. Needs a connection, and the role of an admin.
+    pub async fn add(&self, conversation: GroupId, usernames: &[String]) -> Result<u64, Error> {
+        groups::add(&self.inner, conversation, usernames).await
+    }
+
+    /// Removes somebody from a group. Returns the new epoch. Needs a connection, and the role of an admin.
+    pub async fn remove(&self, conversation: GroupId, username: &str) -> Result<u64, Error> {
+        groups::remove(&self.inner, conversation, username).await
+    }
+
+    /// Leaves a conversation with all devices of this account. What was written stays here. Needs a connection.
+    pub async fn leave(&self, conversation: GroupId) -> Result<(), Error> {
+        groups::leave(&self.inner, conversation).await
+    }
+
+    /// Gives a group another name. Needs the role of an admin.
+    pub async fn rename(&self, conversation: GroupId, name: &str) -> Result<(), Error> {
+        groups::rename(&self.inner, conversation, name).await
+    }
+
+    /// Calls a conversation something that only the devices of this account see; an empty name takes it away.
+    pub async fn set_petname(&self, conversation: GroupId, name: &str) -> Result<(), Error> {
+        own::set_petname(&self.inner, conversation, name).await
+    }
+
+    /// Gives somebody another role. Returns the new epoch. Needs a connection, and the right role.
+    pub async fn set_role(&self, conversation: GroupId, username: &str, role: Role) -> Result<u64, Error> {
+        groups::set_role(&self.inner, conversation, username, role).await
+    }
+
+    /// Who is in a conversation, owners first.
+    pub async fn members(&self, conversation: GroupId) -> Result<Vec<Member>, Error> {
+        self.inner.store.run(move |tx| groups::members(tx, conversation)).await
+    }
+
+    /// Makes an invite that is good for this time and so many joins (0 for any number). Needs a connection, and the role
+    /// of an admin.
+    pub async fn invite(&self, conversation: GroupId, valid: Duration, max_uses: u32) -> Result<InviteLink, Error> {
+        let expires_ms = self.inner.runtime.now_ms() + valid.as_millis() as u64;
+        groups::invite(&self.inner, conversation, expires_ms, max_uses).await
+    }
+
+    /// The invites of a group.
+    pub async fn invites(&self, conversation: GroupId) -> Result<Vec<Invite>, Error> {
+        self.inner.store.run(move |tx| groups::invites(tx, conversation)).await
+    }
+
+    /// Makes an invite void. Returns the new epoch. Needs a connection, and the role of an admin.
+    pub async fn revoke_invite(&self, conversation: GroupId, key: [u8; 32]) -> Result<u64, Error> {
+        groups::revoke_invite(&self.inner, conversation, key).await
+    }
+
+    /// Joins a group by an invite. Needs a connection.
+    pub async fn join(&self, link: &InviteLink) -> Result<GroupId, Error> {
+        groups::join(&self.inner, link).await
+    }
+
+    /// Carries a conversation on in a new group with the same members, roles and history: the last resort for a group that
+    /// does not heal. Returns accounts of which no device could be reached. Needs a connection, and the role of an admin.
+    pub async fn reset(&self, conversation: GroupId) -> Result<Vec<AccountId>, Error> {
+        groups::replace(&self.inner, conversation, None).await
+    }
+
+    /// [`Self::reset`] to another cipher suite.
+    pub async fn change_suite(&self, conversation: GroupId, suite: Suite) -> Result<Vec<AccountId>, Error> {
+        groups::replace(&self.inner, conversation, Some(suite)).await
+    }
+
+    /// The conversation with oneself. Nothing of it ever leaves this device.
+    pub async fn notes(&self) -> Result<GroupId, Error> {
+        let keep = |tx: &Tx<'_>| tx.put_bare_conversation(NOTES, ConversationKind::Notes, None, tx.now_ms());
+        self.inner.store.run(keep).await?;
+        Ok(NOTES)
+    }
+
+    /// A person has read a conversation up to its end. Returns how many messages that were.
+    pub async fn mark_read(&self, conversation: GroupId) -> Result<u64, Error> {
+        own::mark_read(&self.inner, conversation).await
+    }
+
+    /// The devices of this account. Needs a connection.
+    pub async fn devices(&self) -> Result<Vec<Device>, Error> {
+        devices::list(&self.inner).await
+    }
+
+    /// Gives a device of this account a name that the server cannot read. Needs a connection.
+    pub async fn rename_device(&self, device: DeviceId, name: &str) -> Result<(), Error> {
+        devices::rename(&self.inner, device, name).await
+    }
+
+    /// Revokes another device of this account: it is logged out everywhere at once, and goes from every group. Needs a
+    /// connection.
+    pub async fn revoke_device(&self, device: DeviceId) -> Result<(), Error> {
+        devices::revoke(&self.inner, device).await
+    }
+
+    /// Makes a new device one of this account: gives it the account key, sealed so that only who showed the code can open
+    /// it ([`crate::Linking`]). Needs a connection.
+    pub async fn link_device(&self, code: &LinkCode) -> Result<(), Error> {
+        linking::answer(&self.inner, code).await
+    }
+
     /// Writes a message: when this returns it is encrypted and in the outbox, and will be sent as soon as there is a
     /// connection.
     pub async fn send(&self, conversation: GroupId, text: &str) -> Result<MessageId, Error> {
@@ -247,6 +365,29 @@ impl Client {
         tokio::time::timeout(within, empty).await.unwrap_or(false)
     }
 
+    /// Waits, at most `within`, until there is nothing left to do that others wait for: the outbox is empty, and devices and
+    /// groups are looked after. Tells whether that is so.
+    pub async fn settle(&self, within: Duration) -> bool {
+        let settled = async {
+            loop {
+                let busy = |tx: &Tx<'_>| {
+                    Ok(tx.outbox_len()? > 0 || tx.is_busy(tx.now_ms() + SOON_MS)? || tx.some_pending()?.is_some())
+                };
+                match self.inner.store.run(busy).await {
+                    Ok(false) => return true,
+                    Ok(true) => tokio::time::sleep(SETTLE_EVERY).await,
+                    Err(_) => return false,
+                }
+            }
+        };
+        tokio::time::timeout(within, settled).await.unwrap_or(false)
+    }
+
+    /// The name that the directory has confirmed for an account.
+    pub async fn name_of(&self, account: AccountId) -> Result<Option<String>, Error> {
+        self.inner.store.run(move |tx| tx.peer_name(account)).await
+    }
+
     /// All conversations, the liveliest first.
     pub async fn conversations(&self) -> Result<Vec<ConversationInfo>, Error> {
         self.inner.store.run(|tx| tx.conversations()).await
@@ -266,19 +407,26 @@ impl Client {
     /// connection.
     pub async fn update_keys(&self, conversation: GroupId) -> Result<u64, Error> {
         let connection = self.inner.connection()?;
-        commit::update_keys(&self.inner, &connection, conversation).await
+        let plan = |_: &Tx<'_>, _: &_| Ok(Some(Plan { update: true, ..Plan::default() }));
+        commit::change(&self.inner, &connection, conversation, Arc::new(plan)).await
     }
 
     /// A value that all members of a group agree on if they are in the same epoch of the same group (RFC 9420 section
     /// 8.7).
     pub async fn epoch_authenticator(&self, conversation: GroupId) -> Result<Vec<u8>, Error> {
-        self.inner.store.run(move |tx| Ok(tx.load_group(conversation)?.epoch_authenticator())).await
+        self.inner.store.run(move |tx| Ok(tx.load_current(conversation)?.epoch_authenticator())).await
     }
 
     /// Looks into the mailbox now. Needs a connection.
     pub async fn sync(&self) -> Result<(), Error> {
         let connection = self.inner.connection()?;
         crate::sync::pull(&self.inner, &connection).await
+    }
+
+    /// Writes the server's receipts, of what this device has sent and was given, for [`crate::verify_receipts`]. Returns how
+    /// many.
+    pub async fn export_receipts(&self, out: &mut (impl std::io::Write + Send)) -> Result<usize, Error> {
+        receipts::export(&self.inner, out).await
     }
 
     /// Who this client is.

@@ -1,23 +1,29 @@
-//! Commits: made, kept, sent, and merged or dropped by the server's answer.
+//! Changes of groups: made, kept, sent, and merged or dropped by the server's answer.
 //!
-//! A commit is in the store, with the request that carries it, before it is sent. Until it is answered nothing else of
-//! the mailbox is read, for it may be of the epoch that the commit began.
+//! A change is in the store, with the request that carries it, before it is sent. Until it is answered nothing else of
+//! the mailbox is read, for it may be of the epoch that the change began.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use prost::Message as _;
-use qpc_crypto::{Conversation, receipt};
+use qpc_crypto::{
+    Conversation, Policy,
+    mls::{Changes, PendingCommit},
+    receipt::{self, ReceiptError},
+};
 use qpc_wire::{
     Code, DeviceId, GroupId,
-    methods::{CommitGroup, CreateGroup},
+    limits::MAX_HANDSHAKE,
+    methods::{CommitGroup, CreateGroup, LeaveGroup},
+    status::Detail,
     v1,
 };
 
 use crate::{
     Error, Event,
     client::Inner,
-    outbox, retry,
-    store::{Identity, Pending, PendingKind, Tx},
+    heal, outbox, receive, retry, shared,
+    store::{ChoreKind, ConversationState, Identity, Pending, PendingKind, Tx},
     sync,
     transport::{CallError, Connection},
 };
@@ -25,52 +31,150 @@ use crate::{
 /// Times that a commit is made anew because another one was first. Each time somebody's was accepted.
 const MAX_RACES: usize = 32;
 
-/// What became of a commit.
+/// What became of a change.
 pub(crate) enum Outcome {
     /// It was accepted, and the group is in this epoch.
     Accepted(u64),
-    /// Another one was first.
-    Late,
-    /// For a new conversation: the pair has this one.
+    /// Another one was first, and the group is in this epoch; or something has to be part of it: make it anew.
+    Late(u64),
+    /// For a new conversation: there is this one.
     Exists(GroupId),
+    /// The group has this successor.
+    Replaced(GroupId),
+    /// The group is not what this device takes it for.
+    Forked,
 }
 
-/// Replaces this device's leaf. Returns the new epoch.
-pub(crate) async fn update_keys(inner: &Inner, connection: &Connection, id: GroupId) -> Result<u64, Error> {
+/// What a commit is to do. Devices that are revoked go in any case.
+#[derive(Default)]
+pub(crate) struct Plan {
+    /// KeyPackages of new devices.
+    pub(crate) add: Vec<(DeviceId, Vec<u8>)>,
+    /// Devices that go.
+    pub(crate) remove: Vec<DeviceId>,
+    /// Another policy.
+    pub(crate) policy: Option<Policy>,
+    /// Renew this device's leaf.
+    pub(crate) update: bool,
+}
+
+/// Says what is to be done to a group as it is now; nothing, if that has been done meanwhile.
+pub(crate) type Planner = dyn Fn(&Tx<'_>, &Conversation) -> Result<Option<Plan>, Error> + Send + Sync;
+
+/// Changes the group of a conversation, however many others do at the same time. Returns the epoch in which it is done.
+pub(crate) async fn change(
+    inner: &Arc<Inner>,
+    connection: &Connection,
+    conversation: GroupId,
+    plan: Arc<Planner>,
+) -> Result<u64, Error> {
     for _ in 0..MAX_RACES {
         let _turn = inner.turn.lock().await;
         sync::pull_in_turn(inner, connection).await?;
-        let (identity, key) = (inner.identity.clone(), inner.idempotency_key());
-        let pending = inner
+        let group = inner.store.run(move |tx| tx.current_group(conversation)).await?;
+        if inner.store.run(move |tx| tx.is_stuck(group)).await? {
+            heal::rejoin(inner, connection, conversation).await?;
+        }
+        let (identity, key, plan) = (inner.identity.clone(), inner.idempotency_key(), plan.clone());
+        let made = inner
             .store
             .run(move |tx| {
-                let mut group = tx.load_group(id)?;
-                if !group.is_active() {
-                    return Err(Error::NotMember);
-                }
+                let mut group = tx.load_current(conversation)?;
+                let Some(plan) = plan(tx, &group)? else { return Ok(Err(group.epoch())) };
                 let epoch = group.epoch();
-                let made = group.update(&tx.mls(), &identity.device_key)?;
-                let bundle = v1::CommitBundle { commit: made.commit.into(), welcome: made.welcome.into() };
+                let made = make(tx, &identity, &mut group, plan)?;
                 let request = v1::CommitGroupRequest {
                     idempotency_key: key.to_bytes(),
-                    group_id: id.to_bytes(),
+                    group_id: group.group_id().to_bytes(),
                     epoch,
-                    bundle: Some(bundle),
+                    bundle: Some(bundle(made)),
                 };
-                let pending = Pending { conversation: id, kind: PendingKind::Commit, request: request.encode_to_vec() };
+                let pending = Pending {
+                    group: group.group_id(),
+                    conversation,
+                    kind: PendingKind::Commit,
+                    request: request.encode_to_vec(),
+                };
                 tx.insert_pending(&pending)?;
-                Ok(pending)
+                Ok(Ok(pending))
             })
             .await?;
+        let pending = match made {
+            Ok(pending) => pending,
+            Err(epoch) => return Ok(epoch),
+        };
         match submit(inner, connection, pending).await? {
             Outcome::Accepted(epoch) => return Ok(epoch),
-            Outcome::Late | Outcome::Exists(_) => {}
+            Outcome::Late(current) => catch_up(inner, connection, conversation, current).await?,
+            Outcome::Exists(_) | Outcome::Replaced(_) | Outcome::Forked => {}
         }
     }
     Err(Error::TooManyRaces)
 }
 
-/// Asks again for the answer to every commit that has none. The caller has the turn.
+/// Follows the mailbox to the epoch that the server has named. Every commit up to it is in there: whoever is not there
+/// then has missed one, perhaps one of its own whose answer was lost for too long, and joins again. The caller has the
+/// turn.
+pub(crate) async fn catch_up(
+    inner: &Inner,
+    connection: &Connection,
+    conversation: GroupId,
+    current: u64,
+) -> Result<(), Error> {
+    sync::pull_in_turn(inner, connection).await?;
+    let behind = inner
+        .store
+        .run(move |tx| match tx.load_current(conversation) {
+            Ok(group) if group.epoch() < current && !tx.is_stuck(group.group_id())? => {
+                receive::forked(tx, group.group_id())
+            }
+            Ok(_) | Err(Error::NotMember) => Ok(None),
+            Err(error) => Err(error),
+        })
+        .await?;
+    if let Some(event) = behind {
+        tracing::warn!(%conversation, current, "this device has missed a commit");
+        inner.events.emit(event);
+        heal::rejoin(inner, connection, conversation).await?;
+    }
+    Ok(())
+}
+
+/// Makes the commit of a plan, with the removal of every revoked device.
+pub(crate) fn make(
+    tx: &Tx<'_>,
+    identity: &Identity,
+    group: &mut Conversation,
+    plan: Plan,
+) -> Result<PendingCommit, Error> {
+    let mut remove = plan.remove;
+    for member in group.members() {
+        let device = member.device_id();
+        if device != identity.device() && !remove.contains(&device) && tx.is_revoked(device)? {
+            remove.push(device);
+        }
+    }
+    let mut add = Vec::with_capacity(plan.add.len());
+    for (device, package) in plan.add {
+        if !tx.is_revoked(device)? {
+            add.push(package);
+        }
+    }
+    let changes = Changes { add: &add, remove: &remove, policy: plan.policy, update: plan.update };
+    Ok(group.change(&tx.mls(), &identity.device_key, changes)?)
+}
+
+pub(crate) fn bundle(made: PendingCommit) -> v1::CommitBundle {
+    v1::CommitBundle {
+        commit: made.commit.into(),
+        welcome: made.welcome.into(),
+        group_info: made.group_info.into(),
+        epoch_tag: made.epoch_tag.to_vec().into(),
+        staged_commit: bytes::Bytes::new(),
+    }
+}
+
+/// Asks again for the answer to every change that has none. The caller has the turn.
 pub(crate) async fn resume(inner: &Inner, connection: &Connection) -> Result<(), Error> {
     while let Some(pending) = inner.store.run(|tx| tx.some_pending()).await? {
         let (id, kind) = (pending.conversation, pending.kind);
@@ -80,66 +184,120 @@ pub(crate) async fn resume(inner: &Inner, connection: &Connection) -> Result<(),
             }
             Ok(_) => {}
             Err(error) if keeps(&error) => return Err(error),
-            Err(error) => tracing::warn!(conversation = %id, %error, "commit given up"),
+            Err(error) => tracing::warn!(conversation = %id, %error, "change given up"),
         }
     }
     Ok(())
 }
 
-/// Sends a commit and settles it by the answer. Without an answer it stays, to be sent again as it is. The caller has
+/// What the server said to a change, as far as all kinds have it in common.
+struct Answer {
+    /// The handshake message that was sent.
+    message: bytes::Bytes,
+    receipt: Option<v1::Receipt>,
+}
+
+/// Sends a change and settles it by the answer. Without an answer it stays, to be sent again as it is. The caller has
 /// the turn.
 pub(crate) async fn submit(inner: &Inner, connection: &Connection, pending: Pending) -> Result<Outcome, Error> {
-    let (id, kind) = (pending.conversation, pending.kind);
-    let answer = match kind {
-        PendingKind::Create => {
-            let request = v1::CreateGroupRequest::decode(pending.request.as_slice())?;
-            let commit = request.first_commit.clone().unwrap_or_default().commit;
-            let answer = retry::call::<CreateGroup>(&inner.runtime, connection, &request).await;
-            answer.map(|answer| (commit, answer.receipt))
-        }
-        PendingKind::Commit => {
-            let request = v1::CommitGroupRequest::decode(pending.request.as_slice())?;
-            let commit = request.bundle.clone().unwrap_or_default().commit;
-            let answer = retry::call::<CommitGroup>(&inner.runtime, connection, &request).await;
-            answer.map(|answer| (commit, answer.receipt))
-        }
-    };
-    match answer {
-        Ok((commit, receipt)) => {
+    match ask(inner, connection, &pending).await? {
+        Ok(answer) => {
             let identity = inner.identity.clone();
-            let (epoch, refused) =
-                inner.store.run(move |tx| accepted(tx, &identity, id, &commit, receipt.as_ref())).await?;
+            let (id, conversation) = (pending.group, pending.conversation);
+            let (epoch, refused) = inner.store.run(move |tx| accepted(tx, &identity, &pending, &answer)).await?;
             if let Some(error) = refused {
                 let error = error.into();
-                inner.events.emit(Event::ReceiptRefused { conversation: id, message: None, error });
+                inner.events.emit(Event::ReceiptRefused { conversation, message: None, error });
             }
-            inner.events.emit(Event::EpochChanged { conversation: id, epoch });
+            tracing::debug!(group = %id, epoch, "change accepted");
+            inner.events.emit(Event::EpochChanged { conversation, epoch });
+            inner.chore_wake.notify_one();
+            inner.outbox_wake.notify_one();
             Ok(Outcome::Accepted(epoch))
         }
-        Err(error) => {
-            let (late, exists) = (error.wrong_epoch().is_some(), error.conversation_exists());
-            let error = Error::from(error);
-            if keeps(&error) {
-                hang_up(&error, connection);
-                return Err(error);
-            }
-            // The answer to the first sending got lost for longer than the server remembers keys: it is this very group.
-            if exists == Some(id) && kind == PendingKind::Create {
-                let identity = inner.identity.clone();
-                let epoch = inner.store.run(move |tx| merge(tx, &identity, id)).await?;
-                return Ok(Outcome::Accepted(epoch));
-            }
-            inner.store.run(move |tx| refused(tx, id, kind)).await?;
-            match exists {
-                Some(existing) => Ok(Outcome::Exists(existing)),
-                None if late => Ok(Outcome::Late),
-                None => Err(error),
-            }
-        }
+        Err(error) => refused(inner, connection, pending, error).await,
     }
 }
 
-/// Whether a commit must be sent again: it may have been accepted, or can be.
+async fn ask(inner: &Inner, connection: &Connection, pending: &Pending) -> Result<Result<Answer, CallError>, Error> {
+    let request = pending.request.as_slice();
+    Ok(match pending.kind {
+        PendingKind::Create => {
+            let request = v1::CreateGroupRequest::decode(request)?;
+            let message = request.first_commit.clone().unwrap_or_default().commit;
+            let answer = retry::call::<CreateGroup>(&inner.runtime, connection, &request).await;
+            answer.map(|answer| Answer { message, receipt: answer.receipt })
+        }
+        PendingKind::Commit | PendingKind::Join => {
+            let mut request = v1::CommitGroupRequest::decode(request)?;
+            let message = request.bundle.clone().unwrap_or_default().commit;
+            if let Some(bundle) = request.bundle.as_mut().filter(|bundle| bundle.commit.len() > MAX_HANDSHAKE) {
+                bundle.staged_commit = match shared::stage(inner, connection, &bundle.commit).await {
+                    Ok(staged) => staged,
+                    Err(error) => return Ok(Err(error)),
+                };
+                bundle.commit.clear();
+            }
+            let answer = retry::call::<CommitGroup>(&inner.runtime, connection, &request).await;
+            answer.map(|answer| Answer { message, receipt: answer.receipt })
+        }
+        PendingKind::Leave => {
+            let request = v1::LeaveGroupRequest::decode(request)?;
+            let message = request.proposal.clone();
+            let answer = retry::call::<LeaveGroup>(&inner.runtime, connection, &request).await;
+            answer.map(|answer| Answer { message, receipt: answer.receipt })
+        }
+    })
+}
+
+async fn refused(inner: &Inner, connection: &Connection, pending: Pending, error: CallError) -> Result<Outcome, Error> {
+    let (id, kind, conversation) = (pending.group, pending.kind, pending.conversation);
+    let (detail, code) = (error.detail().cloned(), error.code());
+    let error = Error::from(error);
+    if keeps(&error) {
+        hang_up(&error, connection);
+        return Err(error);
+    }
+    let identity = inner.identity.clone();
+    // The answer to the first sending got lost for longer than the server remembers keys: it is this very group.
+    if let Some(Detail::ConversationExists(exists)) = &detail
+        && exists.group_id == id.as_ref()
+        && kind == PendingKind::Create
+    {
+        let epoch = inner.store.run(move |tx| merge(tx, &identity, &pending)).await?;
+        return Ok(Outcome::Accepted(epoch));
+    }
+    inner.store.run(move |tx| drop_change(tx, &pending)).await?;
+    Ok(match detail {
+        Some(Detail::WrongEpoch(wrong)) => Outcome::Late(wrong.current_epoch),
+        Some(Detail::ConversationExists(exists)) => Outcome::Exists(GroupId::try_from(&exists.group_id)?),
+        Some(Detail::Replaced(by)) => Outcome::Replaced(GroupId::try_from(&by.successor)?),
+        Some(Detail::DevicesRevoked(revoked)) => {
+            let devices = revoked.device_ids.iter().map(DeviceId::try_from).collect::<Result<Vec<_>, _>>()?;
+            inner.store.run(move |tx| devices.into_iter().try_for_each(|device| tx.put_revoked(device))).await?;
+            Outcome::Late(0)
+        }
+        Some(Detail::Forked(_)) => fork(inner, conversation, id).await?,
+        // A commit that was made by the rules and that the server cannot verify was made in another group than it has.
+        None if code == Some(Code::InvalidArgument) && kind == PendingKind::Commit => {
+            tracing::warn!(group = %id, %error, "the server cannot follow this device's commit");
+            fork(inner, conversation, id).await?
+        }
+        None => return Err(error),
+    })
+}
+
+async fn fork(inner: &Inner, conversation: GroupId, id: GroupId) -> Result<Outcome, Error> {
+    let event = inner.store.run(move |tx| receive::forked(tx, id)).await?;
+    if let Some(event) = event {
+        tracing::warn!(%conversation, "this device has forked from the group");
+        inner.events.emit(event);
+    }
+    inner.chore_wake.notify_one();
+    Ok(Outcome::Forked)
+}
+
+/// Whether a change must be sent again: it may have been accepted, or can be.
 fn keeps(error: &Error) -> bool {
     match error {
         Error::Call(CallError::Status(status)) => status.is_transient() || outbox::is_no_verdict(status.code),
@@ -155,41 +313,76 @@ pub(crate) fn hang_up(error: &Error, connection: &Connection) {
     }
 }
 
-/// Follows an accepted commit. Returns the epoch and what is wrong with the receipt, if something is.
+/// Follows an accepted change. Returns the epoch and what is wrong with the receipt, if something is.
 fn accepted(
     tx: &Tx<'_>,
     identity: &Identity,
-    id: GroupId,
-    commit: &[u8],
-    receipt: Option<&v1::Receipt>,
+    pending: &Pending,
+    answer: &Answer,
 ) -> Result<(u64, Option<Error>), Error> {
-    let mut recipients = devices(&tx.load_group(id)?);
-    let epoch = merge(tx, identity, id)?;
-    recipients.extend(devices(&tx.load_group(id)?));
-    recipients.remove(&identity.device());
-    // The commit goes to those who were members and the Welcome to those who became so.
-    let recipients: Vec<DeviceId> = recipients.into_iter().collect();
-    let refused = match (receipt, tx.receipt_key()?) {
-        (Some(receipt), Some(key)) => {
-            receipt::check(&key, receipt, commit, id, Some(&recipients)).err().map(Error::from)
-        }
-        (None, _) => Some(Error::Incomplete("a receipt")),
-        (_, None) => Some(Error::Incomplete("a receipt key")),
-    };
-    if refused.is_none() {
-        tx.count_receipt()?;
+    let id = pending.group;
+    let before = tx.load_group(id)?;
+    let mut recipients = devices(&before);
+    for leaver in before.pending_leaves() {
+        recipients.remove(&leaver);
     }
-    Ok((epoch, refused))
+    drop(before);
+    let epoch = merge(tx, identity, pending)?;
+    if pending.kind != PendingKind::Leave {
+        // The commit goes to those who were members and the Welcome to those who became so.
+        recipients.extend(devices(&tx.load_group(id)?));
+    }
+    recipients.remove(&identity.device());
+    let recipients: Vec<DeviceId> = recipients.into_iter().collect();
+    let mut reachable = recipients.clone();
+    for device in &recipients {
+        if tx.is_revoked(*device)? {
+            reachable.retain(|other| other != device);
+        }
+    }
+    let kept = tx.attempt(|| {
+        let receipt = answer.receipt.as_ref().ok_or(Error::Incomplete("a receipt"))?;
+        let key = tx.receipt_key()?.ok_or(Error::Incomplete("a receipt key"))?;
+        let check = |devices| receipt::check(&key, receipt, &answer.message, id, devices);
+        match check(Some(&recipients)) {
+            // Who is revoked has no queue key any more, to which it could be sealed.
+            Err(ReceiptError::Recipients) if pending.kind != PendingKind::Join => check(Some(&reachable))?,
+            // Who was in the group before an external commit is known by the time it is merged, leavers included.
+            Err(ReceiptError::Recipients) => check(None)?,
+            checked => checked?,
+        }
+        tx.count_receipt()?;
+        tx.begin_chain(id, receipt.seq)?;
+        Ok(tx.put_own_receipt(id, receipt)??)
+    })?;
+    Ok((epoch, kept.err()))
 }
 
-/// Takes the step of an own commit. Returns the new epoch.
-fn merge(tx: &Tx<'_>, identity: &Identity, id: GroupId) -> Result<u64, Error> {
+/// Takes the step of an own change. Returns the new epoch.
+fn merge(tx: &Tx<'_>, identity: &Identity, pending: &Pending) -> Result<u64, Error> {
+    let (id, conversation) = (pending.group, pending.conversation);
+    tx.remove_pending(id)?;
     let mut group = tx.load_group(id)?;
+    if pending.kind == PendingKind::Leave {
+        let epoch = group.epoch();
+        tx.set_conversation_state(conversation, ConversationState::Left)?;
+        return Ok(epoch);
+    }
     if group.has_pending() {
         group.merge_pending(&tx.mls())?;
     }
+    if matches!(pending.kind, PendingKind::Create | PendingKind::Join) {
+        let replaced = receive::check_place(tx, &group)?;
+        tx.put_group(&group, identity, ConversationState::Active)?;
+        if replaced {
+            tx.put_chore(conversation, ChoreKind::Retire, receive::RETIRE_AFTER_MS)?;
+        }
+        tx.unseal_outbox(conversation)?;
+        tx.put_chore(conversation, ChoreKind::Devices, 0)?;
+    }
     tx.note_epoch(&group, identity)?;
-    tx.remove_pending(id)?;
+    tx.drop_chore(conversation, ChoreKind::CommitLeaves)?;
+    receive::keep_warm(tx, &group, conversation)?;
     Ok(group.epoch())
 }
 
@@ -197,15 +390,79 @@ fn devices(group: &Conversation) -> BTreeSet<DeviceId> {
     group.members().iter().map(|member| member.device_id()).collect()
 }
 
-/// Forgets a commit that will never be accepted, and with it a conversation that it was to begin.
-fn refused(tx: &Tx<'_>, id: GroupId, kind: PendingKind) -> Result<(), Error> {
-    let mut group = tx.load_group(id)?;
-    match kind {
-        PendingKind::Commit => group.clear_pending(&tx.mls())?,
-        PendingKind::Create => {
-            group.delete(&tx.mls())?;
-            tx.delete_conversation(id)?;
+/// Forgets a change that will never be accepted, and with it a group that it was to begin.
+fn drop_change(tx: &Tx<'_>, pending: &Pending) -> Result<(), Error> {
+    let id = pending.group;
+    tx.remove_pending(id)?;
+    match pending.kind {
+        PendingKind::Commit => tx.load_group(id)?.clear_pending(&tx.mls())?,
+        PendingKind::Create | PendingKind::Join => {
+            tx.load_group(id)?.delete(&tx.mls())?;
+            tx.delete_group_unless_known(id)?;
+        }
+        PendingKind::Leave => tx.load_group(id)?.stay(&tx.mls())?,
+    }
+    Ok(())
+}
+
+/// Puts an external commit into the store, to be sent. Of a group that is known here the former state goes: it could not
+/// be followed.
+pub(crate) fn keep_join(
+    tx: &Tx<'_>,
+    group: &Conversation,
+    made: PendingCommit,
+    epoch: u64,
+    key: qpc_wire::IdempotencyKey,
+) -> Result<Pending, Error> {
+    let request = v1::CommitGroupRequest {
+        idempotency_key: key.to_bytes(),
+        group_id: group.group_id().to_bytes(),
+        epoch,
+        bundle: Some(bundle(made)),
+    };
+    let pending = Pending {
+        group: group.group_id(),
+        conversation: group.policy()?.conversation,
+        kind: PendingKind::Join,
+        request: request.encode_to_vec(),
+    };
+    tx.insert_pending(&pending)?;
+    Ok(pending)
+}
+
+/// Leaves the group of a conversation: others commit it.
+pub(crate) async fn leave(inner: &Arc<Inner>, connection: &Connection, conversation: GroupId) -> Result<(), Error> {
+    for _ in 0..MAX_RACES {
+        let _turn = inner.turn.lock().await;
+        sync::pull_in_turn(inner, connection).await?;
+        let (identity, key) = (inner.identity.clone(), inner.idempotency_key());
+        let pending = inner
+            .store
+            .run(move |tx| {
+                let mut group = tx.load_current(conversation)?;
+                let proposal = group.leave(&tx.mls(), &identity.device_key)?;
+                let request = v1::LeaveGroupRequest {
+                    idempotency_key: key.to_bytes(),
+                    group_id: group.group_id().to_bytes(),
+                    epoch: group.epoch(),
+                    proposal: proposal.into(),
+                };
+                let pending = Pending {
+                    group: group.group_id(),
+                    conversation,
+                    kind: PendingKind::Leave,
+                    request: request.encode_to_vec(),
+                };
+                tx.insert_pending(&pending)?;
+                Ok(pending)
+            })
+            .await?;
+        match submit(inner, connection, pending).await? {
+            Outcome::Accepted(_) => return Ok(()),
+            Outcome::Late(current) => catch_up(inner, connection, conversation, current).await?,
+            Outcome::Replaced(_) => {}
+            Outcome::Exists(_) | Outcome::Forked => heal::rejoin(inner, connection, conversation).await?,
         }
     }
-    tx.remove_pending(id)
+    Err(Error::TooManyRaces)
 }

@@ -2,22 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use prost::Message as _;
-use qpc_crypto::{Conversation, DeviceCertificate, Suite, mls::key_package};
-use qpc_wire::{
-    AccountId, GroupId,
-    limits::MAX_FETCH_DEVICES,
-    methods::FetchKeyPackage,
-    v1::{self, GroupKind},
-};
+use qpc_crypto::{Policy, Suite};
+use qpc_wire::GroupId;
 
 use crate::{
     Error, Event,
     client::Inner,
-    commit::{self, Outcome},
-    directory, retry,
-    store::{ConversationState, Pending, PendingKind},
-    sync,
+    directory,
+    groups::{self, Founded},
+    heal, packages, sync,
     transport::Connection,
 };
 
@@ -36,23 +29,23 @@ pub(crate) async fn dm(inner: &Arc<Inner>, username: &str, suite: Suite) -> Resu
     }
     let connection = inner.connection()?;
     let person = directory::resolve(inner, &connection, username).await?;
-    let _turn = inner.turn.lock().await;
-    // Answers what is open from an earlier try, and brings a Welcome that is waiting.
-    sync::pull_in_turn(inner, &connection).await?;
-    if let Some((id, true)) = inner.store.run(move |tx| tx.conversation_with(person.account)).await? {
+    let account = person.account;
+    // Brings a Welcome that is waiting.
+    sync::pull(inner, &connection).await?;
+    if let Some((id, true)) = inner.store.run(move |tx| tx.conversation_with(account)).await? {
         return Ok(id);
     }
-    let others = directory::own_other_devices(inner, &connection).await?;
-    let packages = fetch_packages(inner, &connection, username, &person.devices, &others, suite).await?;
-    let pending = found(inner, person.account, packages, suite).await?;
-    let own = pending.conversation;
-    match commit::submit(inner, &connection, pending).await? {
-        Outcome::Accepted(_) => {
-            inner.events.emit(Event::ConversationAdded(own));
-            Ok(own)
+    let mut devices = person.devices.clone();
+    devices.extend(directory::own_other_devices(inner, &connection).await?);
+    let people = [(username.to_owned(), person)];
+    let packages = packages::fetch(inner, &connection, &devices, &people, suite).await?;
+    let id = GroupId(inner.runtime.random());
+    match groups::found(inner, &connection, id, Policy::direct(id), packages, suite).await? {
+        Founded::Here => {
+            inner.events.emit(Event::ConversationAdded(id));
+            Ok(id)
         }
-        Outcome::Exists(id) => await_welcome(inner, &connection, id).await,
-        Outcome::Late => Err(Error::TooManyRaces),
+        Founded::Exists(existing) => await_welcome(inner, &connection, existing).await,
     }
 }
 
@@ -68,76 +61,18 @@ async fn known(inner: &Inner, username: &str) -> Result<Option<GroupId>, Error> 
         .await
 }
 
-/// One package for each device, of the devices that have any; at least one of the peer's must.
-async fn fetch_packages(
-    inner: &Inner,
-    connection: &Connection,
-    username: &str,
-    peers: &[DeviceCertificate],
-    own: &[DeviceCertificate],
-    suite: Suite,
-) -> Result<Vec<Vec<u8>>, Error> {
-    let wanted: Vec<&DeviceCertificate> = peers.iter().chain(own).take(MAX_FETCH_DEVICES).collect();
-    let request = v1::FetchKeyPackageRequest {
-        idempotency_key: inner.idempotency_key().to_bytes(),
-        suite: suite.id().into(),
-        device_ids: wanted.iter().map(|certificate| certificate.device_id().to_bytes()).collect(),
-    };
-    let fetched = retry::call::<FetchKeyPackage>(&inner.runtime, connection, &request).await?;
-    let mut packages = Vec::with_capacity(fetched.key_packages.len());
-    let mut reached = Vec::with_capacity(fetched.key_packages.len());
-    for package in fetched.key_packages {
-        let valid = key_package::validate(&package.key_package)?;
-        let device = valid.certificate.device_id();
-        // The certificate in the package may be a later one of the same device; the keys are what counts.
-        let asked_for = wanted.iter().any(|certificate| {
-            certificate.device_key() == valid.certificate.device_key()
-                && certificate.account_key() == valid.certificate.account_key()
-        });
-        if !asked_for || valid.suite != suite || package.device_id != device.as_ref() || reached.contains(&device) {
-            return Err(Error::WrongKeyPackage(username.to_owned()));
-        }
-        reached.push(device);
-        packages.push(package.key_package.to_vec());
-    }
-    if !peers.iter().any(|peer| reached.contains(&peer.device_id())) {
-        return Err(Error::NoKeyPackage { username: username.to_owned(), suite });
-    }
-    Ok(packages)
-}
-
-/// Makes the group and the commit that adds everybody, and keeps both with the request that will carry them.
-async fn found(inner: &Inner, peer: AccountId, packages: Vec<Vec<u8>>, suite: Suite) -> Result<Pending, Error> {
-    let (identity, key, id) = (inner.identity.clone(), inner.idempotency_key(), GroupId(inner.runtime.random()));
-    inner
-        .store
-        .run(move |tx| {
-            let mls = tx.mls();
-            let mut group = Conversation::create(&mls, &identity.device_key, &identity.certificate, suite, id)?;
-            let group_info = group.group_info(&mls, &identity.device_key)?;
-            let made = group.add(&mls, &identity.device_key, &packages)?;
-            let request = v1::CreateGroupRequest {
-                idempotency_key: key.to_bytes(),
-                kind: GroupKind::Direct.into(),
-                group_info: group_info.into(),
-                first_commit: Some(v1::CommitBundle { commit: made.commit.into(), welcome: made.welcome.into() }),
-            };
-            let pending = Pending { conversation: id, kind: PendingKind::Create, request: request.encode_to_vec() };
-            tx.put_conversation(&group, peer, ConversationState::Creating)?;
-            tx.insert_pending(&pending)?;
-            Ok(pending)
-        })
-        .await
-}
-
-/// The other side was first, and its Welcome is in our mailbox.
-async fn await_welcome(inner: &Inner, connection: &Connection, id: GroupId) -> Result<GroupId, Error> {
+/// The other side was first, and its Welcome is in our mailbox; or it was for the account's other devices alone, and this
+/// one joins by itself.
+async fn await_welcome(inner: &Inner, connection: &Connection, group: GroupId) -> Result<GroupId, Error> {
     for _ in 0..WELCOME_TRIES {
-        sync::pull_in_turn(inner, connection).await?;
-        if inner.store.run(move |tx| tx.conversation(id)).await?.is_some() {
+        sync::pull(inner, connection).await?;
+        if let Some(id) = inner.store.run(move |tx| tx.conversation_of(group)).await? {
             return Ok(id);
         }
         tokio::time::sleep(WELCOME_PAUSE).await;
     }
-    Err(Error::NotWelcomed(id))
+    let _turn = inner.turn.lock().await;
+    let id = heal::join(inner, connection, group, None).await.map_err(|_| Error::NotWelcomed(group))?;
+    inner.events.emit(Event::ConversationAdded(id));
+    Ok(id)
 }

@@ -3,13 +3,13 @@
 use std::{error::Error as StdError, io, path::PathBuf, sync::Arc};
 
 use qpc_crypto::{
-    BadSignature, CertificateError, KdfError, MlsError, Suite, opaque::OpaqueError, queue::QueueError,
-    receipt::ReceiptError,
+    BadSignature, CertificateError, KdfError, MlsError, Suite, aead::AeadError, mls::PolicyError, opaque::OpaqueError,
+    queue::QueueError, receipt::ReceiptError,
 };
-use qpc_wire::{Code, GroupId, ids::InvalidId};
+use qpc_wire::{Code, DeviceId, GroupId, ids::InvalidId};
 
 use crate::{
-    ContentError,
+    BadInvite, BadLinkCode, ChainError, ContentError,
     transport::{CallError, ConnectError},
 };
 
@@ -107,8 +107,8 @@ pub enum Error {
         suite: Suite,
     },
     /// A device got a KeyPackage of another device or suite.
-    #[error("a key package for {0:?} is not what was asked for")]
-    WrongKeyPackage(String),
+    #[error("the key package of device {0} is not what was asked for")]
+    WrongKeyPackage(DeviceId),
     /// A conversation with oneself.
     #[error("that is you")]
     OwnName,
@@ -122,6 +122,50 @@ pub enum Error {
     /// This device was removed from the conversation.
     #[error("this device is no longer in the conversation")]
     NotMember,
+    /// The group cannot be followed at the moment; this device is joining it again.
+    #[error("conversation {0} is being repaired; what you write is kept")]
+    Stuck(GroupId),
+    /// Nobody of that name is in the conversation.
+    #[error("{0:?} is not in the conversation")]
+    NotAMember(String),
+    /// Somebody's role does not allow it.
+    #[error("not allowed to {0} here")]
+    NotAllowed(&'static str),
+    /// The only owner wants to leave the others alone.
+    #[error("you are the only owner: make somebody else owner first")]
+    LastOwner,
+    /// A group says that it carries a conversation on, and has no right to.
+    #[error("a group that claims to carry on conversation {0} was refused")]
+    WrongSuccessor(GroupId),
+    /// What was there for a while is there no more.
+    #[error("{0} has expired")]
+    Expired(&'static str),
+    /// Larger than anything that is sent.
+    #[error("{len} bytes are more than the {max} that are fetched at once")]
+    TooLarge {
+        /// Its length, bytes.
+        len: u64,
+        /// The limit, bytes.
+        max: u64,
+    },
+    /// The offer under a link code is not what the code is about, or the answer is not of who was told it.
+    #[error("the other device's offer does not fit the code")]
+    WrongOffer,
+    /// An invite.
+    #[error(transparent)]
+    Invite(#[from] BadInvite),
+    /// A link code.
+    #[error(transparent)]
+    LinkCode(#[from] BadLinkCode),
+    /// A policy of a group.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// Receipts that contradict each other.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// Something sealed.
+    #[error(transparent)]
+    Aead(#[from] AeadError),
     /// Others kept changing the group.
     #[error("the group kept changing")]
     TooManyRaces,
@@ -143,9 +187,6 @@ pub enum Error {
     /// The content of a message.
     #[error(transparent)]
     Content(#[from] ContentError),
-    /// A group of a kind that this client does not know.
-    #[error("not a conversation of two")]
-    NotDirect,
     /// A mailbox entry of a kind that this client does not know.
     #[error("unknown kind of entry {0}")]
     UnknownEntry(i32),

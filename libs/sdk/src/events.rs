@@ -2,7 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-use qpc_wire::GroupId;
+use qpc_crypto::Suite;
+use qpc_wire::{AccountId, DeviceId, GroupId};
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::{Error, Message};
@@ -52,6 +53,87 @@ pub enum Event {
     },
     /// This device was removed from a conversation.
     Removed(GroupId),
+    /// This account has left a conversation.
+    Left(GroupId),
+    /// People have come or gone.
+    MembersChanged {
+        /// Where.
+        conversation: GroupId,
+        /// Who did it.
+        by: AccountId,
+        /// Who came.
+        added: Vec<AccountId>,
+        /// Who was removed.
+        removed: Vec<AccountId>,
+        /// Who has left.
+        left: Vec<AccountId>,
+    },
+    /// Roles or invites have changed.
+    RolesChanged {
+        /// Where.
+        conversation: GroupId,
+        /// Who did it.
+        by: AccountId,
+    },
+    /// A conversation has another name.
+    Renamed {
+        /// Which one.
+        conversation: GroupId,
+        /// Its name.
+        name: String,
+    },
+    /// Another group carries the conversation on.
+    Replaced {
+        /// Which one.
+        conversation: GroupId,
+        /// Cipher suite of the new group.
+        suite: Suite,
+    },
+    /// A group cannot be followed any more; this device is about to join it again.
+    Stuck(GroupId),
+    /// This device is in the group again.
+    Healed(GroupId),
+    /// Somebody has messages of this account.
+    Delivered {
+        /// Where.
+        conversation: GroupId,
+        /// Which messages.
+        messages: Vec<MessageId>,
+        /// Who.
+        by: AccountId,
+    },
+    /// Somebody has read messages of this account.
+    Read {
+        /// Where.
+        conversation: GroupId,
+        /// Which messages.
+        messages: Vec<MessageId>,
+        /// Who.
+        by: AccountId,
+    },
+    /// A message that was missing is here.
+    Recovered {
+        /// Where.
+        conversation: GroupId,
+        /// Its place in the chain of receipts.
+        place: u64,
+    },
+    /// Messages are missing, and nobody who was asked has them.
+    Lost {
+        /// Where.
+        conversation: GroupId,
+        /// How many.
+        count: u64,
+    },
+    /// A further device of this account is in the group of the own ones; conversations and history follow.
+    DeviceLinked(DeviceId),
+    /// Messages of before this device have come from another one of the account.
+    History {
+        /// How many that were not known.
+        messages: u64,
+    },
+    /// A value that the devices of this account share has changed.
+    Synced(String),
     /// Somebody wrote.
     MessageReceived(Message),
     /// The server has accepted a message, and its receipt holds.

@@ -10,18 +10,28 @@
 //! account did not sign, a receipt that does not hold, password costs below the floor.
 
 mod account;
+mod chores;
 mod client;
 mod commit;
 mod content;
 mod conversation;
+mod devices;
 mod directory;
 mod error;
 mod events;
+mod groups;
+mod heal;
+mod history;
 mod link;
+mod linking;
 mod outbox;
+mod own;
+mod packages;
 mod publish;
+mod receipts;
 mod receive;
 mod retry;
+mod shared;
 mod store;
 mod sync;
 #[cfg(test)]
@@ -30,9 +40,13 @@ pub mod transport;
 
 pub use client::{Client, ClientOptions, Identification, Stats};
 pub use content::ContentError;
+pub use devices::Device;
 pub use error::Error;
 pub use events::{Event, EventStream, GapReason, MessageId};
-pub use qpc_crypto::{KsfParams, Suite};
+pub use groups::{Invite, InviteLink, Member, invite::BadInvite};
+pub use linking::{BadLinkCode, LinkCode, Linked, Linking};
+pub use qpc_crypto::{KsfParams, Role, Suite};
 pub use qpc_runtime::{self as runtime, Runtime};
 pub use qpc_wire::{AccountId, DeviceId, GroupId as ConversationId};
-pub use store::{ConversationInfo, Message, MessageState};
+pub use receipts::{ChainReport, Finding, ReceiptFile, ReceiptFileError, ReceiptReport, verify_receipts};
+pub use store::{ChainError, ConversationInfo, ConversationKind, Message, MessageState};

@@ -6,7 +6,7 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Error, Event, account,
+    Error, Event, account, chores,
     client::Inner,
     outbox, publish, sync,
     transport::{Connection, Push},
@@ -66,6 +66,7 @@ pub(crate) async fn first_outcome(inner: &Inner) -> Result<(), Error> {
     let mut link = inner.link.subscribe();
     let decided = link.wait_for(|link| !matches!(link, Link::Idle | Link::Offline(None)));
     let link = tokio::select! {
+        biased;
         decided = decided => decided.map_err(|_| Error::Interrupted)?.clone(),
         () = inner.runtime.shutdown().cancelled() => return Err(Error::Interrupted),
     };
@@ -84,8 +85,9 @@ async fn keep(inner: Arc<Inner>) {
         let session = match next.take() {
             Some(session) => Ok(session),
             None => tokio::select! {
-                session = establish(&inner) => session,
+                biased;
                 () = shutdown.cancelled() => break,
+                session = establish(&inner) => session,
             },
         };
         match session {
@@ -99,8 +101,9 @@ async fn keep(inner: Arc<Inner>) {
                 let pause = MAX_PAUSE.min(FIRST_PAUSE * 2u32.pow(failures));
                 failures = (failures + 1).min(16);
                 tokio::select! {
-                    () = tokio::time::sleep(inner.runtime.jittered(pause)) => {}
+                    biased;
                     () = shutdown.cancelled() => break,
+                    () = tokio::time::sleep(inner.runtime.jittered(pause)) => {}
                 }
             }
             Err(error) => {
@@ -139,10 +142,11 @@ async fn use_session(inner: &Arc<Inner>, mut session: Session) -> Option<Session
         end
     };
     // Joined rather than selected: whatever one has begun, it ends in good order.
-    let (end, (), ()) = tokio::join!(
+    let (end, (), (), ()) = tokio::join!(
         mailbox,
         outbox::send_all(inner, &connection, &stop),
         sync::acknowledge(inner, &connection, &stop),
+        chores::run(inner, &connection, &stop),
     );
     let successor = match end {
         End::Drain(within) => tokio::time::timeout(within, establish(inner)).await.ok().and_then(Result::ok),
@@ -211,7 +215,8 @@ async fn look(inner: &Inner, connection: &Connection, shutdown: &CancellationTok
     sync::pull(inner, connection).await?;
     inner.ack_wake.notify_one();
     tokio::select! {
-        published = publish::ensure(inner, connection) => published,
+        biased;
         () = shutdown.cancelled() => Ok(()),
+        published = publish::ensure(inner, connection) => published,
     }
 }

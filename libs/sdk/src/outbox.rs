@@ -1,22 +1,24 @@
 //! From a text to a receipt.
 //!
 //! A message is encrypted once, when it is written, in the transaction that keeps it: the ciphertext that is sent, and
-//! the key under which it is sent, are the same however often and after however many restarts. Only when the server says
-//! that the epoch is too old is it encrypted anew, under the same key.
+//! the key under which it is sent, are the same however often and after however many restarts. It is encrypted anew,
+//! under a new key, only when the server says that the epoch is too old, or when the group was joined again or replaced;
+//! and later than it was written, when it is written while somebody's leaving has to be committed first. Whoever gets it
+//! twice sees it once, by its id.
 
 use std::{sync::Arc, time::Duration};
 
-use prost::Message as _;
-use qpc_crypto::receipt;
-use qpc_wire::{Code, GroupId, methods::Enqueue, v1};
+use qpc_crypto::{MlsError, mls::Role, receipt};
+use qpc_wire::{Code, DeviceId, GroupId, methods::Enqueue, status::Detail, v1};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Error, Event, MessageId, MessageState,
     client::Inner,
-    commit::hang_up,
-    content::{Content, MAX_TEXT},
-    store::{Identity, NewMessage, Outgoing, Tx},
+    commit::{self, hang_up},
+    content::{Body, Content, MAX_TEXT},
+    receive,
+    store::{ConversationKind, Identity, NewMessage, Outgoing, Sealed, Tx},
     sync,
     transport::{CallError, Connection},
 };
@@ -27,6 +29,8 @@ const MAX_REENCRYPTIONS: u32 = 32;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause of our own choice. The server may ask for a longer one.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// Devices that left in one epoch and are told apart in a receipt.
+const MAX_LEAVERS: usize = 64;
 
 /// Encrypts and keeps a message.
 pub(crate) async fn write(inner: &Inner, conversation: GroupId, text: &str) -> Result<MessageId, Error> {
@@ -41,42 +45,60 @@ pub(crate) async fn write(inner: &Inner, conversation: GroupId, text: &str) -> R
     inner
         .store
         .run(move |tx| {
-            if tx.conversation(conversation)?.is_none() {
-                return Err(Error::UnknownConversation(conversation));
-            }
+            let info = tx.conversation(conversation)?.ok_or(Error::UnknownConversation(conversation))?;
             let sent_at_ms = tx.now_ms();
-            let content = Content { id, sent_at_ms, from: identity.username.clone(), text };
-            let (epoch, payload) = encrypt(tx, &identity, conversation, &content)?;
+            let local = info.kind == ConversationKind::Notes;
             tx.insert_message(&NewMessage {
                 id,
                 conversation,
                 sender: identity.account(),
                 device: identity.device(),
-                text: &content.text,
+                text: &text,
                 sent_at_ms,
+                at_ms: if local { sent_at_ms } else { 0 },
                 seq: None,
-                epoch,
-                state: MessageState::Queued,
+                epoch: info.epoch,
+                state: if local { MessageState::Local } else { MessageState::Queued },
+                place: None,
+                seen: true,
             })?;
-            tx.push_outbox(conversation, id, key, epoch, &payload)
+            if local {
+                return Ok(());
+            }
+            let content =
+                Content { id, sent_at_ms, from: identity.username.clone(), again: None, body: Body::Text(text) };
+            let content = content.encode()?;
+            let sealed = match encrypt(tx, &identity, conversation, &content) {
+                Ok(sealed) => Some(sealed),
+                Err(error) if is_for_later(&error) => None,
+                Err(error) => return Err(error),
+            };
+            tx.push_outbox(conversation, Some(id), &content, key, sealed.as_ref())
         })
         .await?;
     inner.outbox_wake.notify_one();
     Ok(id)
 }
 
-fn encrypt(
-    tx: &Tx<'_>,
-    identity: &Identity,
-    conversation: GroupId,
-    content: &Content,
-) -> Result<(u64, Vec<u8>), Error> {
-    let mut group = tx.load_group(conversation)?;
-    if !group.is_active() {
+/// What does not hinder writing: it is encrypted when it is sent.
+fn is_for_later(error: &Error) -> bool {
+    matches!(error, Error::Stuck(_) | Error::Mls(MlsError::ProposalsPending))
+}
+
+fn encrypt(tx: &Tx<'_>, identity: &Identity, conversation: GroupId, content: &[u8]) -> Result<Sealed, Error> {
+    let group = tx.current_group(conversation)?;
+    if tx.is_stuck(group)? {
+        return Err(Error::Stuck(conversation));
+    }
+    if !tx.conversation(conversation)?.is_some_and(|info| info.active) {
         return Err(Error::NotMember);
     }
-    let payload = group.encrypt(&tx.mls(), &identity.device_key, &content.encode()?)?;
-    Ok((group.epoch(), payload))
+    let mut mls = tx.load_current(conversation)?;
+    if mls.role_of_self()? < Some(Role::Member) {
+        return Err(Error::NotAllowed("write"));
+    }
+    let payload = mls.encrypt(&tx.mls(), &identity.device_key, content)?;
+    Ok(Sealed { group, epoch: mls.epoch(), tag: mls.epoch_tag().to_vec(), payload })
 }
 
 /// Sends what is written, one after the other, until told to stop.
@@ -87,8 +109,9 @@ pub(crate) async fn send_all(inner: &Arc<Inner>, connection: &Connection, stop: 
             Ok(Some(outgoing)) => send(inner, connection, outgoing).await,
             Ok(None) => {
                 tokio::select! {
-                    () = inner.outbox_wake.notified() => {}
+                    biased;
                     () = stop.cancelled() => return,
+                    () = inner.outbox_wake.notified() => {}
                 }
                 continue;
             }
@@ -103,8 +126,9 @@ pub(crate) async fn send_all(inner: &Arc<Inner>, connection: &Connection, stop: 
         let pause = inner.runtime.jittered(own).max(asked_pause(&error));
         failures = (failures + 1).min(16);
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            biased;
             () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
@@ -118,23 +142,44 @@ fn asked_pause(error: &Error) -> Duration {
 
 /// One try. An error means that the message stays where it is.
 async fn send(inner: &Arc<Inner>, connection: &Connection, outgoing: Outgoing) -> Result<(), Error> {
+    let Some(sealed) = outgoing.sealed.clone() else { return seal(inner, connection, outgoing, None).await };
     let request = v1::EnqueueRequest {
         idempotency_key: outgoing.key.to_bytes(),
-        group_id: outgoing.conversation.to_bytes(),
-        epoch: outgoing.epoch,
-        payload: outgoing.payload.clone().into(),
+        group_id: sealed.group.to_bytes(),
+        epoch: sealed.epoch,
+        payload: sealed.payload.clone().into(),
+        epoch_tag: sealed.tag.clone().into(),
     };
+    if let Some(message) = outgoing.message {
+        let conversation = outgoing.conversation;
+        inner.store.run(move |tx| tx.set_sent(conversation, message)).await?;
+    }
     match connection.call::<Enqueue>(&request).await {
-        Ok(response) => accepted(inner, connection, outgoing, response.receipt).await,
-        Err(error) if error.wrong_epoch().is_some() && outgoing.attempts < MAX_REENCRYPTIONS => {
-            encrypt_anew(inner, connection, outgoing, error.wrong_epoch().unwrap_or_default()).await
-        }
+        Ok(response) => accepted(inner, connection, outgoing, sealed, response.receipt).await,
         Err(error) if error.is_transient() || error.code().is_some_and(is_no_verdict) => {
             let error = Error::from(error);
             hang_up(&error, connection);
             Err(error)
         }
-        Err(error) => failed(inner, outgoing, error.into()).await,
+        Err(error) => match error.detail() {
+            Some(Detail::WrongEpoch(wrong)) if outgoing.attempts < MAX_REENCRYPTIONS => {
+                let current = wrong.current_epoch;
+                seal(inner, connection, outgoing, Some(current)).await
+            }
+            Some(Detail::Forked(_)) => {
+                let group = sealed.group;
+                let event = inner.store.run(move |tx| receive::forked(tx, group)).await?;
+                event.into_iter().for_each(|event| inner.events.emit(event));
+                inner.chore_wake.notify_one();
+                Ok(())
+            }
+            // The Welcome of the successor is on its way.
+            Some(Detail::Replaced(_)) if outgoing.attempts < MAX_REENCRYPTIONS => {
+                seal(inner, connection, outgoing, None).await?;
+                Err(Error::Offline)
+            }
+            _ => failed(inner, outgoing, error.into()).await,
+        },
     }
 }
 
@@ -147,101 +192,152 @@ async fn accepted(
     inner: &Arc<Inner>,
     connection: &Connection,
     outgoing: Outgoing,
+    sealed: Sealed,
     receipt: Option<v1::Receipt>,
 ) -> Result<(), Error> {
-    let (conversation, message) = (outgoing.conversation, outgoing.message);
-    let checked = check(inner, connection, &outgoing, receipt.as_ref()).await?;
-    let (state, event) = match (checked, receipt) {
-        (Ok(()), Some(receipt)) => {
-            let encoded = receipt.encode_to_vec();
-            ((MessageState::Accepted, Some(encoded)), Event::Accepted { conversation, message, receipt })
-        }
-        (Ok(()), None) => return Err(Error::Incomplete("a receipt")),
-        (Err(error), receipt) => (
-            (MessageState::ReceiptRefused, receipt.map(|receipt| receipt.encode_to_vec())),
-            Event::ReceiptRefused { conversation, message: Some(message), error: error.into() },
-        ),
+    let conversation = outgoing.conversation;
+    let checked = check(inner, connection, &sealed, receipt.as_ref()).await?;
+    let refused = match (checked, &receipt) {
+        (Ok(()), Some(_)) => None,
+        (Ok(()), None) => Some(Error::Incomplete("a receipt")),
+        (Err(error), _) => Some(error),
     };
-    settle(inner, &outgoing, state).await?;
-    inner.events.emit(event);
+    let state = if refused.is_none() { MessageState::Accepted } else { MessageState::ReceiptRefused };
+    let (kept, message, group) = (receipt.clone().filter(|_| refused.is_none()), outgoing.message, sealed.group);
+    let broken = inner
+        .store
+        .run(move |tx| {
+            if let Some(message) = message {
+                tx.settle_message(conversation, message, state, kept.as_ref().map(|receipt| (group, receipt)))?;
+            }
+            tx.remove_from_outbox(outgoing.n)?;
+            let Some(receipt) = kept else { return Ok(None) };
+            tx.count_receipt()?;
+            Ok(tx.put_own_receipt(group, &receipt)?.err())
+        })
+        .await?;
+    inner.settled.send_replace(());
+    let refused = refused.or(broken.map(Error::from));
+    match (refused, message, receipt) {
+        (Some(error), message, _) => {
+            inner.events.emit(Event::ReceiptRefused { conversation, message, error: error.into() });
+        }
+        (None, Some(message), Some(receipt)) => inner.events.emit(Event::Accepted { conversation, message, receipt }),
+        (None, ..) => {}
+    }
     Ok(())
 }
 
-/// Whether the receipt says that this message is durable for the others of the epoch that it names. The outer error is
-/// one of this device, the inner one is what is wrong with the receipt.
+/// Whether the receipt holds. The outer error: not now.
 async fn check(
-    inner: &Inner,
+    inner: &Arc<Inner>,
     connection: &Connection,
-    outgoing: &Outgoing,
+    sealed: &Sealed,
     receipt: Option<&v1::Receipt>,
 ) -> Result<Result<(), Error>, Error> {
     let Some(receipt) = receipt else { return Ok(Err(Error::Incomplete("a receipt"))) };
     let Some(key) = inner.store.run(|tx| tx.receipt_key()).await? else {
         return Ok(Err(Error::Incomplete("a receipt key")));
     };
-    let (conversation, epoch) = (outgoing.conversation, receipt.epoch);
-    let members = move |tx: &Tx<'_>| tx.others_in_epoch(conversation, epoch);
-    let mut others = inner.store.run(members).await?;
-    if others.is_none() && epoch > outgoing.epoch {
-        // The group has moved on, and the commit that says so is in the mailbox.
-        sync::pull(inner, connection).await?;
-        others = inner.store.run(members).await?;
-    }
-    let Some(others) = others.filter(|_| epoch >= outgoing.epoch) else {
+    let (group, epoch) = (sealed.group, receipt.epoch);
+    if epoch < sealed.epoch {
         return Ok(Err(Error::ReceiptEpoch(epoch)));
-    };
-    Ok(receipt::check(&key, receipt, &outgoing.payload, conversation, Some(&others)).map_err(Error::from))
+    }
+    let mut result = Err(Error::ReceiptEpoch(epoch));
+    for last in [false, true] {
+        let rosters = inner.store.run(move |tx| rosters(tx, group, epoch)).await?;
+        for roster in rosters {
+            result = receipt::check(&key, receipt, &sealed.payload, group, Some(&roster)).map_err(Error::from);
+            if result.is_ok() {
+                return Ok(Ok(()));
+            }
+        }
+        // The group has moved on, or somebody has left, and what says so is in the mailbox.
+        if !last {
+            sync::pull(inner, connection).await?;
+        }
+    }
+    Ok(result)
 }
 
-/// Follows the group to its epoch and encrypts the message for it.
-async fn encrypt_anew(
+/// Who the other devices of an epoch may have been: all of them, or all but those who had said that they leave.
+fn rosters(tx: &Tx<'_>, group: GroupId, epoch: u64) -> Result<Vec<Vec<DeviceId>>, Error> {
+    let Some(mut roster) = tx.others_in_epoch(group, epoch)? else { return Ok(Vec::new()) };
+    let mut rosters = vec![roster.clone()];
+    for leaver in tx.leavers(group, epoch)?.into_iter().take(MAX_LEAVERS) {
+        roster.retain(|device| *device != leaver);
+        rosters.push(roster.clone());
+    }
+    Ok(rosters)
+}
+
+/// Encrypts a message for the group as it is: after following it to `current`, where the server has named an epoch.
+async fn seal(
     inner: &Arc<Inner>,
     connection: &Connection,
     outgoing: Outgoing,
-    current: u64,
+    current: Option<u64>,
 ) -> Result<(), Error> {
-    sync::pull(inner, connection).await?;
-    let (identity, conversation) = (inner.identity.clone(), outgoing.conversation);
-    let (n, id) = (outgoing.n, outgoing.message);
-    let renewed = inner
+    if let Some(current) = current {
+        let _turn = inner.turn.lock().await;
+        commit::catch_up(inner, connection, outgoing.conversation, current).await?;
+    } else if outgoing.attempts > 0 {
+        sync::pull(inner, connection).await?;
+    }
+    let (identity, conversation, key) = (inner.identity.clone(), outgoing.conversation, inner.idempotency_key());
+    let (n, content) = (outgoing.n, outgoing.content.clone());
+    let sealed = inner
         .store
         .run(move |tx| {
-            let (text, sent_at_ms) = tx.own_message(conversation, id)?;
-            let content = Content { id, sent_at_ms, from: identity.username.clone(), text };
-            let (epoch, payload) = encrypt(tx, &identity, conversation, &content)?;
+            let sealed = encrypt(tx, &identity, conversation, &content)?;
             // Counted also when the group here is still behind, so that it cannot go on for ever.
-            tx.replace_in_outbox(n, epoch, &payload)?;
-            Ok(epoch >= current)
+            tx.seal_in_outbox(n, key, &sealed)?;
+            Ok(sealed.epoch)
         })
         .await;
-    match renewed {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(Error::Offline),
-        Err(error @ (Error::NotMember | Error::UnknownConversation(_))) => failed(inner, outgoing, error).await,
+    match sealed {
+        Ok(epoch) if epoch >= current.unwrap_or_default() => Ok(()),
+        Ok(_) => Err(Error::Offline),
+        Err(Error::Mls(MlsError::ProposalsPending)) => {
+            commit_leaves(inner, connection, conversation).await?;
+            Ok(())
+        }
+        // It has let others pass by now.
+        Err(Error::Stuck(_)) => Ok(()),
+        Err(error @ (Error::NotMember | Error::UnknownConversation(_) | Error::NotAllowed(_))) => {
+            failed(inner, outgoing, error).await
+        }
         Err(error) => Err(error),
     }
 }
 
-async fn failed(inner: &Arc<Inner>, outgoing: Outgoing, error: Error) -> Result<(), Error> {
-    settle(inner, &outgoing, (MessageState::Failed, None)).await?;
-    let (conversation, message) = (outgoing.conversation, outgoing.message);
-    inner.events.emit(Event::SendFailed { conversation, message, error: error.into() });
-    Ok(())
+/// Commits the proposals of those who leave (RFC 9420 section 12.4: before anything is written).
+pub(crate) async fn commit_leaves(
+    inner: &Arc<Inner>,
+    connection: &Connection,
+    conversation: GroupId,
+) -> Result<u64, Error> {
+    let plan = |_: &Tx<'_>, group: &qpc_crypto::Conversation| {
+        Ok((!group.pending_leaves().is_empty()).then(commit::Plan::default))
+    };
+    commit::change(inner, connection, conversation, Arc::new(plan)).await
 }
 
-async fn settle(
-    inner: &Inner,
-    outgoing: &Outgoing,
-    (state, receipt): (MessageState, Option<Vec<u8>>),
-) -> Result<(), Error> {
-    let (n, conversation, message) = (outgoing.n, outgoing.conversation, outgoing.message);
+async fn failed(inner: &Arc<Inner>, outgoing: Outgoing, error: Error) -> Result<(), Error> {
+    let (conversation, message, n) = (outgoing.conversation, outgoing.message, outgoing.n);
     inner
         .store
         .run(move |tx| {
-            tx.settle_message(conversation, message, state, receipt.as_deref())?;
+            if let Some(message) = message {
+                tx.settle_message(conversation, message, MessageState::Failed, None)?;
+            }
             tx.remove_from_outbox(n)
         })
         .await?;
     inner.settled.send_replace(());
+    match message {
+        Some(message) => inner.events.emit(Event::SendFailed { conversation, message, error: error.into() }),
+        None => tracing::info!(%conversation, %error, "not told"),
+    }
     Ok(())
 }

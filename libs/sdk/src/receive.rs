@@ -1,16 +1,26 @@
-//! What one entry of the mailbox does, in one transaction: MLS state, message and cursor change together.
+//! What one entry of the mailbox does, in one transaction: MLS state, message, receipt and cursor change together.
 
-use qpc_crypto::{Conversation, MlsError, mls::Incoming};
+mod handshake;
+mod message;
+mod welcome;
+
+pub(crate) use handshake::{forked, keep_warm};
+pub(crate) use message::{push, read_all, told_by};
+pub(crate) use welcome::{RETIRE_AFTER_MS, check_place};
+
+use qpc_crypto::{MlsError, receipt};
 use qpc_wire::{
-    GroupId,
+    AccountId, GroupId,
     v1::{self, EnvelopeKind, entry::Body},
 };
 
 use crate::{
-    Error, Event, GapReason, Message, MessageState,
-    content::Content,
-    store::{ConversationState, Identity, NewMessage, Tx},
+    Error, Event, GapReason, Message,
+    store::{ChoreKind, Identity, Tx},
 };
+
+/// Time that what is still on its way gets before something missing is asked for.
+const ASK_AFTER_MS: u64 = 300;
 
 /// What the user is to be told.
 pub(crate) enum Received {
@@ -20,10 +30,29 @@ pub(crate) enum Received {
         message: Message,
         claim: String,
     },
+    /// Somebody whose name is not known claims to have one.
+    Claim {
+        account: AccountId,
+        claim: String,
+    },
+}
+
+/// An entry that stands for itself: what it only points to has been fetched.
+pub(crate) struct Delivered {
+    pub(crate) entry: v1::Entry,
+    /// What [`v1::Envelope::shared`] points to; none when there is no pointer, or nothing there any more.
+    pub(crate) shared: Option<Vec<u8>>,
+}
+
+impl From<v1::Entry> for Delivered {
+    fn from(entry: v1::Entry) -> Self {
+        Self { entry, shared: None }
+    }
 }
 
 /// Takes in an entry. Never fails because of what is in it: that would stop the mailbox.
-pub(crate) fn entry(tx: &Tx<'_>, identity: &Identity, entry: &v1::Entry) -> Result<Vec<Received>, Error> {
+pub(crate) fn entry(tx: &Tx<'_>, identity: &Identity, delivered: &Delivered) -> Result<Vec<Received>, Error> {
+    let entry = &delivered.entry;
     let cursor = tx.cursor()?;
     if entry.seq <= cursor {
         return Ok(Vec::new());
@@ -44,12 +73,14 @@ pub(crate) fn entry(tx: &Tx<'_>, identity: &Identity, entry: &v1::Entry) -> Resu
         None => gap(cursor + 1, entry.seq, GapReason::Unexplained),
     }
     if let Some(Body::Envelope(envelope)) = &entry.body {
-        match tx.attempt(|| open(tx, identity, entry.seq, envelope))? {
+        let shared = delivered.shared.as_deref();
+        match tx.attempt(|| open(tx, identity, entry.seq, envelope, shared))? {
             Ok(opened) => received.extend(opened),
             Err(error) if is_harmless(&error) => tracing::debug!(seq = entry.seq, %error, "entry skipped"),
             Err(error) if is_ours(&error) => return Err(error),
-            Err(error) => received.push(Received::Event(unreadable(tx, entry.seq, envelope, error)?)),
+            Err(error) => received.extend(unreadable(tx, entry.seq, envelope, error)?),
         }
+        received.extend(chain(tx, identity, envelope, shared)?);
     }
     tx.set_cursor(entry.seq)?;
     Ok(received)
@@ -73,96 +104,97 @@ fn is_ours(error: &Error) -> bool {
     matches!(error, Error::Sqlite(rusqlite::Error::SqliteFailure(..)) | Error::Mls(MlsError::Storage(_)))
 }
 
-fn unreadable(tx: &Tx<'_>, seq: u64, envelope: &v1::Envelope, error: Error) -> Result<Event, Error> {
-    let conversation = GroupId::try_from(&envelope.group_id).ok();
+/// Counts what cannot be read, and begins what is to heal it: the message is asked for, the group joined again.
+fn unreadable(tx: &Tx<'_>, seq: u64, envelope: &v1::Envelope, error: Error) -> Result<Vec<Received>, Error> {
+    let group = GroupId::try_from(&envelope.group_id).ok();
+    let conversation = group.map(|group| tx.conversation_of(group)).transpose()?.flatten();
     tracing::warn!(seq, %error, "entry cannot be read");
-    tx.insert_undecryptable(seq, conversation, envelope.epoch.min(i64::MAX as u64), envelope.kind, &error.to_string())?;
-    Ok(Event::Undecryptable { seq, conversation, error: error.into() })
+    tx.insert_undecryptable(seq, group, envelope.epoch.min(i64::MAX as u64), envelope.kind, &error.to_string())?;
+    let mut received = Vec::new();
+    if let (Some(group), Some(conversation)) = (group, conversation) {
+        let lost_track = match envelope.kind() {
+            EnvelopeKind::Handshake => true,
+            EnvelopeKind::Application => {
+                matches!(&error, Error::Mls(MlsError::WrongEpoch { message, group }) if message > group)
+            }
+            EnvelopeKind::Welcome | EnvelopeKind::Unspecified => false,
+        };
+        if lost_track && !tx.is_stuck(group)? {
+            stick(tx, conversation, group)?;
+            received.push(Received::Event(Event::Stuck(conversation)));
+        }
+        let asked_for = envelope.kind() == EnvelopeKind::Application && tx.current_group(conversation)? == group;
+        if let Some(receipt) = envelope.receipt.as_ref().filter(|_| asked_for) {
+            tx.tear_hole(group, receipt.seq)?;
+            tx.put_chore(conversation, ChoreKind::Ask, ASK_AFTER_MS)?;
+        }
+    }
+    received.push(Received::Event(Event::Undecryptable { seq, conversation, error: error.into() }));
+    Ok(received)
 }
 
-fn open(tx: &Tx<'_>, identity: &Identity, seq: u64, envelope: &v1::Envelope) -> Result<Vec<Received>, Error> {
+/// The group cannot be followed any more: nothing is sent to it until this device has joined it again.
+pub(crate) fn stick(tx: &Tx<'_>, conversation: GroupId, group: GroupId) -> Result<(), Error> {
+    tx.set_stuck(group)?;
+    tx.put_chore(conversation, ChoreKind::Heal, 0)
+}
+
+/// Puts the entry's receipt into the chain of its group.
+fn chain(
+    tx: &Tx<'_>,
+    identity: &Identity,
+    envelope: &v1::Envelope,
+    shared: Option<&[u8]>,
+) -> Result<Vec<Received>, Error> {
     let group = GroupId::try_from(&envelope.group_id)?;
-    let unseal = || identity.queue_key.open_for(identity.device(), group, &envelope.sealed_key, &envelope.payload);
+    let Some(conversation) = tx.conversation_of(group)? else { return Ok(Vec::new()) };
+    let checked = tx.attempt(|| {
+        let receipt = envelope.receipt.as_ref().ok_or(Error::Incomplete("a receipt"))?;
+        let key = tx.receipt_key()?.ok_or(Error::Incomplete("a receipt key"))?;
+        match envelope.kind() {
+            EnvelopeKind::Application => receipt::check(&key, receipt, &envelope.payload, group, None)?,
+            EnvelopeKind::Handshake => {
+                let message = handshake::unseal(identity, group, envelope, shared)?;
+                receipt::check(&key, receipt, &message, group, None)?;
+            }
+            EnvelopeKind::Welcome | EnvelopeKind::Unspecified => receipt::verify(&key, receipt)?,
+        }
+        if receipt.group_id != envelope.group_id {
+            return Err(receipt::ReceiptError::Group.into());
+        }
+        if envelope.kind() == EnvelopeKind::Welcome {
+            tx.begin_chain(group, receipt.seq)?;
+        }
+        Ok(tx.put_seen_receipt(group, receipt)??)
+    })?;
+    match checked {
+        Ok(0) => Ok(Vec::new()),
+        Ok(_) => {
+            tx.put_chore(conversation, ChoreKind::Ask, ASK_AFTER_MS)?;
+            Ok(Vec::new())
+        }
+        Err(error) if is_ours(&error) => Err(error),
+        Err(error) => {
+            tracing::error!(%conversation, %error, "a receipt of the server does not hold");
+            Ok(vec![Received::Event(Event::ReceiptRefused { conversation, message: None, error: error.into() })])
+        }
+    }
+}
+
+fn open(
+    tx: &Tx<'_>,
+    identity: &Identity,
+    seq: u64,
+    envelope: &v1::Envelope,
+    shared: Option<&[u8]>,
+) -> Result<Vec<Received>, Error> {
+    let group = GroupId::try_from(&envelope.group_id)?;
     match envelope.kind() {
-        EnvelopeKind::Application => message(tx, seq, group, envelope),
-        EnvelopeKind::Handshake => handshake(tx, identity, group, &unseal()?),
-        EnvelopeKind::Welcome => welcome(tx, identity, group, &unseal()?),
+        EnvelopeKind::Application => message::open(tx, identity, seq, group, envelope),
+        EnvelopeKind::Handshake => {
+            handshake::open(tx, identity, group, &handshake::unseal(identity, group, envelope, shared)?)
+        }
+        EnvelopeKind::Welcome => welcome::open(tx, identity, group, envelope, shared),
         EnvelopeKind::Unspecified => Err(Error::UnknownEntry(envelope.kind)),
     }
-}
-
-fn message(tx: &Tx<'_>, seq: u64, id: GroupId, envelope: &v1::Envelope) -> Result<Vec<Received>, Error> {
-    let first = tx.first_epoch(id)?.ok_or(Error::UnknownConversation(id))?;
-    if envelope.epoch < first {
-        // Written before this device was added, and accepted after.
-        return Ok(Vec::new());
-    }
-    let mut group = tx.load_group(id)?;
-    let Incoming::Message { sender, epoch, plaintext } = group.process(&tx.mls(), &envelope.payload)? else {
-        return Err(MlsError::Malformed("application message").into());
-    };
-    let content = Content::decode(&plaintext)?;
-    let new = NewMessage {
-        id: content.id,
-        conversation: id,
-        sender: sender.account_id(),
-        device: sender.device_id(),
-        text: &content.text,
-        sent_at_ms: content.sent_at_ms,
-        seq: Some(seq),
-        epoch,
-        state: MessageState::Received,
-    };
-    if !tx.insert_message(&new)? {
-        return Ok(Vec::new());
-    }
-    let message = Message {
-        id: new.id,
-        conversation: id,
-        sender: new.sender,
-        sender_name: tx.peer_name(new.sender)?,
-        device: new.device,
-        sent_at_ms: new.sent_at_ms,
-        seq: new.seq,
-        epoch,
-        state: new.state,
-        text: content.text,
-    };
-    Ok(vec![Received::Message { message, claim: content.from }])
-}
-
-fn handshake(tx: &Tx<'_>, identity: &Identity, id: GroupId, commit: &[u8]) -> Result<Vec<Received>, Error> {
-    let mut group = tx.load_group(id)?;
-    match group.process(&tx.mls(), commit) {
-        Ok(Incoming::Commit { .. }) => {}
-        Ok(_) => return Err(MlsError::Malformed("commit").into()),
-        Err(MlsError::OwnPendingCommit) => group.merge_pending(&tx.mls())?,
-        Err(error) => return Err(error.into()),
-    }
-    tx.note_epoch(&group, identity)?;
-    Ok(vec![Received::Event(if group.is_active() {
-        Event::EpochChanged { conversation: id, epoch: group.epoch() }
-    } else {
-        Event::Removed(id)
-    })])
-}
-
-fn welcome(tx: &Tx<'_>, identity: &Identity, id: GroupId, welcome: &[u8]) -> Result<Vec<Received>, Error> {
-    let group = Conversation::join(&tx.mls(), welcome)?;
-    if group.group_id() != id {
-        return Err(MlsError::UnknownGroup.into());
-    }
-    let own = identity.account();
-    let mut others: Vec<_> = group.members().iter().map(|member| member.account_id()).collect();
-    others.retain(|account| *account != own);
-    others.sort_unstable();
-    others.dedup();
-    let [peer] = others[..] else { return Err(Error::NotDirect) };
-    // A known conversation stays with whom it was begun, whatever group comes under its id.
-    if tx.conversation(id)?.is_some_and(|known| known.peer != peer) {
-        return Err(Error::NotDirect);
-    }
-    tx.put_conversation(&group, peer, ConversationState::Active)?;
-    tx.note_epoch(&group, identity)?;
-    Ok(vec![Received::Event(Event::ConversationAdded(id))])
 }

@@ -2,8 +2,10 @@
 //! cursor of the store makes at-least-once into once.
 
 use qpc_wire::{
+    AccountId, GroupId,
+    limits::MAX_TAGS,
     methods::{Ack, Fetch},
-    v1,
+    v1::{self, entry::Body},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -11,8 +13,8 @@ use crate::{
     Error, Event, GapReason,
     client::Inner,
     commit, directory,
-    receive::{self, Received},
-    retry,
+    receive::{self, Delivered, Received},
+    retry, shared,
     transport::Connection,
 };
 
@@ -76,14 +78,34 @@ fn continues(cursor: u64, entries: &[v1::Entry]) -> bool {
 
 async fn take_in(inner: &Inner, connection: &Connection, entries: Vec<v1::Entry>) -> Result<(), Error> {
     for entry in entries {
-        let identity = inner.identity.clone();
-        let received = inner.store.run(move |tx| receive::entry(tx, &identity, &entry)).await?;
+        let (identity, delivered) = (inner.identity.clone(), complete(inner, connection, entry).await?);
+        let received = inner.store.run(move |tx| receive::entry(tx, &identity, &delivered)).await?;
         for received in received {
             announce(inner, connection, received).await;
         }
         inner.ack_wake.notify_one();
     }
+    inner.chore_wake.notify_one();
+    inner.outbox_wake.notify_one();
     Ok(())
+}
+
+/// Fetches what an entry only points to. An error means that it cannot be had now; what is gone for good is left out.
+async fn complete(inner: &Inner, connection: &Connection, entry: v1::Entry) -> Result<Delivered, Error> {
+    let pointer = match &entry.body {
+        Some(Body::Envelope(envelope)) => envelope.shared.clone(),
+        _ => None,
+    };
+    let Some(pointer) = pointer else { return Ok(entry.into()) };
+    let shared = match shared::fetch(inner, connection, &pointer).await {
+        Err(Error::Call(error)) => return Err(error.into()),
+        Err(error) => {
+            tracing::warn!(seq = entry.seq, %error, "what an entry points to is not to be had");
+            None
+        }
+        Ok(shared) => shared,
+    };
+    Ok(Delivered { entry, shared })
 }
 
 /// Tells the user, after asking the directory whether an unknown sender is who they say.
@@ -91,14 +113,23 @@ async fn announce(inner: &Inner, connection: &Connection, received: Received) {
     match received {
         Received::Event(event) => inner.events.emit(event),
         Received::Message { mut message, claim } => {
-            if message.sender_name.is_none() {
-                match directory::confirm(inner, connection, &claim, message.sender).await {
-                    Ok(true) => message.sender_name = Some(claim),
-                    Ok(false) => {}
-                    Err(error) => tracing::info!(%error, "name not confirmed"),
-                }
+            if message.sender_name.is_none() && confirmed(inner, connection, &claim, message.sender).await {
+                message.sender_name = Some(claim);
             }
             inner.events.emit(Event::MessageReceived(message));
+        }
+        Received::Claim { account, claim } => {
+            confirmed(inner, connection, &claim, account).await;
+        }
+    }
+}
+
+async fn confirmed(inner: &Inner, connection: &Connection, claim: &str, account: AccountId) -> bool {
+    match directory::confirm(inner, connection, claim, account).await {
+        Ok(confirmed) => confirmed,
+        Err(error) => {
+            tracing::info!(%error, "name not confirmed");
+            false
         }
     }
 }
@@ -108,8 +139,9 @@ pub(crate) async fn acknowledge(inner: &Inner, connection: &Connection, stop: &C
     let mut acked = 0;
     loop {
         tokio::select! {
-            () = inner.ack_wake.notified() => {}
+            biased;
             () = stop.cancelled() => return,
+            () = inner.ack_wake.notified() => {}
         }
         let seq = match inner.store.run(|tx| tx.cursor()).await {
             Ok(seq) if seq > acked => seq,
@@ -119,12 +151,59 @@ pub(crate) async fn acknowledge(inner: &Inner, connection: &Connection, stop: &C
                 continue;
             }
         };
-        match connection.call::<Ack>(&v1::AckRequest { seq }).await {
-            Ok(_) => acked = seq,
+        match tell(inner, connection, seq).await {
+            Ok(()) => acked = seq,
             // The next one covers it, at the latest that of the periodic look.
             Err(error) => tracing::debug!(%error, "not acknowledged"),
         }
     }
+}
+
+/// Acknowledges up to `seq`, with the tag of every epoch that is new since the last time. A group of which the server has
+/// another tag is not the one that the others are in.
+async fn tell(inner: &Inner, connection: &Connection, seq: u64) -> Result<(), Error> {
+    let (epochs, undecryptable) = inner
+        .store
+        .run(|tx| {
+            let mut epochs = Vec::new();
+            for (id, epoch) in tx.untold_epochs(MAX_TAGS)? {
+                // Between a commit of this device and its answer the group is of two minds.
+                if let Ok(group) = tx.load_group(id)
+                    && group.epoch() == epoch
+                {
+                    epochs.push((id, epoch, group.epoch_tag()));
+                }
+            }
+            Ok((epochs, tx.untold_undecryptable()?))
+        })
+        .await?;
+    let tags = epochs.iter().map(|(id, epoch, tag)| v1::EpochTag {
+        group_id: id.to_bytes(),
+        epoch: *epoch,
+        tag: tag.to_vec().into(),
+    });
+    let request =
+        v1::AckRequest { seq, tags: tags.collect(), undecryptable: u32::try_from(undecryptable).unwrap_or(u32::MAX) };
+    let answer = connection.call::<Ack>(&request).await?;
+    let events = inner
+        .store
+        .run(move |tx| {
+            tx.set_told_undecryptable(undecryptable)?;
+            for (id, epoch, _) in epochs {
+                tx.set_told(id, epoch)?;
+            }
+            let mut events = Vec::new();
+            for group in answer.forked {
+                events.extend(receive::forked(tx, GroupId::try_from(&group)?)?);
+            }
+            Ok(events)
+        })
+        .await?;
+    for event in events {
+        inner.events.emit(event);
+        inner.chore_wake.notify_one();
+    }
+    Ok(())
 }
 
 #[cfg(test)]

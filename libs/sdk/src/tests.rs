@@ -2,10 +2,14 @@
 
 use std::{fs, path::Path};
 
-use bytes::Bytes;
-use qpc_crypto::{Conversation, Suite, mls::key_package, queue};
+use prost::Message as _;
+use qpc_crypto::{
+    Conversation, Policy, ReceiptKey, Suite,
+    mls::{key_package, split_welcome},
+    receipt::{self, Accepted, Link},
+};
 use qpc_wire::{
-    GroupId,
+    DeviceId, GroupId,
     v1::{self, Entry, Envelope, EnvelopeKind, Gap, entry::Body},
 };
 use tempfile::TempDir;
@@ -13,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Client, ClientOptions, Error, Event, GapReason, KsfParams, MessageState, Runtime,
-    receive::{self, Received},
+    receive::{self, Delivered, Received},
     store::{ConversationState, Outgoing},
     transport::Trust,
 };
@@ -30,54 +34,105 @@ async fn open(folder: &TempDir, name: &str) -> Client {
     Client::open(options(folder.path(), name, "correct horse")).await.unwrap()
 }
 
-/// A conversation of both, and what the server would have put into bob's mailbox first.
-async fn acquaint(alice: &Client, bob: &Client, suite: Suite) -> (GroupId, Entry) {
-    let identity = bob.inner.identity.clone();
-    let package = bob
-        .inner
-        .store
-        .run(move |tx| Ok(key_package::generate(&tx.mls(), &identity.device_key, &identity.certificate, suite, false)?))
-        .await
-        .unwrap();
-    let (identity, peer, id) = (alice.inner.identity.clone(), bob.inner.identity.account(), GroupId([7; 16]));
-    let welcome = alice
-        .inner
-        .store
-        .run(move |tx| {
-            let mls = tx.mls();
-            let mut group = Conversation::create(&mls, &identity.device_key, &identity.certificate, suite, id)?;
-            let made = group.add(&mls, &identity.device_key, &[package])?;
-            group.merge_pending(&mls)?;
-            tx.put_conversation(&group, peer, ConversationState::Active)?;
-            tx.note_epoch(&group, &identity)?;
-            Ok(made.welcome)
-        })
-        .await
-        .unwrap();
-    (id, sealed(bob, 1, id, EnvelopeKind::Welcome, &welcome))
+/// What a server would put into mailboxes, with the receipts of one group.
+struct Post {
+    key: ReceiptKey,
+    link: Link,
 }
 
-fn sealed(to: &Client, seq: u64, id: GroupId, kind: EnvelopeKind, plain: &[u8]) -> Entry {
-    let device = to.inner.identity.device();
-    let public = to.inner.identity.queue_key.public_bytes();
-    let sealed = queue::seal_for(&mut Runtime::system().rng(), plain, id, &[(device, &public)]).unwrap();
-    entry(seq, id, kind, 1, sealed.payload.into(), sealed.keys[0].1.clone().into())
+impl Post {
+    fn new() -> Self {
+        Self { key: ReceiptKey::from_bytes(&[5; 32]), link: Link::FIRST }
+    }
+
+    /// The receipt of the next thing that the group accepts.
+    fn receipt(&mut self, group: GroupId, epoch: u64, payload: &[u8], devices: &[DeviceId]) -> v1::Receipt {
+        let accepted = Accepted { group, epoch, payload, devices, at_ms: 1_000 + self.link.seq };
+        let receipt = receipt::build(&self.key, &accepted, &self.link);
+        self.link = Link::after(&receipt).unwrap();
+        receipt
+    }
+
+    fn entry(&mut self, seq: u64, group: GroupId, epoch: u64, payload: &[u8]) -> Entry {
+        let receipt = self.receipt(group, epoch, payload, &[]);
+        let envelope = Envelope {
+            kind: EnvelopeKind::Application.into(),
+            group_id: group.to_bytes(),
+            epoch,
+            payload: payload.to_vec().into(),
+            accepted_at_ms: receipt.accepted_at_ms,
+            receipt: Some(receipt),
+            ..Envelope::default()
+        };
+        Entry { seq, body: Some(Body::Envelope(envelope)) }
+    }
+
+    fn application(&mut self, seq: u64, outgoing: &Outgoing) -> Delivered {
+        let sealed = outgoing.sealed.as_ref().unwrap();
+        self.entry(seq, sealed.group, sealed.epoch, &sealed.payload).into()
+    }
+
+    /// A conversation of both, and what the server would have put into bob's mailbox first.
+    async fn acquaint(&mut self, alice: &Client, bob: &Client, suite: Suite) -> (GroupId, Delivered) {
+        let public = self.key.public();
+        for client in [alice, bob] {
+            client.inner.store.run(move |tx| tx.pin_receipt_key(&public)).await.unwrap();
+        }
+        let identity = bob.inner.identity.clone();
+        let package = bob
+            .inner
+            .store
+            .run(move |tx| {
+                Ok(key_package::generate(&tx.mls(), &identity.device_key, &identity.certificate, suite, false)?)
+            })
+            .await
+            .unwrap();
+        let (identity, id) = (alice.inner.identity.clone(), GroupId([7; 16]));
+        let (made, tree) = alice
+            .inner
+            .store
+            .run(move |tx| {
+                let (mls, policy) = (tx.mls(), Policy::direct(id));
+                let (key, certificate) = (&identity.device_key, &identity.certificate);
+                let mut group = Conversation::create(&mls, key, certificate, suite, id, &policy)?;
+                let made = group.add(&mls, key, &[package])?;
+                group.merge_pending(&mls)?;
+                tx.put_group(&group, &identity, ConversationState::Active)?;
+                tx.note_epoch(&group, &identity)?;
+                Ok((made, group.ratchet_tree()?))
+            })
+            .await
+            .unwrap();
+        let receipt = self.receipt(id, 1, &made.commit, &[]);
+        let welcome = split_welcome(&made.welcome).unwrap();
+        let shared = v1::SharedState {
+            suite: welcome.suite.into(),
+            encrypted_group_info: welcome.encrypted_group_info.into(),
+            ratchet_tree: tree.into(),
+            group_info: made.group_info.into(),
+        };
+        let envelope = Envelope {
+            kind: EnvelopeKind::Welcome.into(),
+            group_id: id.to_bytes(),
+            epoch: 1,
+            payload: welcome.secrets[0].secret.clone().into(),
+            shared: Some(v1::Pointer::default()),
+            receipt: Some(receipt),
+            ..Envelope::default()
+        };
+        let entry = Entry { seq: 1, body: Some(Body::Envelope(envelope)) };
+        (id, Delivered { entry, shared: Some(shared.encode_to_vec()) })
+    }
 }
 
-fn entry(seq: u64, id: GroupId, kind: EnvelopeKind, epoch: u64, payload: Bytes, sealed_key: Bytes) -> Entry {
-    let envelope =
-        Envelope { kind: kind.into(), group_id: id.to_bytes(), epoch, payload, sealed_key, accepted_at_ms: 0 };
-    Entry { seq, body: Some(Body::Envelope(envelope)) }
-}
-
-fn application(seq: u64, outgoing: &Outgoing) -> Entry {
-    let payload = outgoing.payload.clone().into();
-    entry(seq, outgoing.conversation, EnvelopeKind::Application, outgoing.epoch, payload, Bytes::new())
-}
-
-async fn receive(client: &Client, entry: Entry) -> Vec<Received> {
+async fn receive(client: &Client, delivered: Delivered) -> Vec<Received> {
     let identity = client.inner.identity.clone();
-    client.inner.store.run(move |tx| receive::entry(tx, &identity, &entry)).await.unwrap()
+    client.inner.store.run(move |tx| receive::entry(tx, &identity, &delivered)).await.unwrap()
+}
+
+/// The same, put into the mailbox once more.
+fn again(delivered: &Delivered, seq: u64) -> Delivered {
+    Delivered { entry: Entry { seq, ..delivered.entry.clone() }, shared: delivered.shared.clone() }
 }
 
 /// Empties the outbox, as sending would.
@@ -126,7 +181,8 @@ async fn nothing_is_on_disk_in_clear() {
     let folder = TempDir::new().unwrap();
     let alice = open(&folder, "alice").await;
     let bob = open(&folder, "bob").await;
-    let (id, _) = acquaint(&alice, &bob, Suite::Classic).await;
+    let mut post = Post::new();
+    let (id, _) = post.acquaint(&alice, &bob, Suite::Classic).await;
     let text = "the eagle lands at midnight, in clear letters";
     alice.send(id, text).await.unwrap();
     alice.inner.store.run(|tx| tx.set_session(b"session-token-of-alice", u64::MAX >> 1)).await.unwrap();
@@ -163,7 +219,8 @@ async fn what_is_written_offline_waits_in_order_across_a_restart() {
     let folder = TempDir::new().unwrap();
     let alice = open(&folder, "alice").await;
     let bob = open(&folder, "bob").await;
-    let (id, welcome) = acquaint(&alice, &bob, Suite::Hybrid).await;
+    let mut post = Post::new();
+    let (id, welcome) = post.acquaint(&alice, &bob, Suite::Hybrid).await;
     for text in ["one", "two"] {
         alice.send(id, text).await.unwrap();
     }
@@ -181,7 +238,7 @@ async fn what_is_written_offline_waits_in_order_across_a_restart() {
     assert!(alice.flush(std::time::Duration::from_secs(5)).await);
     receive(&bob, welcome).await;
     for (outgoing, (seq, expected)) in outgoing.iter().zip((2..).zip(["one", "two", "three"])) {
-        assert_eq!(text(&receive(&bob, application(seq, outgoing)).await), expected);
+        assert_eq!(text(&receive(&bob, post.application(seq, outgoing)).await), expected);
     }
     let texts: Vec<_> = bob.history(id, 2).await.unwrap().into_iter().map(|message| message.text).collect();
     assert_eq!(texts, ["two", "three"], "the last ones, oldest first");
@@ -192,15 +249,17 @@ async fn a_second_delivery_is_no_second_message() {
     let folder = TempDir::new().unwrap();
     let alice = open(&folder, "alice").await;
     let bob = open(&folder, "bob").await;
-    let (id, welcome) = acquaint(&alice, &bob, Suite::Classic).await;
+    let mut post = Post::new();
+    let (id, welcome) = post.acquaint(&alice, &bob, Suite::Classic).await;
     alice.send(id, "once").await.unwrap();
     let outgoing = take_outbox(&alice).await;
-    receive(&bob, welcome.clone()).await;
-    assert_eq!(text(&receive(&bob, application(2, &outgoing[0])).await), "once");
+    let once = post.application(2, &outgoing[0]);
+    receive(&bob, again(&welcome, 1)).await;
+    assert_eq!(text(&receive(&bob, again(&once, 2)).await), "once");
     // By sequence, and by content where the server gave it another sequence.
     assert!(receive(&bob, welcome).await.is_empty());
-    assert!(receive(&bob, application(2, &outgoing[0])).await.is_empty());
-    assert!(receive(&bob, application(3, &outgoing[0])).await.is_empty());
+    assert!(receive(&bob, again(&once, 2)).await.is_empty());
+    assert!(receive(&bob, again(&once, 3)).await.is_empty());
     assert_eq!(bob.stats().await.unwrap().cursor, 3);
     assert_eq!(bob.stats().await.unwrap().undecryptable, 0);
     assert_eq!(bob.history(id, 9).await.unwrap().len(), 1);
@@ -211,21 +270,24 @@ async fn what_cannot_be_read_is_said_and_stops_nothing() {
     let folder = TempDir::new().unwrap();
     let alice = open(&folder, "alice").await;
     let bob = open(&folder, "bob").await;
-    let (id, welcome) = acquaint(&alice, &bob, Suite::Classic).await;
+    let mut post = Post::new();
+    let (id, welcome) = post.acquaint(&alice, &bob, Suite::Classic).await;
     alice.send(id, "damaged").await.unwrap();
     alice.send(id, "whole").await.unwrap();
     let outgoing = take_outbox(&alice).await;
     receive(&bob, welcome).await;
 
     let mut damaged = outgoing[0].clone();
-    *damaged.payload.last_mut().unwrap() ^= 1;
-    let received = receive(&bob, application(2, &damaged)).await;
+    *damaged.sealed.as_mut().unwrap().payload.last_mut().unwrap() ^= 1;
+    let received = receive(&bob, post.application(2, &damaged)).await;
     assert!(matches!(received[..], [Received::Event(Event::Undecryptable { seq: 2, .. })]));
-    let stranger = entry(3, GroupId([9; 16]), EnvelopeKind::Application, 1, Bytes::from_static(b"?"), Bytes::new());
-    let received = receive(&bob, stranger).await;
+    let stranger = Post::new().entry(3, GroupId([9; 16]), 1, b"?");
+    let received = receive(&bob, stranger.into()).await;
     assert!(matches!(received[..], [Received::Event(Event::Undecryptable { seq: 3, .. })]));
-    assert_eq!(text(&receive(&bob, application(4, &outgoing[1])).await), "whole");
+    assert_eq!(text(&receive(&bob, post.application(4, &outgoing[1])).await), "whole");
     assert_eq!(bob.stats().await.unwrap().undecryptable, 2);
+    // It stood at the second place of the chain, and is to be asked for.
+    assert_eq!(bob.inner.store.run(move |tx| tx.holes(id, 9)).await.unwrap(), [2]);
 }
 
 #[tokio::test]
@@ -234,12 +296,12 @@ async fn gaps_are_told_once_and_with_their_reason() {
     let bob = open(&folder, "bob").await;
     let gap =
         |from, to| Entry { seq: to, body: Some(Body::Gap(Gap { from, to, reason: v1::GapReason::Expired.into() })) };
-    let received = receive(&bob, gap(1, 4)).await;
+    let received = receive(&bob, gap(1, 4).into()).await;
     assert!(matches!(received[..], [Received::Event(Event::Gap { from: 1, to: 4, reason: GapReason::Expired })]));
     // The server has joined it with the next ones.
-    let received = receive(&bob, gap(1, 6)).await;
+    let received = receive(&bob, gap(1, 6).into()).await;
     assert!(matches!(received[..], [Received::Event(Event::Gap { from: 5, to: 6, reason: GapReason::Expired })]));
-    let received = receive(&bob, Entry { seq: 9, body: None }).await;
+    let received = receive(&bob, Entry { seq: 9, body: None }.into()).await;
     assert!(matches!(received[..], [Received::Event(Event::Gap { from: 7, to: 9, reason: GapReason::Unexplained })]));
     assert_eq!(bob.stats().await.unwrap().cursor, 9);
 }
@@ -276,4 +338,57 @@ async fn texts_have_limits() {
     assert!(matches!(bob.send(id, "x").await, Err(Error::UnknownConversation(_))));
     assert!(matches!(bob.dm("alice").await, Err(Error::Offline)));
     assert!(matches!(bob.dm("bob").await, Err(Error::OwnName)));
+}
+
+#[tokio::test]
+async fn what_the_server_leaves_out_of_the_chain_is_missed() {
+    let folder = TempDir::new().unwrap();
+    let alice = open(&folder, "alice").await;
+    let bob = open(&folder, "bob").await;
+    let mut post = Post::new();
+    let (id, welcome) = post.acquaint(&alice, &bob, Suite::Classic).await;
+    for text in ["one", "kept back", "three"] {
+        alice.send(id, text).await.unwrap();
+    }
+    let outgoing = take_outbox(&alice).await;
+    receive(&bob, welcome).await;
+    receive(&bob, post.application(2, &outgoing[0])).await;
+    let _never_delivered = post.application(3, &outgoing[1]);
+    assert_eq!(text(&receive(&bob, post.application(3, &outgoing[2])).await), "three");
+    assert_eq!(bob.inner.store.run(move |tx| tx.holes(id, 9)).await.unwrap(), [3]);
+}
+
+#[tokio::test]
+async fn a_receipt_that_contradicts_another_is_told() {
+    let folder = TempDir::new().unwrap();
+    let alice = open(&folder, "alice").await;
+    let bob = open(&folder, "bob").await;
+    let mut post = Post::new();
+    let (id, welcome) = post.acquaint(&alice, &bob, Suite::Classic).await;
+    for text in ["one", "two"] {
+        alice.send(id, text).await.unwrap();
+    }
+    let outgoing = take_outbox(&alice).await;
+    receive(&bob, welcome).await;
+    let before = post.link;
+    receive(&bob, post.application(2, &outgoing[0])).await;
+    post.link = before;
+    let received = receive(&bob, post.application(3, &outgoing[1])).await;
+    // The message is shown all the same.
+    let [Received::Message { .. }, Received::Event(Event::ReceiptRefused { error, .. })] = &received[..] else {
+        panic!("a message and a complaint");
+    };
+    assert!(matches!(**error, Error::Chain(crate::ChainError::Two(2))));
+}
+
+#[tokio::test]
+async fn notes_are_of_this_device_alone() {
+    let folder = TempDir::new().unwrap();
+    let alice = open(&folder, "alice").await;
+    let notes = alice.notes().await.unwrap();
+    assert_eq!(alice.notes().await.unwrap(), notes);
+    alice.send(notes, "remember the milk").await.unwrap();
+    assert_eq!(alice.stats().await.unwrap().outbox, 0);
+    let history = alice.history(notes, 9).await.unwrap();
+    assert_eq!((history[0].text.as_str(), history[0].state), ("remember the milk", MessageState::Local));
 }

@@ -1,6 +1,8 @@
-//! Conversations: what is known of each group beside its MLS state.
+//! Conversations, and what is known of the groups that carry them beside their MLS state.
 
-use qpc_crypto::{Conversation, Suite};
+use std::collections::BTreeSet;
+
+use qpc_crypto::{Conversation, Suite, mls::Kind};
 use qpc_wire::{AccountId, DeviceId, GroupId};
 use rusqlite::{OptionalExtension as _, Row, params};
 
@@ -9,6 +11,8 @@ use crate::Error;
 
 /// Epochs whose members are remembered; receipts are about recent ones.
 const EPOCHS_KEPT: u64 = 64;
+/// The conversation with oneself, which has no group: nothing of it leaves this device.
+pub(crate) const NOTES: GroupId = GroupId([0; 16]);
 
 /// Where a conversation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,53 +20,131 @@ pub(crate) enum ConversationState {
     Creating = 0,
     Active = 1,
     Removed = 2,
+    Left = 3,
+}
+
+/// What a conversation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConversationKind {
+    /// Of two accounts.
+    Direct,
+    /// Of any number of accounts.
+    Group,
+    /// Of all devices of this account; not for people.
+    Own,
+    /// Of this device alone.
+    Notes,
+}
+
+impl ConversationKind {
+    fn from_u8(value: u8) -> Self {
+        match value {
+            1 => Self::Direct,
+            3 => Self::Own,
+            4 => Self::Notes,
+            _ => Self::Group,
+        }
+    }
+
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::Direct => 1,
+            Self::Group => 2,
+            Self::Own => 3,
+            Self::Notes => 4,
+        }
+    }
+}
+
+impl From<Kind> for ConversationKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Direct => Self::Direct,
+            Kind::Group => Self::Group,
+            Kind::Own => Self::Own,
+        }
+    }
 }
 
 /// A conversation as a list shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConversationInfo {
-    /// Its group.
+    /// Stays the same when another group carries the conversation on.
     pub id: GroupId,
-    /// The other account.
-    pub peer: AccountId,
+    /// What it is.
+    pub kind: ConversationKind,
+    /// The name that an admin gave a group.
+    pub name: Option<String>,
+    /// What this account calls it.
+    pub petname: Option<String>,
+    /// The other account of a direct one.
+    pub peer: Option<AccountId>,
     /// The other's name, once the directory has confirmed it.
     pub peer_name: Option<String>,
     /// Cipher suite of the group.
     pub suite: Suite,
     /// MLS epoch.
     pub epoch: u64,
-    /// Whether messages can be sent; false after this device was removed.
+    /// Whether messages can be sent; false after this device has left or was removed.
     pub active: bool,
+    /// Whether this account has left, rather than being removed.
+    pub left: bool,
+    /// Whether the group cannot be followed at the moment; that heals by itself.
+    pub stuck: bool,
     /// Messages here.
     pub messages: u64,
+    /// Of them, those of others that nobody has read here.
+    pub unread: u64,
+    /// Messages that are known to be missing, and that nobody had who was asked.
+    pub missing: u64,
     /// Unix milliseconds of the last message, or of the beginning.
     pub last_at_ms: u64,
 }
 
-const SELECT: &str = "SELECT c.id, c.peer, (SELECT username FROM peers p WHERE p.account = c.peer LIMIT 1), c.suite,
-        c.epoch, c.state, (SELECT count(*) FROM messages m WHERE m.conversation = c.id),
-        COALESCE((SELECT max(sent_at_ms) FROM messages m WHERE m.conversation = c.id), c.created_at_ms) AS last
-     FROM conversations c";
+const SELECT: &str = "SELECT c.id, c.kind, c.name, c.peer,
+        (SELECT username FROM peers p WHERE p.account = c.peer LIMIT 1), g.suite, g.epoch, c.state, g.stuck,
+        (SELECT count(*) FROM messages m WHERE m.conversation = c.id),
+        (SELECT count(*) FROM messages m WHERE m.conversation = c.id AND m.seen = 0),
+        (SELECT count(*) FROM holes h JOIN groups hg ON hg.id = h.group_id
+            WHERE hg.conversation = c.id AND h.state = 1),
+        COALESCE((SELECT max(sent_at_ms) FROM messages m WHERE m.conversation = c.id), c.created_at_ms) AS last,
+        (SELECT CAST(value AS TEXT) FROM synced WHERE synced.name = 'petname/' || lower(hex(c.id)) AND value <> x'')
+     FROM conversations c LEFT JOIN groups g ON g.id = c.group_id";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<ConversationInfo> {
     Ok(ConversationInfo {
         id: GroupId(row.get(0)?),
-        peer: AccountId(row.get(1)?),
-        peer_name: row.get(2)?,
+        kind: ConversationKind::from_u8(row.get(1)?),
+        name: row.get(2)?,
+        peer: row.get::<_, Option<[u8; 16]>>(3)?.map(AccountId),
+        peer_name: row.get(4)?,
         // Only suites that we speak are ever written.
-        suite: Suite::from_id(row.get(3)?).unwrap_or_default(),
-        epoch: row.get(4)?,
-        active: row.get::<_, u8>(5)? == ConversationState::Active as u8,
-        messages: row.get(6)?,
-        last_at_ms: row.get(7)?,
+        suite: row.get::<_, Option<u16>>(5)?.and_then(Suite::from_id).unwrap_or_default(),
+        epoch: row.get::<_, Option<u64>>(6)?.unwrap_or_default(),
+        active: row.get::<_, u8>(7)? == ConversationState::Active as u8,
+        left: row.get::<_, u8>(7)? == ConversationState::Left as u8,
+        stuck: row.get::<_, Option<bool>>(8)?.unwrap_or_default(),
+        messages: row.get(9)?,
+        unread: row.get(10)?,
+        missing: row.get(11)?,
+        last_at_ms: row.get(12)?,
+        petname: row.get(13)?,
     })
 }
 
 impl Tx<'_> {
-    /// All that exist at the server, the liveliest first.
+    /// All that exist at the server, the liveliest first. The one of the own devices is not among them.
     pub(crate) fn conversations(&self) -> Result<Vec<ConversationInfo>, Error> {
-        let mut statement =
-            self.sql.prepare_cached(&format!("{SELECT} WHERE c.state <> 0 ORDER BY last DESC, c.id"))?;
+        let sql = format!("{SELECT} WHERE c.state <> 0 AND c.kind <> 3 ORDER BY last DESC, c.id");
+        let mut statement = self.sql.prepare_cached(&sql)?;
+        let rows = statement.query_map([], read)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// All of which another device of the account is told: not the own devices' and not the notes.
+    pub(crate) fn all_conversations(&self) -> Result<Vec<ConversationInfo>, Error> {
+        let sql = format!("{SELECT} WHERE c.state <> 0 AND c.kind IN (1, 2) ORDER BY c.created_at_ms");
+        let mut statement = self.sql.prepare_cached(&sql)?;
         let rows = statement.query_map([], read)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -72,12 +154,21 @@ impl Tx<'_> {
         Ok(statement.query_row([id.as_ref()], read).optional()?)
     }
 
+    /// Conversations with a group that this device is in.
+    pub(crate) fn active_conversations(&self) -> Result<Vec<GroupId>, Error> {
+        let mut statement =
+            self.sql.prepare_cached("SELECT id FROM conversations WHERE state = 1 AND group_id IS NOT NULL")?;
+        let rows = statement.query_map([], |row| row.get(0).map(GroupId))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// The direct conversation with an account, and whether it exists at the server already.
     pub(crate) fn conversation_with(&self, peer: AccountId) -> Result<Option<(GroupId, bool)>, Error> {
         let found = self
             .sql
             .query_row(
-                "SELECT id, state FROM conversations WHERE peer = ?1 AND state <> 2 ORDER BY state DESC LIMIT 1",
+                "SELECT id, state FROM conversations WHERE peer = ?1 AND state < 2 AND group_id IS NOT NULL
+                 ORDER BY state DESC LIMIT 1",
                 [peer.as_ref()],
                 |row| Ok((GroupId(row.get(0)?), row.get::<_, u8>(1)? == ConversationState::Active as u8)),
             )
@@ -85,22 +176,76 @@ impl Tx<'_> {
         Ok(found)
     }
 
-    pub(crate) fn put_conversation(
+    /// The conversation of this account's devices, if it has one.
+    pub(crate) fn own_conversation(&self) -> Result<Option<GroupId>, Error> {
+        let sql = "SELECT id FROM conversations WHERE kind = 3 AND state = 1 LIMIT 1";
+        Ok(self.sql.query_row(sql, [], |row| row.get(0).map(GroupId)).optional()?)
+    }
+
+    /// The conversation that a group carries, or carried.
+    pub(crate) fn conversation_of(&self, group: GroupId) -> Result<Option<GroupId>, Error> {
+        let sql = "SELECT conversation FROM groups WHERE id = ?1";
+        Ok(self.sql.query_row(sql, [group.as_ref()], |row| row.get(0).map(GroupId)).optional()?)
+    }
+
+    /// The group that carries a conversation.
+    pub(crate) fn current_group(&self, conversation: GroupId) -> Result<GroupId, Error> {
+        let found: Option<Option<[u8; 16]>> = self
+            .sql
+            .query_row("SELECT group_id FROM conversations WHERE id = ?1", [conversation.as_ref()], |row| row.get(0))
+            .optional()?;
+        match found {
+            Some(Some(group)) => Ok(GroupId(group)),
+            Some(None) => Err(Error::NotMember),
+            None => Err(Error::UnknownConversation(conversation)),
+        }
+    }
+
+    /// The MLS state of a group.
+    pub(crate) fn load_group(&self, id: GroupId) -> Result<Conversation, Error> {
+        Conversation::load(&self.mls(), id)?.ok_or(Error::UnknownConversation(id))
+    }
+
+    /// The MLS state of the group that carries a conversation; an error when this device is not in it.
+    pub(crate) fn load_current(&self, conversation: GroupId) -> Result<Conversation, Error> {
+        let group = self.load_group(self.current_group(conversation)?)?;
+        if group.is_active() { Ok(group) } else { Err(Error::NotMember) }
+    }
+
+    /// Keeps a group that this device founds, was let in or has joined, and makes it the one that carries its
+    /// conversation.
+    pub(crate) fn put_group(
         &self,
         group: &Conversation,
-        peer: AccountId,
+        identity: &Identity,
         state: ConversationState,
     ) -> Result<(), Error> {
+        let (policy, id) = (group.policy()?, group.group_id());
+        let kind = ConversationKind::from(policy.kind);
+        let own = identity.account();
+        let peer = match kind {
+            ConversationKind::Direct => {
+                group.members().iter().map(|member| member.account_id()).find(|account| *account != own)
+            }
+            _ => None,
+        };
         self.sql.execute(
-            "INSERT INTO conversations (id, peer, suite, epoch, first_epoch, state, created_at_ms)
-             VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6)
+            "INSERT INTO groups (id, conversation, suite, epoch, since_epoch, first_epoch, renewed_at_ms)
+             VALUES (?1, ?2, ?3, ?4, ?4, ?4, ?5)
              ON CONFLICT (id) DO UPDATE
-             SET epoch = excluded.epoch, first_epoch = excluded.first_epoch, state = excluded.state",
+             SET since_epoch = CASE WHEN stuck THEN since_epoch ELSE excluded.since_epoch END,
+                 epoch = excluded.epoch, first_epoch = excluded.first_epoch, stuck = 0, tag_told = 0",
+            params![id.as_ref(), policy.conversation.as_ref(), group.suite().id(), group.epoch(), self.now_ms()],
+        )?;
+        self.sql.execute(
+            "INSERT INTO conversations (id, kind, peer, group_id, state, created_at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (id) DO UPDATE
+             SET group_id = excluded.group_id, state = excluded.state, peer = COALESCE(peer, excluded.peer)",
             params![
-                group.group_id().as_ref(),
-                peer.as_ref(),
-                group.suite().id(),
-                group.epoch(),
+                policy.conversation.as_ref(),
+                kind.number(),
+                peer.map(|peer| peer.0),
+                id.as_ref(),
                 state as u8,
                 self.now_ms()
             ],
@@ -108,15 +253,102 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The epoch in which this device came in; none for a group it is not in.
-    pub(crate) fn first_epoch(&self, id: GroupId) -> Result<Option<u64>, Error> {
-        let sql = "SELECT first_epoch FROM conversations WHERE id = ?1";
-        Ok(self.sql.query_row(sql, [id.as_ref()], |row| row.get(0)).optional()?)
+    /// Keeps a conversation of which this device has no group yet, and the notes, which never have one.
+    pub(crate) fn put_bare_conversation(
+        &self,
+        id: GroupId,
+        kind: ConversationKind,
+        peer: Option<AccountId>,
+        created_at_ms: u64,
+    ) -> Result<(), Error> {
+        let state =
+            if kind == ConversationKind::Notes { ConversationState::Active } else { ConversationState::Removed };
+        self.sql.execute(
+            "INSERT INTO conversations (id, kind, peer, state, created_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (id) DO UPDATE SET peer = COALESCE(peer, excluded.peer)",
+            params![id.as_ref(), kind.number(), peer.map(|peer| peer.0), state as u8, created_at_ms],
+        )?;
+        Ok(())
     }
 
-    pub(crate) fn delete_conversation(&self, id: GroupId) -> Result<(), Error> {
-        self.sql.execute("DELETE FROM conversations WHERE id = ?1", [id.as_ref()])?;
-        self.sql.execute("DELETE FROM epochs WHERE conversation = ?1", [id.as_ref()])?;
+    pub(crate) fn set_conversation_state(&self, id: GroupId, state: ConversationState) -> Result<(), Error> {
+        self.sql.execute("UPDATE conversations SET state = ?2 WHERE id = ?1", params![id.as_ref(), state as u8])?;
+        Ok(())
+    }
+
+    /// Keeps a name unless a later one is known. Tells whether it is now the name.
+    pub(crate) fn set_name(&self, id: GroupId, name: &str, at_ms: u64) -> Result<bool, Error> {
+        let changed = self.sql.execute(
+            "UPDATE conversations SET name = ?2, name_at_ms = ?3
+             WHERE id = ?1 AND (name_at_ms < ?3 OR name_at_ms = ?3 AND name < ?2)",
+            params![id.as_ref(), name, at_ms],
+        )?;
+        Ok(changed == 1)
+    }
+
+    /// The name of a conversation and when it was given.
+    pub(crate) fn name(&self, id: GroupId) -> Result<Option<(String, u64)>, Error> {
+        let sql = "SELECT name, name_at_ms FROM conversations WHERE id = ?1 AND name IS NOT NULL";
+        Ok(self.sql.query_row(sql, [id.as_ref()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+    }
+
+    /// Forgets a group that never came to be, and its conversation if it was to begin with it. One that this device has
+    /// been in before stays, as it stands.
+    pub(crate) fn delete_group_unless_known(&self, id: GroupId) -> Result<(), Error> {
+        self.sql.execute("DELETE FROM conversations WHERE group_id = ?1 AND state = 0", [id.as_ref()])?;
+        let unknown = self.sql.execute(
+            "DELETE FROM groups WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM conversations WHERE group_id = ?1)",
+            [id.as_ref()],
+        )?;
+        if unknown == 1 {
+            self.sql.execute("DELETE FROM epochs WHERE group_id = ?1", [id.as_ref()])?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the secrets of a group. Its receipts stay.
+    pub(crate) fn retire_group(&self, id: GroupId) -> Result<(), Error> {
+        if let Some(group) = Conversation::load(&self.mls(), id)? {
+            group.delete(&self.mls())?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the secrets of all groups that have carried a conversation and do so no more.
+    pub(crate) fn retire_former_groups(&self, conversation: GroupId) -> Result<(), Error> {
+        let current = self.current_group(conversation)?;
+        let mut statement = self.sql.prepare_cached("SELECT id FROM groups WHERE conversation = ?1 AND id <> ?2")?;
+        let rows =
+            statement.query_map(params![conversation.as_ref(), current.as_ref()], |row| row.get(0).map(GroupId))?;
+        rows.collect::<Result<Vec<_>, _>>()?.into_iter().try_for_each(|group| self.retire_group(group))
+    }
+
+    /// The epoch in which this device came in, and that in which it did so for the last time; none for a group it is not
+    /// in.
+    pub(crate) fn entry_epochs(&self, id: GroupId) -> Result<Option<(u64, u64)>, Error> {
+        let sql = "SELECT since_epoch, first_epoch FROM groups WHERE id = ?1";
+        Ok(self.sql.query_row(sql, [id.as_ref()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+    }
+
+    /// Whether what comes of a group cannot be followed.
+    pub(crate) fn is_stuck(&self, id: GroupId) -> Result<bool, Error> {
+        let sql = "SELECT stuck FROM groups WHERE id = ?1";
+        Ok(self.sql.query_row(sql, [id.as_ref()], |row| row.get(0)).optional()?.unwrap_or_default())
+    }
+
+    pub(crate) fn set_stuck(&self, id: GroupId) -> Result<(), Error> {
+        self.sql.execute("UPDATE groups SET stuck = 1 WHERE id = ?1", [id.as_ref()])?;
+        Ok(())
+    }
+
+    /// When this device last renewed its leaf, Unix milliseconds.
+    pub(crate) fn renewed_at_ms(&self, id: GroupId) -> Result<u64, Error> {
+        let sql = "SELECT renewed_at_ms FROM groups WHERE id = ?1";
+        Ok(self.sql.query_row(sql, [id.as_ref()], |row| row.get(0)).optional()?.unwrap_or_default())
+    }
+
+    pub(crate) fn set_renewed(&self, id: GroupId) -> Result<(), Error> {
+        self.sql.execute("UPDATE groups SET renewed_at_ms = ?2 WHERE id = ?1", params![id.as_ref(), self.now_ms()])?;
         Ok(())
     }
 
@@ -124,24 +356,24 @@ impl Tx<'_> {
     pub(crate) fn note_epoch(&self, group: &Conversation, identity: &Identity) -> Result<(), Error> {
         let (id, epoch) = (group.group_id(), group.epoch());
         let state = if group.is_active() { ConversationState::Active } else { ConversationState::Removed };
+        self.sql.execute("UPDATE groups SET epoch = ?2 WHERE id = ?1", params![id.as_ref(), epoch])?;
         self.sql.execute(
-            "UPDATE conversations SET epoch = ?2, state = ?3 WHERE id = ?1",
-            params![id.as_ref(), epoch, state as u8],
+            "UPDATE conversations SET state = ?2 WHERE group_id = ?1 AND state < 3",
+            params![id.as_ref(), state as u8],
         )?;
-        let own = identity.device();
-        let others: Vec<u8> = group
-            .members()
-            .iter()
-            .map(|member| member.device_id())
-            .filter(|device| *device != own)
-            .flat_map(|device| device.0)
-            .collect();
+        let (device, account, members) = (identity.device(), identity.account(), group.members());
+        let devices = members.iter().map(|member| member.device_id()).filter(|other| *other != device);
+        let devices: Vec<u8> = devices.flat_map(|device| device.0).collect();
+        let accounts: BTreeSet<AccountId> =
+            members.iter().map(|member| member.account_id()).filter(|other| *other != account).collect();
+        let accounts: Vec<u8> = accounts.into_iter().flat_map(|account| account.0).collect();
         self.sql.execute(
-            "INSERT OR REPLACE INTO epochs (conversation, epoch, devices) VALUES (?1, ?2, ?3)",
-            params![id.as_ref(), epoch, others],
+            "INSERT INTO epochs (group_id, epoch, devices, accounts) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (group_id, epoch) DO UPDATE SET devices = excluded.devices, accounts = excluded.accounts",
+            params![id.as_ref(), epoch, devices, accounts],
         )?;
         self.sql.execute(
-            "DELETE FROM epochs WHERE conversation = ?1 AND epoch < ?2",
+            "DELETE FROM epochs WHERE group_id = ?1 AND epoch < ?2",
             params![id.as_ref(), epoch.saturating_sub(EPOCHS_KEPT)],
         )?;
         Ok(())
@@ -149,20 +381,48 @@ impl Tx<'_> {
 
     /// The other devices of a group in an epoch; none for an epoch this device has not seen.
     pub(crate) fn others_in_epoch(&self, id: GroupId, epoch: u64) -> Result<Option<Vec<DeviceId>>, Error> {
-        let devices: Option<Vec<u8>> = self
-            .sql
-            .query_row(
-                "SELECT devices FROM epochs WHERE conversation = ?1 AND epoch = ?2",
-                params![id.as_ref(), epoch],
-                |row| row.get(0),
-            )
-            .optional()?;
-        let ids = |bytes: Vec<u8>| bytes.as_chunks::<{ DeviceId::LEN }>().0.iter().map(|id| DeviceId(*id)).collect();
-        Ok(devices.map(ids))
+        Ok(self.in_epoch("devices", id, epoch)?.map(|ids| ids.into_iter().map(DeviceId).collect()))
     }
 
-    /// The MLS state of a conversation.
-    pub(crate) fn load_group(&self, id: GroupId) -> Result<Conversation, Error> {
-        Conversation::load(&self.mls(), id)?.ok_or(Error::UnknownConversation(id))
+    /// A device says that it leaves; messages no longer go to it.
+    pub(crate) fn note_leaver(&self, id: GroupId, epoch: u64, device: DeviceId) -> Result<(), Error> {
+        self.sql.execute(
+            "UPDATE epochs SET leavers = leavers || ?3 WHERE group_id = ?1 AND epoch = ?2",
+            params![id.as_ref(), epoch, device.as_ref()],
+        )?;
+        Ok(())
+    }
+
+    /// Devices that said in an epoch that they leave, in that order.
+    pub(crate) fn leavers(&self, id: GroupId, epoch: u64) -> Result<Vec<DeviceId>, Error> {
+        let ids = self.in_epoch("leavers", id, epoch)?.unwrap_or_default();
+        Ok(ids.into_iter().map(DeviceId).collect())
+    }
+
+    /// The other accounts of a group in an epoch; none for an epoch this device has not seen.
+    pub(crate) fn accounts_in_epoch(&self, id: GroupId, epoch: u64) -> Result<Option<Vec<AccountId>>, Error> {
+        Ok(self.in_epoch("accounts", id, epoch)?.map(|ids| ids.into_iter().map(AccountId).collect()))
+    }
+
+    fn in_epoch(&self, column: &'static str, id: GroupId, epoch: u64) -> Result<Option<Vec<[u8; 16]>>, Error> {
+        let mut statement =
+            self.sql.prepare_cached(&format!("SELECT {column} FROM epochs WHERE group_id = ?1 AND epoch = ?2"))?;
+        let ids: Option<Vec<u8>> = statement.query_row(params![id.as_ref(), epoch], |row| row.get(0)).optional()?;
+        Ok(ids.map(|ids| ids.as_chunks::<16>().0.to_vec()))
+    }
+
+    /// Groups whose tag of the current epoch was not compared yet, with that epoch; at most `limit`.
+    pub(crate) fn untold_epochs(&self, limit: usize) -> Result<Vec<(GroupId, u64)>, Error> {
+        let mut statement = self.sql.prepare_cached(
+            "SELECT g.id, g.epoch FROM groups g JOIN conversations c ON c.group_id = g.id
+             WHERE c.state = 1 AND g.stuck = 0 AND g.tag_told <> g.epoch LIMIT ?1",
+        )?;
+        let rows = statement.query_map([limit], |row| Ok((GroupId(row.get(0)?), row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    pub(crate) fn set_told(&self, id: GroupId, epoch: u64) -> Result<(), Error> {
+        self.sql.execute("UPDATE groups SET tag_told = ?2 WHERE id = ?1", params![id.as_ref(), epoch])?;
+        Ok(())
     }
 }

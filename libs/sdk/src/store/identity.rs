@@ -130,6 +130,13 @@ impl Tx<'_> {
         Ok(id.map(AccountId))
     }
 
+    /// All names that are pinned, with their account keys.
+    pub(crate) fn peers(&self) -> Result<Vec<(String, [u8; 32])>, Error> {
+        let mut statement = self.sql.prepare_cached("SELECT username, account_key FROM peers ORDER BY pinned_at_ms")?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// The name that the directory has confirmed for an account.
     pub(crate) fn peer_name(&self, account: AccountId) -> Result<Option<String>, Error> {
         let own = self

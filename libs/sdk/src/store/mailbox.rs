@@ -46,6 +46,17 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Entries that could not be read since the server was told how many.
+    pub(crate) fn untold_undecryptable(&self) -> Result<u64, Error> {
+        let sql = "SELECT undecryptable - undecryptable_told FROM mailbox";
+        Ok(self.sql.query_row(sql, [], |row| row.get(0))?)
+    }
+
+    pub(crate) fn set_told_undecryptable(&self, count: u64) -> Result<(), Error> {
+        self.sql.execute("UPDATE mailbox SET undecryptable_told = undecryptable_told + ?1", [count])?;
+        Ok(())
+    }
+
     pub(crate) fn stats(&self) -> Result<Stats, Error> {
         Ok(self.sql.query_row(
             "SELECT cursor, receipts_verified, undecryptable, (SELECT count(*) FROM outbox) FROM mailbox",

@@ -4,6 +4,7 @@
 //! step of the ratchet that it took are there together or not at all. Groups are therefore loaded anew in each
 //! transaction; one kept in memory would be ahead of the database after a rollback.
 
+mod chores;
 mod conversations;
 mod identity;
 mod key_file;
@@ -11,7 +12,11 @@ mod mailbox;
 mod messages;
 mod outbox;
 mod pending;
+mod receipts;
 mod schema;
+mod shared;
+#[cfg(feature = "sim")]
+mod simulated;
 
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
@@ -31,13 +36,15 @@ use zeroize::Zeroizing;
 
 use crate::{Error, Runtime};
 
-pub use conversations::ConversationInfo;
-pub(crate) use conversations::ConversationState;
+pub(crate) use chores::{Chore, ChoreKind};
+pub use conversations::{ConversationInfo, ConversationKind};
+pub(crate) use conversations::{ConversationState, NOTES};
 pub(crate) use identity::Identity;
-pub(crate) use messages::NewMessage;
+pub(crate) use messages::{Archived, NewMessage};
 pub use messages::{Message, MessageState};
-pub(crate) use outbox::Outgoing;
+pub(crate) use outbox::{Outgoing, Sealed};
 pub(crate) use pending::{Pending, PendingKind};
+pub use receipts::ChainError;
 
 const DATABASE: &str = "store.db";
 const KEY_FILE: &str = "store.key";
@@ -51,10 +58,10 @@ pub(crate) struct Store {
 }
 
 struct Shared {
-    sql: Mutex<Connection>,
+    sql: Arc<Mutex<Connection>>,
     token_key: Zeroizing<[u8; 32]>,
     /// Held, not read: the operating system frees the lock when the process ends, however it ends.
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// A transaction. Committed when the work that it was given to succeeds.
@@ -98,16 +105,21 @@ impl Store {
     /// Opens the database in `folder`, making both where they are missing. `ksf` is the cost of the password for a new
     /// database. A second opening is refused, by this process or another. Blocks for the time of Argon2id.
     pub(crate) fn open(folder: &Path, password: &[u8], ksf: KsfParams, runtime: Runtime) -> Result<Self, Error> {
+        #[cfg(feature = "sim")]
+        if let Some(host) = runtime.host() {
+            let sql = simulated::open(&host.disk, folder)?;
+            return Ok(Self {
+                shared: Arc::new(Shared { sql, token_key: Zeroizing::new([0; 32]), _lock: None }),
+                runtime,
+            });
+        }
         create_folder(folder).map_err(io_error(folder))?;
         let lock = lock(&folder.join(LOCK_FILE))?;
         let key = key_file::database_key(&folder.join(KEY_FILE), password, ksf, &runtime)?;
         let mut sql = open_encrypted(&folder.join(DATABASE), &key)?;
-        schema::migrate(&mut sql)?;
-        SqliteStorageProvider::<Cbor, &mut Connection>::new(&mut sql)
-            .run_migrations()
-            .map_err(|error| Error::Migration(Box::new(error)))?;
+        migrate(&mut sql)?;
         let token_key = Zeroizing::new(kdf::expand(key.as_ref(), b"qpc session token v1"));
-        Ok(Self { shared: Arc::new(Shared { sql: Mutex::new(sql), token_key, _lock: lock }), runtime })
+        Ok(Self { shared: Arc::new(Shared { sql: Arc::new(Mutex::new(sql)), token_key, _lock: Some(lock) }), runtime })
     }
 
     /// Runs `work` in a transaction, beside the event loop. It is committed if the result is `Ok`. Once begun it runs to
@@ -146,6 +158,11 @@ impl Tx<'_> {
         self.runtime.now_ms()
     }
 
+    /// Random bytes.
+    pub(crate) fn random<const N: usize>(&self) -> [u8; N] {
+        self.runtime.random()
+    }
+
     /// Runs `work` so that an error undoes what it wrote, and nothing else of the transaction. openmls leaves its storage
     /// undefined when it fails half-way.
     pub(crate) fn attempt<T>(&self, work: impl FnOnce() -> Result<T, Error>) -> Result<Result<T, Error>, Error> {
@@ -157,6 +174,14 @@ impl Tx<'_> {
         self.sql.execute_batch("RELEASE attempt")?;
         Ok(result)
     }
+}
+
+/// Brings the tables of the client and of openmls up to date.
+fn migrate(sql: &mut Connection) -> Result<(), Error> {
+    schema::migrate(sql)?;
+    SqliteStorageProvider::<Cbor, &mut Connection>::new(sql)
+        .run_migrations()
+        .map_err(|error| Error::Migration(Box::new(error)))
 }
 
 fn open_encrypted(path: &Path, key: &[u8; 32]) -> Result<Connection, Error> {

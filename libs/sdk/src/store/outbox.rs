@@ -9,16 +9,28 @@ use crate::{Error, MessageId};
 /// Messages waiting at the same time.
 pub(crate) const MAX_OUTBOX: u64 = 10_000;
 
-/// A message on its way out, exactly as it is sent, however often.
+/// A message on its way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outgoing {
     pub(crate) n: i64,
     pub(crate) conversation: GroupId,
-    pub(crate) message: MessageId,
+    /// None for what nobody sees.
+    pub(crate) message: Option<MessageId>,
+    pub(crate) content: Vec<u8>,
     pub(crate) key: IdempotencyKey,
-    pub(crate) epoch: u64,
-    pub(crate) payload: Vec<u8>,
+    /// What is sent, however often; none while it is not encrypted.
+    pub(crate) sealed: Option<Sealed>,
     pub(crate) attempts: u32,
+}
+
+/// An encrypted message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sealed {
+    pub(crate) group: GroupId,
+    pub(crate) epoch: u64,
+    /// Tag of the epoch.
+    pub(crate) tag: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl Tx<'_> {
@@ -26,41 +38,68 @@ impl Tx<'_> {
         Ok(self.sql.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0))?)
     }
 
+    /// Whether something of a conversation waits.
+    pub(crate) fn is_sending(&self, conversation: GroupId) -> Result<bool, Error> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM outbox WHERE conversation = ?1)";
+        Ok(self.sql.query_row(sql, [conversation.as_ref()], |row| row.get(0))?)
+    }
+
     pub(crate) fn push_outbox(
         &self,
         conversation: GroupId,
-        message: MessageId,
+        message: Option<MessageId>,
+        content: &[u8],
         key: IdempotencyKey,
-        epoch: u64,
-        payload: &[u8],
+        sealed: Option<&Sealed>,
     ) -> Result<(), Error> {
         if self.outbox_len()? >= MAX_OUTBOX {
             return Err(Error::OutboxFull);
         }
         self.sql.execute(
-            "INSERT INTO outbox (conversation, message, idempotency_key, epoch, payload) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![conversation.as_ref(), message.0, key.as_ref(), epoch, payload],
+            "INSERT INTO outbox (conversation, message, content, idempotency_key, group_id, epoch, payload, tag)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            params![
+                conversation.as_ref(),
+                message.map(|id| id.0),
+                content,
+                key.as_ref(),
+                sealed.map(|sealed| sealed.group.0),
+                sealed.map_or(0, |sealed| sealed.epoch),
+                sealed.map_or(&[][..], |sealed| &sealed.payload),
+                sealed.map_or(&[][..], |sealed| &sealed.tag),
+            ],
         )?;
         Ok(())
     }
 
-    /// The message whose turn it is.
+    /// The message whose turn it is. Those of a conversation whose group is stuck, or not yet there, let others pass.
     pub(crate) fn first_in_outbox(&self) -> Result<Option<Outgoing>, Error> {
         let first = self
             .sql
             .query_row(
-                "SELECT n, conversation, message, idempotency_key, epoch, payload, attempts
-                 FROM outbox ORDER BY n LIMIT 1",
+                "SELECT o.n, o.conversation, o.message, o.content, o.idempotency_key, o.group_id, o.epoch, o.payload,
+                        o.attempts, o.tag
+                 FROM outbox o LEFT JOIN conversations c ON c.id = o.conversation
+                 LEFT JOIN groups g ON g.id = c.group_id
+                 WHERE COALESCE(g.stuck, 0) = 0 AND COALESCE(c.state, 2) <> 0
+                 ORDER BY o.n LIMIT 1",
                 [],
                 |row| {
+                    let (group, payload): (Option<[u8; 16]>, Vec<u8>) = (row.get(5)?, row.get(7)?);
+                    let (epoch, tag) = (row.get(6)?, row.get(9)?);
                     Ok(Outgoing {
                         n: row.get(0)?,
                         conversation: GroupId(row.get(1)?),
-                        message: MessageId(row.get(2)?),
-                        key: IdempotencyKey(row.get(3)?),
-                        epoch: row.get(4)?,
-                        payload: row.get(5)?,
-                        attempts: row.get(6)?,
+                        message: row.get::<_, Option<[u8; 16]>>(2)?.map(MessageId),
+                        content: row.get(3)?,
+                        key: IdempotencyKey(row.get(4)?),
+                        sealed: group.filter(|_| !payload.is_empty()).map(|group| Sealed {
+                            group: GroupId(group),
+                            epoch,
+                            tag,
+                            payload,
+                        }),
+                        attempts: row.get(8)?,
                     })
                 },
             )
@@ -68,17 +107,20 @@ impl Tx<'_> {
         Ok(first)
     }
 
-    /// The message was encrypted anew, for a later epoch. Its key stays.
-    pub(crate) fn replace_in_outbox(&self, n: i64, epoch: u64, payload: &[u8]) -> Result<(), Error> {
+    /// The message was encrypted, for the first time or anew. The key stays where the group does.
+    pub(crate) fn seal_in_outbox(&self, n: i64, key: IdempotencyKey, sealed: &Sealed) -> Result<(), Error> {
         self.sql.execute(
-            "UPDATE outbox SET epoch = ?2, payload = ?3, attempts = attempts + 1 WHERE n = ?1",
-            params![n, epoch, payload],
+            "UPDATE outbox SET idempotency_key = ?2, group_id = ?3, epoch = ?4, payload = ?5, tag = ?6,
+                    attempts = attempts + 1
+             WHERE n = ?1",
+            params![n, key.as_ref(), sealed.group.as_ref(), sealed.epoch, sealed.payload, sealed.tag],
         )?;
-        self.sql.execute(
-            "UPDATE messages SET epoch = ?2 WHERE seq IS NULL
-             AND (conversation, id) = (SELECT conversation, message FROM outbox WHERE n = ?1)",
-            params![n, epoch],
-        )?;
+        Ok(())
+    }
+
+    /// What a conversation's group has not taken yet is to be encrypted anew, for the group as it is now.
+    pub(crate) fn unseal_outbox(&self, conversation: GroupId) -> Result<(), Error> {
+        self.sql.execute("UPDATE outbox SET payload = x'' WHERE conversation = ?1", [conversation.as_ref()])?;
         Ok(())
     }
 

@@ -6,16 +6,34 @@ use rusqlite::{OptionalExtension as _, Row, params};
 use super::Tx;
 use crate::Error;
 
-/// What a pending commit was sent as.
+/// What a pending change of a group was sent as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PendingKind {
+    /// CreateGroup.
     Create = 0,
+    /// CommitGroup by a member.
     Commit = 1,
+    /// CommitGroup with an external commit.
+    Join = 2,
+    /// LeaveGroup.
+    Leave = 3,
 }
 
-/// A commit between being made and being answered.
+impl PendingKind {
+    fn from_u8(value: u8) -> Self {
+        match value {
+            0 => Self::Create,
+            2 => Self::Join,
+            3 => Self::Leave,
+            _ => Self::Commit,
+        }
+    }
+}
+
+/// A change of a group between being made and being answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Pending {
+    pub(crate) group: GroupId,
     pub(crate) conversation: GroupId,
     pub(crate) kind: PendingKind,
     /// The encoded request.
@@ -23,26 +41,31 @@ pub(crate) struct Pending {
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Pending> {
-    let kind = if row.get::<_, u8>(1)? == 0 { PendingKind::Create } else { PendingKind::Commit };
-    Ok(Pending { conversation: GroupId(row.get(0)?), kind, request: row.get(2)? })
+    Ok(Pending {
+        group: GroupId(row.get(0)?),
+        conversation: GroupId(row.get(1)?),
+        kind: PendingKind::from_u8(row.get(2)?),
+        request: row.get(3)?,
+    })
 }
 
 impl Tx<'_> {
     pub(crate) fn insert_pending(&self, pending: &Pending) -> Result<(), Error> {
         self.sql.execute(
-            "INSERT INTO pending (conversation, kind, request) VALUES (?1, ?2, ?3)",
-            params![pending.conversation.as_ref(), pending.kind as u8, pending.request],
+            "INSERT INTO pending (group_id, conversation, kind, request) VALUES (?1, ?2, ?3, ?4)",
+            params![pending.group.as_ref(), pending.conversation.as_ref(), pending.kind as u8, pending.request],
         )?;
         Ok(())
     }
 
     /// Any one of them.
     pub(crate) fn some_pending(&self) -> Result<Option<Pending>, Error> {
-        Ok(self.sql.query_row("SELECT conversation, kind, request FROM pending LIMIT 1", [], read).optional()?)
+        let sql = "SELECT group_id, conversation, kind, request FROM pending LIMIT 1";
+        Ok(self.sql.query_row(sql, [], read).optional()?)
     }
 
-    pub(crate) fn remove_pending(&self, conversation: GroupId) -> Result<(), Error> {
-        self.sql.execute("DELETE FROM pending WHERE conversation = ?1", [conversation.as_ref()])?;
+    pub(crate) fn remove_pending(&self, group: GroupId) -> Result<(), Error> {
+        self.sql.execute("DELETE FROM pending WHERE group_id = ?1", [group.as_ref()])?;
         Ok(())
     }
 

@@ -11,14 +11,16 @@ use std::{
 use bytes::Bytes;
 use prost::Message as _;
 use qpc_wire::{
-    Code, CorrelationId, GroupId, Method, Status,
+    Code, CorrelationId, Method, Status,
     frame::{self, ErrorCode, RESPONSE_HEADER, ResponseHeader},
     proofs::{BINDING_EXPORTER_LABEL, BINDING_LEN, ChannelBinding},
     status::Detail,
 };
-use quinn::{ReadError, ReadExactError, VarInt, WriteError};
+use quinn::{ReadError, ReadExactError, WriteError};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
+
+use super::carrier;
 
 /// Added to the time that the server gives itself for a call, for the way there and back.
 const DEADLINE_SLACK: Duration = Duration::from_secs(3);
@@ -67,19 +69,16 @@ impl CallError {
         self.status().map(|status| status.code)
     }
 
-    /// The epoch that the group is in, if the call came too late for its own.
-    pub fn wrong_epoch(&self) -> Option<u64> {
-        match self.status()?.detail.as_ref()? {
-            Detail::WrongEpoch(detail) => Some(detail.current_epoch),
-            Detail::ConversationExists(_) => None,
-        }
+    /// What a program needs to go on after the server's refusal.
+    pub fn detail(&self) -> Option<&Detail> {
+        self.status()?.detail.as_ref()
     }
 
-    /// The conversation that exists already, if that is why the call failed.
-    pub fn conversation_exists(&self) -> Option<GroupId> {
-        match self.status()?.detail.as_ref()? {
-            Detail::ConversationExists(detail) => GroupId::try_from(&detail.group_id).ok(),
-            Detail::WrongEpoch(_) => None,
+    /// The epoch that the group is in, if the call came too late for its own.
+    pub fn wrong_epoch(&self) -> Option<u64> {
+        match self.detail()? {
+            Detail::WrongEpoch(detail) => Some(detail.current_epoch),
+            _ => None,
         }
     }
 
@@ -97,7 +96,7 @@ impl CallError {
 pub struct Connection(Arc<Shared>);
 
 struct Shared {
-    quic: quinn::Connection,
+    carrier: carrier::Connection,
     binding: ChannelBinding,
     correlation: [u8; 8],
     next_request: AtomicU32,
@@ -107,18 +106,18 @@ struct Shared {
 
 impl Connection {
     /// `None` if TLS exports no keying material.
-    pub(super) fn new(quic: quinn::Connection) -> Option<Self> {
+    pub(super) fn new(carrier: carrier::Connection) -> Option<Self> {
         let (mut binding, mut correlation) = ([0; BINDING_LEN], [0; 8]);
-        quic.export_keying_material(&mut binding, BINDING_EXPORTER_LABEL, b"").ok()?;
-        quic.export_keying_material(&mut correlation, CorrelationId::EXPORTER_LABEL, b"").ok()?;
+        carrier.export(&mut binding, BINDING_EXPORTER_LABEL)?;
+        carrier.export(&mut correlation, CorrelationId::EXPORTER_LABEL)?;
         let calls = TaskTracker::new();
         // Closed means only that waiting for none is possible; calls are still counted.
         calls.close();
-        Some(Self(Arc::new(Shared { quic, binding, correlation, next_request: AtomicU32::new(1), calls })))
+        Some(Self(Arc::new(Shared { carrier, binding, correlation, next_request: AtomicU32::new(1), calls })))
     }
 
-    pub(super) fn quic(&self) -> &quinn::Connection {
-        &self.0.quic
+    pub(super) fn carrier(&self) -> &carrier::Connection {
+        &self.0.carrier
     }
 
     /// TLS exporter that proofs of keys are bound to.
@@ -149,15 +148,14 @@ impl Connection {
 
     async fn exchange(&self, id: u32, frame: Bytes) -> Result<Bytes, CallError> {
         let _counted = self.0.calls.token();
-        let (mut send, mut receive) = self.0.quic.open_bi().await?;
+        let (mut send, mut receive) = self.0.carrier.open_bi().await?;
         // A server that refuses early stops reading, and its answer says why.
         match send.write_chunk(frame).await {
             Ok(()) | Err(WriteError::Stopped(_)) => {}
             Err(WriteError::ConnectionLost(error)) => return Err(error.into()),
             Err(WriteError::ClosedStream | WriteError::ZeroRttRejected) => return Err(CallError::Malformed),
         }
-        // Fails only if the server stopped the stream, see above.
-        let _ = send.finish();
+        send.finish();
         let mut header = [0; RESPONSE_HEADER];
         receive.read_exact(&mut header).await.map_err(read_failed)?;
         let header = ResponseHeader::decode(&header)?;
@@ -174,17 +172,17 @@ impl Connection {
 
     /// Returns when the connection is gone, with the reason.
     pub async fn closed(&self) -> quinn::ConnectionError {
-        self.0.quic.closed().await
+        self.0.carrier.closed().await
     }
 
     /// Whether the connection is gone.
     pub fn is_closed(&self) -> bool {
-        self.0.quic.close_reason().is_some()
+        self.0.carrier.is_closed()
     }
 
     /// Ends the connection at once; calls in flight fail.
     pub fn close(&self) {
-        self.0.quic.close(VarInt::from_u32(ErrorCode::Closed as u32), b"");
+        self.0.carrier.close(ErrorCode::Closed as u32);
     }
 
     /// Ends the connection when no call is in flight, after `within` at the latest.

@@ -13,7 +13,7 @@ use quinn::{Endpoint, IdleTimeout, TransportConfig, VarInt, crypto::rustls::Quic
 use rustls::pki_types::{CertificateDer, pem, pem::PemObject};
 use tokio::sync::mpsc;
 
-use super::{Connection, Push, push};
+use super::{Connection, Push, carrier, push};
 use crate::Runtime;
 
 /// Longest time for one address to complete its handshake.
@@ -115,20 +115,43 @@ impl Connector {
 
     /// A new connection and what the server pushes on it. Tries the addresses of the name one after the other.
     pub async fn connect(&self) -> Result<(Connection, mpsc::Receiver<Push>), ConnectError> {
+        #[cfg(feature = "sim")]
+        if let Some(host) = self.runtime.host() {
+            return self.connect_simulated(&host.port).await;
+        }
         let resolved = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
         let not_found = |source| ConnectError::Resolve { host: self.host.clone(), source };
         let mut last = not_found(None);
         for address in resolved.map_err(|error| not_found(Some(error)))?.take(MAX_ADDRESSES) {
             match self.connect_to(address).await {
-                Ok(connection) => {
-                    let (sender, receiver) = mpsc::channel(PUSH_QUEUE);
-                    self.runtime.spawn(push::read_all(connection.quic().clone(), sender));
-                    return Ok((connection, receiver));
-                }
+                Ok(connection) => return Ok(self.listen(connection)),
                 Err(error) => last = error,
             }
         }
         Err(last)
+    }
+
+    /// Begins to read what the server pushes.
+    fn listen(&self, connection: Connection) -> (Connection, mpsc::Receiver<Push>) {
+        let (sender, receiver) = mpsc::channel(PUSH_QUEUE);
+        self.runtime.spawn(push::read_all(connection.carrier().clone(), sender));
+        (connection, receiver)
+    }
+
+    /// The same over a network in memory, where names are addresses.
+    #[cfg(feature = "sim")]
+    async fn connect_simulated(
+        &self,
+        port: &crate::runtime::sim::net::Port,
+    ) -> Result<(Connection, mpsc::Receiver<Push>), ConnectError> {
+        let ip = self.host.parse().map_err(|_| ConnectError::Address(self.host.clone()))?;
+        let address = SocketAddr::new(ip, self.port);
+        let simulated = tokio::time::timeout(HANDSHAKE_TIMEOUT, port.connect(address))
+            .await
+            .map_err(|_| ConnectError::Timeout(address))?
+            .map_err(|_| handshake_failed(quinn::ConnectionError::Reset))?;
+        let connection = Connection::new(carrier::Connection::Sim(simulated)).ok_or(ConnectError::Exporter)?;
+        Ok(self.listen(connection))
     }
 
     async fn connect_to(&self, address: SocketAddr) -> Result<Connection, ConnectError> {
@@ -138,7 +161,7 @@ impl Connector {
             .await
             .map_err(|_| ConnectError::Timeout(address))?
             .map_err(handshake_failed)?;
-        Connection::new(quic).ok_or(ConnectError::Exporter)
+        Connection::new(carrier::Connection::Quic(quic)).ok_or(ConnectError::Exporter)
     }
 
     /// One socket for each address family, made when first needed.

@@ -1,5 +1,6 @@
 //! QUIC to a gateway: frames, calls and pushes, without any knowledge of what they mean.
 
+mod carrier;
 mod connection;
 mod connector;
 mod push;

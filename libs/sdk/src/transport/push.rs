@@ -10,6 +10,8 @@ use qpc_wire::{
 };
 use tokio::sync::mpsc;
 
+use super::carrier;
+
 /// Longest time for a push to arrive completely.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -30,11 +32,12 @@ pub enum Push {
 
 /// Reads pushes until the connection ends or nobody listens. One after the other: they are small, and a listener that
 /// lags must slow the gateway down.
-pub(super) async fn read_all(quic: quinn::Connection, listener: mpsc::Sender<Push>) {
+pub(super) async fn read_all(connection: carrier::Connection, listener: mpsc::Sender<Push>) {
     loop {
         let stream = tokio::select! {
-            accepted = quic.accept_uni() => accepted,
+            biased;
             () = listener.closed() => return,
+            accepted = connection.accept_uni() => accepted,
         };
         let Ok(stream) = stream else { return };
         let push = match tokio::time::timeout(READ_TIMEOUT, read(stream)).await {
@@ -49,7 +52,7 @@ pub(super) async fn read_all(quic: quinn::Connection, listener: mpsc::Sender<Pus
 }
 
 /// `None` for an event that this client does not know. One that does not arrive whole may have been a doorbell.
-async fn read(mut stream: quinn::RecvStream) -> Option<Push> {
+async fn read(mut stream: carrier::RecvStream) -> Option<Push> {
     let mut header = [0; PUSH_HEADER];
     if stream.read_exact(&mut header).await.is_err() {
         return Some(Push::PullAgain);

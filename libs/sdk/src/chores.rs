@@ -1,0 +1,153 @@
+//! What a client does by itself, without anybody asking: joining groups again that it cannot follow, committing the
+//! leaving of others, renewing leaves, asking for what is missing, telling what has arrived, keeping the account's devices
+//! together.
+//!
+//! A chore is a row of the store: it survives a restart, is done when it is due, and put off when it fails. What makes it
+//! necessary and the row are written in one transaction.
+
+mod ask;
+mod tell;
+
+pub(crate) use tell::push_name;
+
+use std::{sync::Arc, time::Duration};
+
+use qpc_crypto::Conversation;
+use qpc_wire::GroupId;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Error,
+    client::Inner,
+    commit::{self, Plan},
+    devices, heal, history, outbox,
+    store::{Chore, ChoreKind, Tx},
+    transport::Connection,
+};
+
+/// First pause after a chore failed; each further one is twice as long, up to [`MAX_PAUSE_MS`].
+const FIRST_PAUSE_MS: u64 = 500;
+/// Longest pause after a chore failed.
+const MAX_PAUSE_MS: u64 = 10 * 60 * 1000;
+/// Time after which a device renews its leaf although nothing calls for it, so that what was stolen once becomes useless.
+const RENEW_EVERY_MS: u64 = 7 * 24 * 60 * 60 * 1000;
+
+/// Time between two looks for a device that was given the account.
+const LINK_LOOK_MS: u64 = 1_000;
+/// Looks for it, ten minutes long: so long the person at the other device has for the password.
+const MAX_LINK_LOOKS: u32 = 600;
+
+/// What is to follow from a chore that went well.
+enum Done {
+    Finished,
+    /// Tried, and to be tried again after these milliseconds.
+    Later(u64),
+    /// Not tried yet: look again after these milliseconds.
+    Wait(u64),
+}
+
+/// Does what is due, until told to stop.
+pub(crate) async fn run(inner: &Arc<Inner>, connection: &Connection, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        let next = match inner.store.run(|tx| Ok((tx.next_chore()?, tx.now_ms()))).await {
+            Ok((next, now_ms)) => next.map(|chore| (chore, chore.due_ms.saturating_sub(now_ms))),
+            Err(error) => {
+                tracing::warn!(%error, "chores");
+                None
+            }
+        };
+        match next {
+            Some((chore, 0)) => {
+                tokio::select! {
+                    () = attempt(inner, connection, chore) => {}
+                    () = stop.cancelled() => return,
+                }
+            }
+            Some((_, wait_ms)) => tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(wait_ms)) => {}
+                () = inner.chore_wake.notified() => {}
+                () = stop.cancelled() => return,
+            },
+            None => tokio::select! {
+                () = inner.chore_wake.notified() => {}
+                () = stop.cancelled() => return,
+            },
+        }
+    }
+}
+
+async fn attempt(inner: &Arc<Inner>, connection: &Connection, chore: Chore) {
+    let outcome = perform(inner, connection, chore).await;
+    let settled = match outcome {
+        Ok(Done::Finished) => inner.store.run(move |tx| tx.finish_chore(&chore)).await,
+        Ok(Done::Later(ms)) => inner.store.run(move |tx| tx.postpone_chore(&chore, ms, chore.tries + 1)).await,
+        Ok(Done::Wait(ms)) => inner.store.run(move |tx| tx.postpone_chore(&chore, ms, chore.tries)).await,
+        // There is nothing left to be done it to.
+        Err(Error::NotMember | Error::UnknownConversation(_)) => {
+            inner.store.run(move |tx| tx.drop_chore(chore.conversation, chore.kind)).await
+        }
+        Err(error) => {
+            tracing::info!(%error, conversation = %chore.conversation, kind = ?chore.kind, "chore put off");
+            commit::hang_up(&error, connection);
+            let pause = MAX_PAUSE_MS.min(FIRST_PAUSE_MS << chore.tries.min(16));
+            let pause = inner.runtime.jittered(Duration::from_millis(pause)).as_millis() as u64;
+            inner.store.run(move |tx| tx.postpone_chore(&chore, pause, chore.tries + 1)).await
+        }
+    };
+    if let Err(error) = settled {
+        tracing::warn!(%error, "chore not settled");
+        tokio::time::sleep(Duration::from_millis(FIRST_PAUSE_MS)).await;
+    }
+}
+
+async fn perform(inner: &Arc<Inner>, connection: &Connection, chore: Chore) -> Result<Done, Error> {
+    let conversation = chore.conversation;
+    match chore.kind {
+        ChoreKind::Heal => {
+            let _turn = inner.turn.lock().await;
+            let stuck =
+                inner.store.run(move |tx| tx.current_group(conversation).and_then(|group| tx.is_stuck(group))).await?;
+            if stuck {
+                heal::rejoin(inner, connection, conversation).await?;
+            }
+        }
+        ChoreKind::CommitLeaves => {
+            outbox::commit_leaves(inner, connection, conversation).await?;
+        }
+        ChoreKind::Warm => {
+            commit::change(inner, connection, conversation, Arc::new(warm)).await?;
+        }
+        ChoreKind::Renew => return renew(inner, connection, conversation).await,
+        ChoreKind::Ask => return ask::ask(inner, chore).await,
+        ChoreKind::Acknowledge => tell::acknowledge(inner, conversation).await?,
+        ChoreKind::Name => tell::name(inner, conversation).await?,
+        ChoreKind::Devices => devices::reconcile(inner, connection, conversation).await?,
+        ChoreKind::Linked => {
+            let there = devices::let_in(inner, connection).await?;
+            return Ok(if there || chore.tries > MAX_LINK_LOOKS { Done::Finished } else { Done::Later(LINK_LOOK_MS) });
+        }
+        ChoreKind::History => history::send(inner).await?,
+        ChoreKind::Retire => inner.store.run(move |tx| tx.retire_former_groups(conversation)).await?,
+    }
+    Ok(Done::Finished)
+}
+
+fn warm(tx: &Tx<'_>, group: &Conversation) -> Result<Option<Plan>, Error> {
+    if !group.path_is_cold()? {
+        return Ok(None);
+    }
+    tx.set_renewed(group.group_id())?;
+    Ok(Some(Plan { update: true, ..Plan::default() }))
+}
+
+async fn renew(inner: &Arc<Inner>, connection: &Connection, conversation: GroupId) -> Result<Done, Error> {
+    let plan = |tx: &Tx<'_>, group: &Conversation| {
+        let due = tx.renewed_at_ms(group.group_id())? + RENEW_EVERY_MS <= tx.now_ms();
+        if due {
+            tx.set_renewed(group.group_id())?;
+        }
+        Ok(due.then(|| Plan { update: true, ..Plan::default() }))
+    };
+    commit::change(inner, connection, conversation, Arc::new(plan)).await?;
+    Ok(Done::Later(RENEW_EVERY_MS))
+}

@@ -1,0 +1,230 @@
+//! The devices of this account: their names, and that all of them, and none that is revoked, are in every group.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use qpc_crypto::{AccountKey, Conversation, DeviceCertificate, Policy, aead, kdf};
+use qpc_wire::{
+    DeviceId, GroupId,
+    methods::{ListDevices, RenameDevice, RevokeDevice},
+    v1,
+};
+
+use crate::{
+    Error, Event,
+    client::Inner,
+    commit::{self, Plan},
+    directory,
+    groups::{self, Founded},
+    heal, packages, retry,
+    store::{ChoreKind, NOTES, Tx},
+    transport::Connection,
+};
+
+/// Longest name of a device, bytes of UTF-8.
+const MAX_NAME: usize = 64;
+const NAME_LABEL: &[u8] = b"qpc device name v1";
+/// The conversation under which chores of the account itself stand: the notes have none of their own.
+pub(crate) const ACCOUNT: GroupId = NOTES;
+
+/// A device of this account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Its id.
+    pub id: DeviceId,
+    /// What a person calls it; the server cannot read that.
+    pub name: Option<String>,
+    /// Unix milliseconds.
+    pub added_at_ms: u64,
+    /// Whether it is this one.
+    pub is_this: bool,
+}
+
+/// All devices that are not revoked.
+pub(crate) async fn list(inner: &Inner) -> Result<Vec<Device>, Error> {
+    let connection = inner.connection()?;
+    let listed = retry::call::<ListDevices>(&inner.runtime, &connection, &v1::ListDevicesRequest {}).await?;
+    let key = name_key(&inner.identity.account_key);
+    listed
+        .devices
+        .into_iter()
+        .map(|device| {
+            let id = DeviceId::try_from(&device.device_id)?;
+            let name = aead::open(&key, id.as_ref(), &device.name).ok();
+            Ok(Device {
+                id,
+                // A name that does not open is none: it is nothing but a name.
+                name: name.and_then(|name| String::from_utf8(name).ok()).map(|name| name.trim_end().to_owned()),
+                added_at_ms: device.added_at_ms,
+                is_this: id == inner.identity.device(),
+            })
+        })
+        .collect()
+}
+
+/// Gives a device a name.
+pub(crate) async fn rename(inner: &Inner, device: DeviceId, name: &str) -> Result<(), Error> {
+    if name.len() > MAX_NAME {
+        return Err(Error::TextTooLong { len: name.len(), max: MAX_NAME });
+    }
+    let connection = inner.connection()?;
+    let key = name_key(&inner.identity.account_key);
+    // Padded, so that the server does not even learn how long it is.
+    let padded = format!("{name:MAX_NAME$}");
+    let sealed = aead::seal(&mut inner.runtime.rng(), &key, device.as_ref(), padded.as_bytes());
+    let request = v1::RenameDeviceRequest {
+        idempotency_key: inner.idempotency_key().to_bytes(),
+        device_id: device.to_bytes(),
+        name: sealed.into(),
+    };
+    retry::call::<RenameDevice>(&inner.runtime, &connection, &request).await?;
+    Ok(())
+}
+
+/// Revokes another device: its sessions end at once, and the next commit of every group removes it.
+pub(crate) async fn revoke(inner: &Arc<Inner>, device: DeviceId) -> Result<(), Error> {
+    if device == inner.identity.device() {
+        return Err(Error::NotAllowed("revoke the device in use"));
+    }
+    let connection = inner.connection()?;
+    let request =
+        v1::RevokeDeviceRequest { idempotency_key: inner.idempotency_key().to_bytes(), device_id: device.to_bytes() };
+    retry::call::<RevokeDevice>(&inner.runtime, &connection, &request).await?;
+    inner
+        .store
+        .run(move |tx| {
+            tx.put_revoked(device)?;
+            for conversation in tx.active_conversations()? {
+                tx.put_chore(conversation, ChoreKind::Devices, 0)?;
+            }
+            Ok(())
+        })
+        .await?;
+    inner.chore_wake.notify_one();
+    Ok(())
+}
+
+fn name_key(account: &AccountKey) -> [u8; 32] {
+    kdf::expand(account.to_bytes().as_ref(), NAME_LABEL)
+}
+
+/// Brings this account's devices in a group up to date; for the account itself, the group of its devices and then all
+/// others.
+pub(crate) async fn reconcile(inner: &Arc<Inner>, connection: &Connection, conversation: GroupId) -> Result<(), Error> {
+    let others = directory::own_other_devices(inner, connection).await?;
+    if conversation == ACCOUNT {
+        return reconcile_account(inner, connection, &others).await;
+    }
+    let (own, account) = (inner.identity.device(), inner.identity.account());
+    let current: BTreeSet<DeviceId> = others.iter().map(DeviceCertificate::device_id).collect();
+    let (suite, present) = inner
+        .store
+        .run(move |tx| {
+            let group = tx.load_current(conversation)?;
+            let present = group.members().into_iter().filter(|member| member.account_id() == account);
+            Ok((group.suite(), present.map(|member| member.device_id()).collect::<BTreeSet<_>>()))
+        })
+        .await?;
+    let missing: Vec<_> = others.iter().filter(|device| !present.contains(&device.device_id())).cloned().collect();
+    if !missing.is_empty() {
+        let packages = packages::fetch(inner, connection, &missing, &[], suite).await?;
+        groups::add_packages(inner, connection, conversation, packages).await?;
+    }
+    let gone = move |tx: &Tx<'_>, group: &Conversation| {
+        let members = group.members();
+        let own_devices = members.iter().filter(|member| member.account_id() == account);
+        let remove: Vec<_> = own_devices
+            .map(DeviceCertificate::device_id)
+            .filter(|device| *device != own && !current.contains(device))
+            .collect();
+        remove.iter().try_for_each(|device| tx.put_revoked(*device))?;
+        Ok((!remove.is_empty()).then(|| Plan { remove, ..Plan::default() }))
+    };
+    commit::change(inner, connection, conversation, Arc::new(gone)).await?;
+    Ok(())
+}
+
+/// Sees to it that the devices of this account have a group, and has every conversation looked after. A device that is new
+/// in the group of the own ones gets the history.
+async fn reconcile_account(
+    inner: &Arc<Inner>,
+    connection: &Connection,
+    others: &[DeviceCertificate],
+) -> Result<(), Error> {
+    if others.is_empty() {
+        return Ok(());
+    }
+    let known = inner.store.run(|tx| tx.own_conversation()).await?;
+    let before = match known {
+        Some(own) => own_devices(inner, own).await?,
+        None => BTreeSet::from([inner.identity.device()]),
+    };
+    let own = match known {
+        Some(own) => own,
+        None => found_own(inner, connection, others).await?,
+    };
+    reconcile_own(inner, connection, own).await?;
+    let new: Vec<DeviceId> = own_devices(inner, own).await?.difference(&before).copied().collect();
+    for device in &new {
+        inner.events.emit(Event::DeviceLinked(*device));
+    }
+    inner
+        .store
+        .run(move |tx| {
+            if !new.is_empty() {
+                tx.put_chore(ACCOUNT, ChoreKind::History, 0)?;
+            }
+            for conversation in tx.active_conversations()? {
+                tx.put_chore(conversation, ChoreKind::Devices, 0)?;
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// Lets a device in that was given the account, as soon as it has logged in. Tells whether one was.
+pub(crate) async fn let_in(inner: &Arc<Inner>, connection: &Connection) -> Result<bool, Error> {
+    let others = directory::own_other_devices(inner, connection).await?;
+    let known = match inner.store.run(|tx| tx.own_conversation()).await? {
+        Some(own) => own_devices(inner, own).await?,
+        None => BTreeSet::new(),
+    };
+    if others.iter().all(|device| known.contains(&device.device_id())) {
+        return Ok(false);
+    }
+    reconcile_account(inner, connection, &others).await?;
+    Ok(true)
+}
+
+async fn reconcile_own(inner: &Arc<Inner>, connection: &Connection, own: GroupId) -> Result<(), Error> {
+    // Not reconcile() of reconcile(): futures that contain themselves have no size.
+    Box::pin(reconcile(inner, connection, own)).await
+}
+
+async fn own_devices(inner: &Inner, own: GroupId) -> Result<BTreeSet<DeviceId>, Error> {
+    let devices = move |tx: &Tx<'_>| {
+        Ok(tx.load_current(own)?.members().iter().map(DeviceCertificate::device_id).collect::<BTreeSet<_>>())
+    };
+    inner.store.run(devices).await
+}
+
+/// Founds the group of this account's devices, or comes into the one that there is.
+async fn found_own(
+    inner: &Arc<Inner>,
+    connection: &Connection,
+    others: &[DeviceCertificate],
+) -> Result<GroupId, Error> {
+    let id = GroupId(inner.runtime.random());
+    let suite = inner.suite;
+    let packages = packages::fetch(inner, connection, others, &[], suite).await?;
+    if packages.is_empty() {
+        // The other devices have never been here; there is nobody to talk to yet.
+        return Err(Error::NoKeyPackage { username: inner.identity.username.clone(), suite });
+    }
+    match groups::found(inner, connection, id, Policy::own(id), packages, suite).await? {
+        Founded::Here => Ok(id),
+        Founded::Exists(group) => {
+            let _turn = inner.turn.lock().await;
+            heal::join(inner, connection, group, None).await
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Coming into a group from outside (RFC 9420 section 12.4.3.2): a device that can no longer follow it, a further device of
+//! an account that is in it, and whoever holds an invite.
+
+use qpc_crypto::{Conversation, mls::InviteSecret};
+use qpc_wire::{Code, GroupId, methods::FetchGroupInfo, status::Detail, v1};
+
+use crate::{
+    Error, Event,
+    client::Inner,
+    commit::{self, Outcome},
+    retry, shared,
+    store::{ChoreKind, ConversationState},
+    sync,
+    transport::Connection,
+};
+
+/// Times that an external commit is made anew because another one was first.
+const MAX_RACES: usize = 16;
+/// Successors of a group that are followed.
+const MAX_HOPS: usize = 8;
+
+/// Joins the group of a conversation again. The caller has the turn. What this device wrote meanwhile is encrypted anew,
+/// and what it could not read is asked for.
+pub(crate) async fn rejoin(inner: &Inner, connection: &Connection, conversation: GroupId) -> Result<(), Error> {
+    let group = inner.store.run(move |tx| tx.current_group(conversation)).await?;
+    match join(inner, connection, group, None).await {
+        Ok(_) => {
+            inner.store.run(move |tx| tx.put_chore(conversation, ChoreKind::Ask, 0)).await?;
+            inner.events.emit(Event::Healed(conversation));
+            inner.chore_wake.notify_one();
+            Ok(())
+        }
+        // Nobody of this account is in it any more.
+        Err(Error::Call(error)) if error.code() == Some(Code::NotFound) => {
+            inner
+                .store
+                .run(move |tx| {
+                    tx.retire_group(group)?;
+                    tx.set_conversation_state(conversation, ConversationState::Removed)
+                })
+                .await?;
+            inner.events.emit(Event::Removed(conversation));
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Joins a group by an external commit. Returns its conversation. The caller has the turn.
+pub(crate) async fn join(
+    inner: &Inner,
+    connection: &Connection,
+    group: GroupId,
+    invite: Option<&InviteSecret>,
+) -> Result<GroupId, Error> {
+    let (mut group, mut hops) = (group, 0);
+    for _ in 0..MAX_RACES {
+        sync::pull_in_turn(inner, connection).await?;
+        match try_join(inner, connection, group, invite).await? {
+            (conversation, Outcome::Accepted(_)) => return Ok(conversation),
+            (_, Outcome::Replaced(successor)) if hops < MAX_HOPS => {
+                (group, hops) = (successor, hops + 1);
+            }
+            (_, Outcome::Replaced(_) | Outcome::Late(_) | Outcome::Exists(_) | Outcome::Forked) => {}
+        }
+    }
+    Err(Error::TooManyRaces)
+}
+
+async fn try_join(
+    inner: &Inner,
+    connection: &Connection,
+    group: GroupId,
+    invite: Option<&InviteSecret>,
+) -> Result<(GroupId, Outcome), Error> {
+    let device = inner.identity.device();
+    let (invite_key, invite_signature) = match invite {
+        Some(invite) => (invite.key().to_vec().into(), invite.info_proof(group, device).to_vec().into()),
+        None => Default::default(),
+    };
+    let request = v1::FetchGroupInfoRequest { group_id: group.to_bytes(), invite_key, invite_signature };
+    let info = match retry::call::<FetchGroupInfo>(&inner.runtime, connection, &request).await {
+        Ok(info) => info,
+        Err(error) => match error.detail() {
+            Some(Detail::Replaced(by)) => return Ok((group, Outcome::Replaced(GroupId::try_from(&by.successor)?))),
+            _ => return Err(error.into()),
+        },
+    };
+    let state = shared::state(inner, connection, info.shared.as_ref()).await?;
+    let (identity, key) = (inner.identity.clone(), inner.idempotency_key());
+    let invite = invite.map(|invite| InviteSecret::from_bytes(&invite.to_bytes()));
+    let pending = inner
+        .store
+        .run(move |tx| {
+            let proposals: Vec<Vec<u8>> = info.proposals.iter().map(|proposal| proposal.to_vec()).collect();
+            let (joined, made) = Conversation::join_external(
+                &tx.mls(),
+                &identity.device_key,
+                &identity.certificate,
+                &state.group_info,
+                &state.ratchet_tree,
+                &proposals,
+                invite.as_ref(),
+            )?;
+            if joined.group_id() != group {
+                return Err(Error::Incomplete("the group that was asked for"));
+            }
+            commit::keep_join(tx, &joined, made, info.epoch, key)
+        })
+        .await?;
+    let conversation = pending.conversation;
+    Ok((conversation, commit::submit(inner, connection, pending).await?))
+}

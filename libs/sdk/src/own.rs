@@ -1,0 +1,84 @@
+//! What the devices of an account share through the group of their own: how far was read, names that only this account
+//! uses. The latest value of a name counts, whichever device it comes from.
+
+use std::sync::Arc;
+
+use qpc_wire::GroupId;
+
+use crate::{
+    Error, Event,
+    client::Inner,
+    content::{Body, MAX_NAME, Synced},
+    receive::{self, Received},
+    store::Tx,
+};
+
+/// How far a conversation was read: Unix milliseconds of the acceptance of its last message, big-endian.
+const READ: &str = "read/";
+/// What this account calls a conversation.
+const PETNAME: &str = "petname/";
+
+/// The name under which the petname of a conversation is shared.
+pub(crate) fn petname_key(conversation: GroupId) -> String {
+    format!("{PETNAME}{conversation}")
+}
+
+/// Keeps values of another device of this account.
+pub(crate) fn take_in(tx: &Tx<'_>, values: Vec<Synced>) -> Result<Vec<Received>, Error> {
+    let mut received = Vec::new();
+    for item in values {
+        if !tx.put_synced(&item)? {
+            continue;
+        }
+        if let Some(conversation) = item.name.strip_prefix(READ).and_then(id)
+            && let Ok(at_ms) = item.value.as_slice().try_into().map(u64::from_be_bytes)
+        {
+            tx.set_seen_until(conversation, at_ms)?;
+        }
+        received.push(Received::Event(Event::Synced(item.name)));
+    }
+    Ok(received)
+}
+
+/// Shares a value with the other devices of this account.
+pub(crate) async fn share(inner: &Arc<Inner>, name: String, value: Vec<u8>) -> Result<(), Error> {
+    let identity = inner.identity.clone();
+    inner
+        .store
+        .run(move |tx| {
+            let item = Synced { name, value, at_ms: tx.now_ms() };
+            if !tx.put_synced(&item)? {
+                return Ok(());
+            }
+            let Some(own) = tx.own_conversation()? else { return Ok(()) };
+            receive::push(tx, own, &receive::told_by(tx, &identity, Body::Sync(vec![item])))
+        })
+        .await?;
+    inner.outbox_wake.notify_one();
+    Ok(())
+}
+
+/// What this account calls a conversation; an empty name takes it away.
+pub(crate) async fn set_petname(inner: &Arc<Inner>, conversation: GroupId, name: &str) -> Result<(), Error> {
+    if name.len() > MAX_NAME {
+        return Err(Error::TextTooLong { len: name.len(), max: MAX_NAME });
+    }
+    share(inner, petname_key(conversation), name.as_bytes().to_vec()).await
+}
+
+/// A person has read everything in a conversation: tells its members, if they tell each other such things, and the other
+/// devices of this account.
+pub(crate) async fn mark_read(inner: &Arc<Inner>, conversation: GroupId) -> Result<u64, Error> {
+    let (count, until) = inner.store.run(move |tx| receive::read_all(tx, conversation)).await?;
+    if count > 0 {
+        inner.chore_wake.notify_one();
+        share(inner, format!("{READ}{conversation}"), until.to_be_bytes().to_vec()).await?;
+    }
+    Ok(count)
+}
+
+fn id(hex: &str) -> Option<GroupId> {
+    let mut id = [0; GroupId::LEN];
+    hex::decode_to_slice(hex, &mut id).ok()?;
+    Some(GroupId(id))
+}

@@ -1,0 +1,396 @@
+//! The server's word, taken away: receipts written to a file, and checked without server, account or password.
+//!
+//! A file is lines of JSON: a head with the server's public key and the device it is from, then one line for each receipt.
+//! The receipts of a group are a chain (see [`qpc_wire::proofs::receipt`]), so a file alone shows forged, doubled and
+//! exchanged receipts, and what was accepted and never delivered; the files of two devices together also show what one of
+//! them was never given.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, BufRead, Write},
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use prost::Message as _;
+use qpc_crypto::receipt::{self, Link};
+use qpc_wire::{DeviceId, GroupId, v1};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, client::Inner};
+
+const FORMAT: &str = "qpc receipts";
+const VERSION: u32 = 1;
+/// Receipts that are read from the store at a time.
+const CHUNK: usize = 1_000;
+/// Longest line of a file, bytes.
+const MAX_LINE: u64 = 4 << 10;
+/// Lines of a file.
+const MAX_LINES: usize = 10_000_000;
+
+#[derive(Serialize, Deserialize)]
+struct Head {
+    format: String,
+    version: u32,
+    /// Ed25519, hexadecimal.
+    server_key: String,
+    device: String,
+    exported_at_ms: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    /// Whether the device sent what it is about.
+    own: bool,
+    /// The message `Receipt` of the protocol, base64.
+    receipt: String,
+}
+
+/// Why a file of receipts cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiptFileError {
+    /// The system says no.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It does not begin as such a file does.
+    #[error("this is no file of receipts: its first line must name the format {FORMAT:?}, version {VERSION}")]
+    Head,
+    /// A line that is no receipt.
+    #[error("line {0} is no receipt")]
+    Line(usize),
+    /// More than is read.
+    #[error("more than {MAX_LINES} receipts")]
+    TooLong,
+}
+
+/// What a set of files says.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct ReceiptReport {
+    /// Receipts read, in all files.
+    pub receipts: usize,
+    /// The chains, one for each group and server key.
+    pub chains: Vec<ChainReport>,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
+}
+
+/// A group's chain, over all files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChainReport {
+    /// Group, hexadecimal.
+    pub group: String,
+    /// Lowest place that is in a file.
+    pub first: u64,
+    /// Highest place.
+    pub last: u64,
+    /// How many places are in some file.
+    pub places: usize,
+}
+
+/// Something that a server that keeps its word would not have done.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Finding {
+    /// A receipt that the server's key has not signed: whoever wrote the file did.
+    Forged {
+        /// Device of the file.
+        device: String,
+        /// Line in it.
+        line: usize,
+    },
+    /// The server has signed two receipts for one place: it tells devices different things.
+    Two {
+        /// Group.
+        group: String,
+        /// Place.
+        seq: u64,
+    },
+    /// A receipt names another predecessor than the one that was given out.
+    Broken {
+        /// Group.
+        group: String,
+        /// Place.
+        seq: u64,
+    },
+    /// The server has accepted something at this place, as the next one shows, and no file has it.
+    Missing {
+        /// Group.
+        group: String,
+        /// Place.
+        seq: u64,
+    },
+    /// The server has accepted this, as another device's file shows, and never gave it to this device, although it gave
+    /// it what came after.
+    Withheld {
+        /// Group.
+        group: String,
+        /// Place.
+        seq: u64,
+        /// Device that should have it.
+        device: String,
+        /// SHA-256 of the message, hexadecimal.
+        message_hash: String,
+    },
+    /// Files of devices that know different keys of the server.
+    ServerKeys,
+}
+
+/// Writes all receipts. Returns how many.
+pub(crate) async fn export(inner: &Inner, out: &mut (impl Write + Send)) -> Result<usize, Error> {
+    let file_error = |source| Error::Io { path: "receipts".into(), source };
+    let key = inner.store.run(|tx| tx.receipt_key()).await?.ok_or(Error::Incomplete("a receipt key"))?;
+    let head = Head {
+        format: FORMAT.to_owned(),
+        version: VERSION,
+        server_key: hex::encode(key),
+        device: inner.identity.device().to_string(),
+        exported_at_ms: inner.runtime.now_ms(),
+    };
+    write_line(out, &head).map_err(file_error)?;
+    let (mut after, mut count) = (None, 0);
+    loop {
+        let receipts = inner.store.run(move |tx| tx.receipts_after(after, CHUNK)).await?;
+        let Some((_, last)) = receipts.last() else { return Ok(count) };
+        after = Some((GroupId::try_from(&last.group_id)?, last.seq));
+        count += receipts.len();
+        for (own, receipt) in receipts {
+            let line = Line { own, receipt: BASE64_STANDARD.encode(receipt.encode_to_vec()) };
+            write_line(out, &line).map_err(file_error)?;
+        }
+    }
+}
+
+fn write_line(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, line)?;
+    out.write_all(b"\n")
+}
+
+/// The receipts of one device.
+pub struct ReceiptFile {
+    device: DeviceId,
+    server_key: [u8; 32],
+    receipts: Vec<v1::Receipt>,
+}
+
+impl ReceiptFile {
+    /// Reads what [`crate::Client::export_receipts`] wrote.
+    pub fn read(file: impl BufRead) -> Result<Self, ReceiptFileError> {
+        let mut lines = Lines(file);
+        let head: Head =
+            lines.next()?.and_then(|line| serde_json::from_str(&line).ok()).ok_or(ReceiptFileError::Head)?;
+        if head.format != FORMAT || head.version != VERSION {
+            return Err(ReceiptFileError::Head);
+        }
+        let (mut server_key, mut device) = ([0; 32], [0; DeviceId::LEN]);
+        hex::decode_to_slice(&head.server_key, &mut server_key).map_err(|_| ReceiptFileError::Head)?;
+        hex::decode_to_slice(&head.device, &mut device).map_err(|_| ReceiptFileError::Head)?;
+        let mut receipts = Vec::new();
+        while let Some(line) = lines.next()? {
+            let number = receipts.len() + 2;
+            if number > MAX_LINES {
+                return Err(ReceiptFileError::TooLong);
+            }
+            let bad = || ReceiptFileError::Line(number);
+            let line: Line = serde_json::from_str(&line).map_err(|_| bad())?;
+            let bytes = BASE64_STANDARD.decode(&line.receipt).map_err(|_| bad())?;
+            receipts.push(v1::Receipt::decode(bytes.as_slice()).map_err(|_| bad())?);
+        }
+        Ok(Self { device: DeviceId(device), server_key, receipts })
+    }
+}
+
+struct Lines<R>(R);
+
+impl<R: BufRead> Lines<R> {
+    fn next(&mut self) -> Result<Option<String>, ReceiptFileError> {
+        let mut line = String::new();
+        let read = io::Read::take(&mut self.0, MAX_LINE).read_line(&mut line)?;
+        Ok((read > 0).then_some(line))
+    }
+}
+
+/// Checks the receipts of any number of devices, each alone and all against each other.
+pub fn verify_receipts(files: &[ReceiptFile]) -> ReceiptReport {
+    let mut findings = BTreeSet::new();
+    if files.windows(2).any(|pair| pair[0].server_key != pair[1].server_key) {
+        findings.insert(Finding::ServerKeys);
+    }
+    // What each file has at each place, and what all have together.
+    let mut of_file: Vec<BTreeMap<(String, u64), &v1::Receipt>> = Vec::with_capacity(files.len());
+    let mut of_all: BTreeMap<(String, u64), &v1::Receipt> = BTreeMap::new();
+    for file in files {
+        let mut places = BTreeMap::new();
+        for (index, receipt) in file.receipts.iter().enumerate() {
+            if receipt::verify(&file.server_key, receipt).is_err() {
+                findings.insert(Finding::Forged { device: file.device.to_string(), line: index + 2 });
+                continue;
+            }
+            let (group, seq) = (hex::encode(&receipt.group_id), receipt.seq);
+            places.insert((group.clone(), seq), receipt);
+            match of_all.insert((group.clone(), seq), receipt) {
+                Some(other) if !same(other, receipt) => {
+                    findings.insert(Finding::Two { group, seq });
+                }
+                _ => {}
+            }
+        }
+        of_file.push(places);
+    }
+    let chains = chains(&of_all, &mut findings);
+    for (file, places) in files.iter().zip(&of_file) {
+        withheld(file.device, places, &of_all, &mut findings);
+    }
+    let receipts = files.iter().map(|file| file.receipts.len()).sum();
+    ReceiptReport { receipts, chains, findings: findings.into_iter().collect() }
+}
+
+/// Walks every chain, and finds where it breaks and what is missing.
+fn chains(all: &BTreeMap<(String, u64), &v1::Receipt>, findings: &mut BTreeSet<Finding>) -> Vec<ChainReport> {
+    let mut chains: Vec<ChainReport> = Vec::new();
+    let mut before: Option<(&(String, u64), &v1::Receipt)> = None;
+    for (place, receipt) in all {
+        let (group, seq) = (place.0.clone(), place.1);
+        match before.filter(|(known, _)| known.0 == group) {
+            Some((known, _)) if known.1 + 1 < seq => {
+                findings.extend((known.1 + 1..seq).map(|seq| Finding::Missing { group: group.clone(), seq }));
+            }
+            Some((_, known)) if !follows(known, receipt) => {
+                findings.insert(Finding::Broken { group: group.clone(), seq });
+            }
+            _ => {}
+        }
+        match chains.last_mut().filter(|chain| chain.group == group) {
+            Some(chain) => (chain.last, chain.places) = (seq, chain.places + 1),
+            None => chains.push(ChainReport { group, first: seq, last: seq, places: 1 }),
+        }
+        before = Some((place, receipt));
+    }
+    chains
+}
+
+/// What other devices have between the first and the last that this one was given, and this one has not.
+fn withheld(
+    device: DeviceId,
+    places: &BTreeMap<(String, u64), &v1::Receipt>,
+    all: &BTreeMap<(String, u64), &v1::Receipt>,
+    findings: &mut BTreeSet<Finding>,
+) {
+    let mut range: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for (group, seq) in places.keys() {
+        let (first, last) = range.entry(group).or_insert((*seq, *seq));
+        (*first, *last) = ((*first).min(*seq), (*last).max(*seq));
+    }
+    for ((group, seq), receipt) in all {
+        let within = range.get(group.as_str()).is_some_and(|(first, last)| first < seq && seq < last);
+        if within && !places.contains_key(&(group.clone(), *seq)) {
+            let (group, message_hash) = (group.clone(), hex::encode(&receipt.message_hash));
+            findings.insert(Finding::Withheld { group, seq: *seq, device: device.to_string(), message_hash });
+        }
+    }
+}
+
+fn same(a: &v1::Receipt, b: &v1::Receipt) -> bool {
+    matches!((Link::after(a), Link::after(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+fn follows(before: &v1::Receipt, after: &v1::Receipt) -> bool {
+    Link::after(before).is_ok_and(|link| link.prev.as_slice() == after.prev.as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use qpc_crypto::{ReceiptKey, receipt::Accepted};
+
+    use super::*;
+
+    const GROUP: GroupId = GroupId([1; 16]);
+
+    /// A server that accepts so many messages.
+    fn chain(key: &ReceiptKey, count: u64) -> Vec<v1::Receipt> {
+        let mut link = Link::FIRST;
+        (0..count)
+            .map(|n| {
+                let payload = n.to_be_bytes();
+                let accepted = Accepted { group: GROUP, epoch: 1, payload: &payload, devices: &[], at_ms: n };
+                let receipt = receipt::build(key, &accepted, &link);
+                link = Link::after(&receipt).unwrap();
+                receipt
+            })
+            .collect()
+    }
+
+    fn file(device: u8, key: &ReceiptKey, receipts: Vec<v1::Receipt>) -> ReceiptFile {
+        ReceiptFile { device: DeviceId([device; 16]), server_key: key.public(), receipts }
+    }
+
+    fn without(receipts: &[v1::Receipt], seq: u64) -> Vec<v1::Receipt> {
+        receipts.iter().filter(|receipt| receipt.seq != seq).cloned().collect()
+    }
+
+    #[test]
+    fn a_server_that_keeps_its_word_has_nothing_to_fear() {
+        let key = ReceiptKey::from_bytes(&[1; 32]);
+        let all = chain(&key, 5);
+        let report = verify_receipts(&[file(1, &key, all.clone()), file(2, &key, all[2..].to_vec())]);
+        assert_eq!(report.findings, []);
+        assert_eq!(report.receipts, 8);
+        let group = hex::encode([1; 16]);
+        assert_eq!(report.chains, [ChainReport { group, first: 1, last: 5, places: 5 }]);
+    }
+
+    #[test]
+    fn a_dropped_message_is_shown_by_one_file_and_named_by_two() {
+        let key = ReceiptKey::from_bytes(&[1; 32]);
+        let all = chain(&key, 4);
+        let reader = without(&all, 2);
+        let group = hex::encode([1; 16]);
+        let alone = verify_receipts(&[file(2, &key, reader.clone())]);
+        assert_eq!(alone.findings, [Finding::Missing { group: group.clone(), seq: 2 }]);
+        let message_hash = hex::encode(&all[1].message_hash);
+        let both = verify_receipts(&[file(2, &key, reader), file(1, &key, vec![all[1].clone()])]);
+        let device = DeviceId([2; 16]).to_string();
+        assert_eq!(both.findings, [Finding::Withheld { group, seq: 2, device, message_hash }]);
+    }
+
+    #[test]
+    fn a_server_that_tells_two_stories_is_caught() {
+        let key = ReceiptKey::from_bytes(&[1; 32]);
+        let all = chain(&key, 3);
+        let link = Link::after(&all[0]).unwrap();
+        let accepted = Accepted { group: GROUP, epoch: 1, payload: b"other", devices: &[], at_ms: 9 };
+        let other = receipt::build(&key, &accepted, &link);
+        let group = hex::encode([1; 16]);
+        let report = verify_receipts(&[file(1, &key, all.clone()), file(2, &key, vec![other.clone()])]);
+        assert!(report.findings.contains(&Finding::Two { group: group.clone(), seq: 2 }));
+        let swapped = vec![all[0].clone(), other, all[2].clone()];
+        let report = verify_receipts(&[file(1, &key, swapped)]);
+        assert_eq!(report.findings, [Finding::Broken { group, seq: 3 }]);
+    }
+
+    #[test]
+    fn what_the_server_did_not_sign_counts_for_nothing() {
+        let key = ReceiptKey::from_bytes(&[1; 32]);
+        let mut all = chain(&key, 3);
+        all[1].accepted_at_ms += 1;
+        let report = verify_receipts(&[file(1, &key, all)]);
+        let device = DeviceId([1; 16]).to_string();
+        assert!(report.findings.contains(&Finding::Forged { device, line: 3 }));
+    }
+
+    #[test]
+    fn files_that_are_none_are_errors() {
+        let read = |text: &str| ReceiptFile::read(text.as_bytes()).err().map(|error| error.to_string());
+        let device = hex::encode([1; 16]);
+        let key = hex::encode([2; 32]);
+        let head = |version: u32| {
+            format!(
+                r#"{{"format":"qpc receipts","version":{version},"server_key":"{key}","device":"{device}","exported_at_ms":1}}"#
+            )
+        };
+        assert_eq!(read(&head(1)), None);
+        for bad in ["", "{}", &head(2), &head(1).replace("02", "zz")] {
+            assert!(read(bad).unwrap().contains("first line"), "{bad}");
+        }
+        assert_eq!(read(&format!("{}\nnonsense", head(1))).unwrap(), "line 2 is no receipt");
+        assert_eq!(read(&format!("{}\n{}", head(1), "x".repeat(10_000))).unwrap(), "line 2 is no receipt");
+    }
+}

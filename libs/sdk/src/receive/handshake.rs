@@ -1,0 +1,159 @@
+//! Commits, and proposals of members who leave.
+
+use std::collections::BTreeSet;
+
+use qpc_crypto::{
+    Conversation, DeviceCertificate, MlsError,
+    mls::{Incoming, Role, warm_rank},
+};
+use qpc_wire::{AccountId, DeviceId, GroupId, v1};
+
+use super::{Received, stick};
+use crate::{
+    Error, Event,
+    store::{ChoreKind, Identity, Tx},
+};
+
+/// Leaves from which on it matters how large commits are.
+const WARM_FROM: usize = 8;
+/// Time between the updates of two members that warm the tree.
+const WARM_STEP_MS: u64 = 2_000;
+/// Time that each member leaves to those before it, to do what one of them has to do.
+const TURN_MS: u64 = 400;
+/// Members that wait for their turn; all others wait as long as the last of them.
+const MAX_TURNS: usize = 20;
+
+/// The handshake message in an envelope.
+pub(super) fn unseal(
+    identity: &Identity,
+    group: GroupId,
+    envelope: &v1::Envelope,
+    shared: Option<&[u8]>,
+) -> Result<Vec<u8>, Error> {
+    let sealed = match &envelope.shared {
+        Some(_) => shared.ok_or(Error::Expired("a commit"))?,
+        None => &envelope.payload,
+    };
+    Ok(identity.queue_key.open_for(identity.device(), group, &envelope.sealed_key, sealed)?)
+}
+
+pub(super) fn open(tx: &Tx<'_>, identity: &Identity, id: GroupId, message: &[u8]) -> Result<Vec<Received>, Error> {
+    let conversation = tx.conversation_of(id)?.ok_or(Error::UnknownConversation(id))?;
+    // What cannot be followed is joined again as it is then; a group that was replaced needs not be followed any more.
+    if tx.is_stuck(id)? || tx.current_group(conversation)? != id {
+        return Ok(Vec::new());
+    }
+    let mut group = tx.load_group(id)?;
+    let leavers = group.pending_leaves();
+    match group.process(&tx.mls(), message) {
+        Ok(Incoming::Commit { sender: Some(by), added, removed, policy_changed, external, .. }) => {
+            tx.note_epoch(&group, identity)?;
+            tx.drop_chore(conversation, ChoreKind::CommitLeaves)?;
+            let changed = Changed { conversation, by, leavers, added, removed, policy_changed, external };
+            followed(tx, identity, &group, changed)
+        }
+        Ok(Incoming::Leave { sender }) => {
+            tx.note_leaver(id, group.epoch(), sender.device_id())?;
+            tx.put_chore(conversation, ChoreKind::CommitLeaves, turn_ms(&group))?;
+            Ok(Vec::new())
+        }
+        Ok(Incoming::Commit { .. } | Incoming::Message { .. }) => Err(MlsError::Malformed("handshake message").into()),
+        Err(MlsError::OwnPendingCommit) => {
+            group.merge_pending(&tx.mls())?;
+            tx.note_epoch(&group, identity)?;
+            Ok(vec![Received::Event(Event::EpochChanged { conversation, epoch: group.epoch() })])
+        }
+        // An echo of this device's own leaving, or a second one of somebody.
+        Err(MlsError::AlreadyLeaving | MlsError::OwnMessage) => Ok(Vec::new()),
+        // What this device has followed already, by an answer to a commit of its own.
+        Err(MlsError::WrongEpoch { message, group }) if message < group => Ok(Vec::new()),
+        // Removed: whoever was is not told what happened after.
+        Err(MlsError::NotMember) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What a commit has changed.
+struct Changed {
+    conversation: GroupId,
+    by: DeviceCertificate,
+    /// Devices that had said that they leave.
+    leavers: Vec<DeviceId>,
+    added: Vec<DeviceCertificate>,
+    removed: Vec<DeviceCertificate>,
+    policy_changed: bool,
+    external: bool,
+}
+
+/// What follows from a commit that was merged.
+fn followed(tx: &Tx<'_>, identity: &Identity, group: &Conversation, changed: Changed) -> Result<Vec<Received>, Error> {
+    let conversation = changed.conversation;
+    if !group.is_active() {
+        tx.drop_chore(conversation, ChoreKind::Heal)?;
+        return Ok(vec![Received::Event(Event::Removed(conversation))]);
+    }
+    let mut received = vec![Received::Event(Event::EpochChanged { conversation, epoch: group.epoch() })];
+    let members = group.members();
+    let accounts = |certificates: &[DeviceCertificate]| -> BTreeSet<AccountId> {
+        certificates.iter().map(DeviceCertificate::account_id).collect()
+    };
+    let (now, added) = (accounts(&members), accounts(&changed.added));
+    let gone: Vec<AccountId> = accounts(&changed.removed).difference(&now).copied().collect();
+    // Somebody is new if no other device of theirs is there.
+    let new: Vec<AccountId> = added
+        .into_iter()
+        .filter(|account| {
+            let of = |certificates: &[DeviceCertificate]| {
+                certificates.iter().filter(|certificate| certificate.account_id() == *account).count()
+            };
+            of(&members) == of(&changed.added)
+        })
+        .collect();
+    if !new.is_empty() || !gone.is_empty() {
+        // Whoever was let in by somebody is told the name by them; whoever came by an invite, by the first admin.
+        if changed.external && !new.is_empty() && group.policy()?.role(identity.account()) >= Role::Admin {
+            tx.put_chore(conversation, ChoreKind::Name, turn_ms(group))?;
+        }
+        let by = changed.by.account_id();
+        let leaver = |account: &AccountId| {
+            let of = |removed: &&DeviceCertificate| removed.account_id() == *account;
+            changed.removed.iter().filter(of).all(|removed| changed.leavers.contains(&removed.device_id()))
+        };
+        let (left, removed) = gone.into_iter().partition(leaver);
+        received.push(Received::Event(Event::MembersChanged { conversation, by, added: new, removed, left }));
+    }
+    if changed.policy_changed {
+        received.push(Received::Event(Event::RolesChanged { conversation, by: changed.by.account_id() }));
+    }
+    keep_warm(tx, group, conversation)?;
+    Ok(received)
+}
+
+/// In a group that has grown, a commit is as large as the tree is cold. Members renew their leaves one after the other, in
+/// an order in which the first few fill most of the tree.
+pub(crate) fn keep_warm(tx: &Tx<'_>, group: &Conversation, conversation: GroupId) -> Result<(), Error> {
+    let leaves = group.member_leaves();
+    if leaves.len() < WARM_FROM || !group.path_is_cold()? {
+        return tx.drop_chore(conversation, ChoreKind::Warm);
+    }
+    let size = leaves.iter().map(|(leaf, _)| leaf + 1).max().unwrap_or(1);
+    let rank = u64::from(warm_rank(group.own_leaf(), size));
+    tx.put_chore(conversation, ChoreKind::Warm, (rank + 1) * WARM_STEP_MS)
+}
+
+/// How long this device waits before it does what any member could, so that they do not all do it at once.
+fn turn_ms(group: &Conversation) -> u64 {
+    let own = group.own_leaf();
+    let before = group.member_leaves().iter().filter(|(leaf, _)| *leaf < own).count();
+    before.min(MAX_TURNS) as u64 * TURN_MS
+}
+
+/// The server says that the group is another one than this device's.
+pub(crate) fn forked(tx: &Tx<'_>, group: GroupId) -> Result<Option<Event>, Error> {
+    let Some(conversation) = tx.conversation_of(group)? else { return Ok(None) };
+    if tx.is_stuck(group)? {
+        return Ok(None);
+    }
+    stick(tx, conversation, group)?;
+    Ok(Some(Event::Stuck(conversation)))
+}

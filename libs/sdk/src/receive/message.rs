@@ -1,0 +1,293 @@
+//! Application messages: what people write, and what clients tell each other.
+
+use qpc_crypto::{
+    Conversation, DeviceCertificate, MlsError,
+    mls::{Incoming, Kind, Role},
+};
+use qpc_wire::{AccountId, GroupId, IdempotencyKey, v1};
+
+use super::Received;
+use crate::{
+    Error, Event, Message, MessageId, MessageState,
+    content::{Body, Content, Copied, MAX_LIST},
+    history, own,
+    store::{ChoreKind, Identity, NewMessage, Tx},
+};
+
+/// Accounts of a group in which members tell each other what has arrived; in larger ones it would be more than what is
+/// written.
+const MAX_TELLING: usize = 32;
+/// Time in which what has arrived is gathered before it is told.
+const TELL_AFTER_MS: u64 = 100;
+/// Time in which a message is not sent again, whoever asks.
+const RESEND_PAUSE_MS: u64 = 10_000;
+
+/// Where a message came from.
+struct Origin<'a> {
+    identity: &'a Identity,
+    conversation: GroupId,
+    group: &'a Conversation,
+    sender: DeviceCertificate,
+    seq: u64,
+    epoch: u64,
+    /// Place in the chain of receipts and time of acceptance; of a message that is sent again, those of the first time.
+    place: (GroupId, u64),
+    at_ms: u64,
+}
+
+impl Origin<'_> {
+    fn is_own_account(&self) -> bool {
+        self.sender.account_id() == self.identity.account()
+    }
+}
+
+pub(super) fn open(
+    tx: &Tx<'_>,
+    identity: &Identity,
+    seq: u64,
+    id: GroupId,
+    envelope: &v1::Envelope,
+) -> Result<Vec<Received>, Error> {
+    let conversation = tx.conversation_of(id)?.ok_or(Error::UnknownConversation(id))?;
+    let Some((since, first)) = tx.entry_epochs(id)? else { return Err(Error::UnknownConversation(id)) };
+    if envelope.epoch < since {
+        // Written before this device was added, and accepted after.
+        return Ok(Vec::new());
+    }
+    let mut group = match tx.load_group(id) {
+        // Not to be read until the group is joined again, and not after either.
+        Err(Error::UnknownConversation(_)) => {
+            return Err(MlsError::WrongEpoch { message: envelope.epoch, group: first }.into());
+        }
+        group => group?,
+    };
+    let Incoming::Message { sender, epoch, plaintext } = group.process(&tx.mls(), &envelope.payload)? else {
+        return Err(MlsError::Malformed("application message").into());
+    };
+    let content = Content::decode(&plaintext)?;
+    let now = envelope.receipt.as_ref().map_or((0, envelope.accepted_at_ms), |it| (it.seq, it.accepted_at_ms));
+    let (place, at_ms) = content.again.unwrap_or(now);
+    let (account, claim) = (sender.account_id(), content.from.clone());
+    let origin = Origin { identity, conversation, group: &group, sender, seq, epoch, place: (id, place), at_ms };
+    let mut received = Vec::new();
+    if content.again.is_some() && tx.fill_hole(id, place)? {
+        received.push(Received::Event(Event::Recovered { conversation, place }));
+    }
+    received.extend(take_in(tx, &origin, content)?);
+    let told = received.iter().any(|received| matches!(received, Received::Message { .. }));
+    if !told && !origin.is_own_account() && tx.peer_name(account)?.is_none() {
+        received.push(Received::Claim { account, claim });
+    }
+    Ok(received)
+}
+
+fn take_in(tx: &Tx<'_>, origin: &Origin<'_>, content: Content) -> Result<Vec<Received>, Error> {
+    let (conversation, account) = (origin.conversation, origin.sender.account_id());
+    match content.body {
+        Body::Text(ref text) => {
+            // The server refuses these; a client does not take its word for it.
+            if origin.group.policy()?.role(account) < Role::Member {
+                return Err(Error::NotAllowed("write"));
+            }
+            let claim = content.from.clone();
+            let message = kept(tx, origin, &content, text)?;
+            Ok(message.map(|message| Received::Message { message, claim }).into_iter().collect())
+        }
+        Body::Name(name) => {
+            let policy = origin.group.policy()?;
+            if policy.kind != Kind::Group || policy.role(account) < Role::Admin {
+                return Err(Error::NotAllowed("rename the conversation"));
+            }
+            tx.drop_chore(conversation, ChoreKind::Name)?;
+            let news = tx.set_name(conversation, &name, content.sent_at_ms)?;
+            Ok(news.then_some(Received::Event(Event::Renamed { conversation, name })).into_iter().collect())
+        }
+        Body::Delivered(messages) => told(tx, origin, messages, 1),
+        Body::Read(messages) => told(tx, origin, messages, 2),
+        Body::Ask(ranges) => {
+            answer(tx, origin, &ranges)?;
+            Ok(Vec::new())
+        }
+        Body::Void(places) => {
+            for place in places {
+                tx.fill_hole(origin.group.group_id(), place)?;
+            }
+            Ok(Vec::new())
+        }
+        Body::Copy(copied) if origin.is_own_account() => {
+            let message = copy(tx, origin, &copied)?;
+            Ok(message.map(|message| Received::Event(Event::MessageReceived(message))).into_iter().collect())
+        }
+        Body::Sync(values) if origin.is_own_account() => own::take_in(tx, values),
+        Body::History(part) if origin.is_own_account() => history::take_in(tx, origin.identity, &part),
+        Body::Copy(_) | Body::Sync(_) | Body::History(_) => Err(Error::NotAllowed("speak for another account")),
+    }
+}
+
+/// Keeps a message; none if it is here already.
+fn kept(tx: &Tx<'_>, origin: &Origin<'_>, content: &Content, text: &str) -> Result<Option<Message>, Error> {
+    let (conversation, own) = (origin.conversation, origin.is_own_account());
+    let (sender, device) = (origin.sender.account_id(), origin.sender.device_id());
+    let new = NewMessage {
+        id: content.id,
+        conversation,
+        sender,
+        device,
+        text,
+        sent_at_ms: content.sent_at_ms,
+        seq: Some(origin.seq),
+        epoch: origin.epoch,
+        state: if own { MessageState::Accepted } else { MessageState::Received },
+        at_ms: origin.at_ms,
+        place: Some(origin.place),
+        seen: own,
+    };
+    if !tx.insert_message(&new)? {
+        return Ok(None);
+    }
+    if !own && tells(tx, origin.group.group_id(), origin.group.epoch())? {
+        tx.put_ack(conversation, content.id, 1)?;
+        tx.put_chore(conversation, ChoreKind::Acknowledge, TELL_AFTER_MS)?;
+    }
+    tx.message(conversation, device, content.id)
+}
+
+/// Whether members of a group tell each other what has arrived.
+fn tells(tx: &Tx<'_>, group: GroupId, epoch: u64) -> Result<bool, Error> {
+    Ok(tx.accounts_in_epoch(group, epoch)?.is_some_and(|accounts| accounts.len() <= MAX_TELLING))
+}
+
+/// Messages whose reading is told at a time.
+const MAX_READ: usize = 10_000;
+
+/// A person has read everything in a conversation. Returns how many messages that were, and when the last was accepted.
+pub(crate) fn read_all(tx: &Tx<'_>, conversation: GroupId) -> Result<(u64, u64), Error> {
+    let unread = tx.unread(conversation, MAX_READ)?;
+    let until = tx.newest_at_ms(conversation)?;
+    if unread.is_empty() {
+        return Ok((0, until));
+    }
+    let tells = match tx.load_current(conversation) {
+        Ok(group) => tells(tx, group.group_id(), group.epoch())?,
+        Err(Error::NotMember | Error::UnknownConversation(_)) => false,
+        Err(error) => return Err(error),
+    };
+    let mut count = 0;
+    for message in unread {
+        count += u64::from(tx.set_seen(conversation, message)?);
+        if tells {
+            tx.put_ack(conversation, message, 2)?;
+        }
+    }
+    if tells {
+        tx.put_chore(conversation, ChoreKind::Acknowledge, 0)?;
+    }
+    Ok((count, until))
+}
+
+/// Somebody has messages of this account, or has read them.
+fn told(tx: &Tx<'_>, origin: &Origin<'_>, messages: Vec<MessageId>, state: u8) -> Result<Vec<Received>, Error> {
+    let (conversation, by, own) = (origin.conversation, origin.sender.account_id(), origin.identity.account());
+    if by == own {
+        // Another device of this account has read them.
+        for message in messages.into_iter().filter(|_| state == 2) {
+            tx.set_seen(conversation, message)?;
+        }
+        return Ok(Vec::new());
+    }
+    let mut news = Vec::new();
+    for message in messages {
+        if tx.note_delivery(conversation, message, by, state, own)? {
+            let others = others_at(tx, origin, message)?;
+            tx.raise_state(conversation, message, &others)?;
+            news.push(message);
+        }
+    }
+    let event = match state {
+        _ if news.is_empty() => return Ok(Vec::new()),
+        1 => Event::Delivered { conversation, messages: news, by },
+        _ => Event::Read { conversation, messages: news, by },
+    };
+    Ok(vec![Received::Event(event)])
+}
+
+/// The other accounts that a message was for.
+fn others_at(tx: &Tx<'_>, origin: &Origin<'_>, message: MessageId) -> Result<Vec<AccountId>, Error> {
+    let group = origin.group.group_id();
+    let epoch = tx.message_epoch(origin.conversation, message)?.unwrap_or(origin.epoch);
+    match tx.accounts_in_epoch(group, epoch)? {
+        Some(accounts) => Ok(accounts),
+        None => Ok(tx.accounts_in_epoch(group, origin.group.epoch())?.unwrap_or_default()),
+    }
+}
+
+/// Somebody misses what stands at places of the chain: sends again what this device has sent there, and says where it was
+/// nothing to read. To a device of this account also what others have sent.
+fn answer(tx: &Tx<'_>, origin: &Origin<'_>, ranges: &[(u64, u64)]) -> Result<(), Error> {
+    if origin.sender.device_id() == origin.identity.device()
+        || origin.group.policy()?.role(origin.identity.account()) < Role::Member
+    {
+        return Ok(());
+    }
+    let (group, mut void) = (origin.group.group_id(), Vec::new());
+    let places = ranges.iter().flat_map(|(from, to)| *from..=(*to).min(from.saturating_add(MAX_LIST as u64)));
+    for place in places.take(MAX_LIST) {
+        let ours = tx.is_own_place(group, place)?;
+        let message = tx.message_at(group, place)?;
+        let body = match message {
+            Some(message) if ours => Some((message.id, message.sent_at_ms, Body::Text(message.text))),
+            Some(message) if origin.is_own_account() => {
+                let Message { sender, device, id, sent_at_ms, text, .. } = message;
+                Some((MessageId(tx.random()), tx.now_ms(), Body::Copy(Copied { sender, device, id, sent_at_ms, text })))
+            }
+            _ => None,
+        };
+        match body {
+            Some((id, sent_at_ms, body)) if tx.may_resend(group, place, RESEND_PAUSE_MS)? => {
+                let from = origin.identity.username.clone();
+                let at_ms = tx.receipt_at(group, place)?.map_or(sent_at_ms, |receipt| receipt.accepted_at_ms);
+                let content = Content { id, sent_at_ms, from, again: Some((place, at_ms)), body };
+                push(tx, origin.conversation, &content)?;
+            }
+            None if ours => void.push(place),
+            Some(_) | None => {}
+        }
+    }
+    if void.is_empty() {
+        return Ok(());
+    }
+    push(tx, origin.conversation, &told_by(tx, origin.identity, Body::Void(void)))
+}
+
+/// A message that nobody sees, written now.
+pub(crate) fn told_by(tx: &Tx<'_>, identity: &Identity, body: Body) -> Content {
+    Content { id: MessageId(tx.random()), sent_at_ms: tx.now_ms(), from: identity.username.clone(), again: None, body }
+}
+
+/// Puts something into the outbox that nobody sees.
+pub(crate) fn push(tx: &Tx<'_>, conversation: GroupId, content: &Content) -> Result<(), Error> {
+    tx.push_outbox(conversation, None, &content.encode()?, IdempotencyKey(tx.random()), None)
+}
+
+/// Keeps somebody's message as a sibling device has it; none if it is here already.
+fn copy(tx: &Tx<'_>, origin: &Origin<'_>, copied: &Copied) -> Result<Option<Message>, Error> {
+    let own = copied.sender == origin.identity.account();
+    let new = NewMessage {
+        id: copied.id,
+        conversation: origin.conversation,
+        sender: copied.sender,
+        device: copied.device,
+        text: &copied.text,
+        sent_at_ms: copied.sent_at_ms,
+        seq: Some(origin.seq),
+        epoch: origin.epoch,
+        state: if own { MessageState::Accepted } else { MessageState::Received },
+        at_ms: origin.at_ms,
+        place: Some(origin.place),
+        seen: own,
+    };
+    if !tx.insert_message(&new)? {
+        return Ok(None);
+    }
+    tx.message(origin.conversation, copied.device, copied.id)
+}

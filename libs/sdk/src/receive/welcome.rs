@@ -1,0 +1,84 @@
+//! Being let into a group: one that is new, one that this device was in before, or the successor of one.
+
+use prost::Message as _;
+use qpc_crypto::{
+    Conversation, DeviceCertificate, MlsError,
+    mls::{Kind, Role, join_welcome},
+};
+use qpc_wire::{GroupId, v1};
+
+use super::{Received, handshake};
+use crate::{
+    Error, Event,
+    store::{ChoreKind, ConversationState, Identity, Tx},
+};
+
+/// Time after which a new member looks whether its account's other devices are in the group too.
+const DEVICES_AFTER_MS: u64 = 2_000;
+
+/// Time in which a group that was replaced can still be read: what was accepted before it was may still be in the mailbox of
+/// who replaced it.
+pub(crate) const RETIRE_AFTER_MS: u64 = 10 * 60 * 1000;
+
+pub(super) fn open(
+    tx: &Tx<'_>,
+    identity: &Identity,
+    id: GroupId,
+    envelope: &v1::Envelope,
+    shared: Option<&[u8]>,
+) -> Result<Vec<Received>, Error> {
+    let shared = v1::SharedState::decode(shared.ok_or(Error::Expired("a welcome"))?)?;
+    let suite = u16::try_from(shared.suite).map_err(|_| MlsError::Malformed("welcome"))?;
+    let welcome = join_welcome(suite, &shared.encrypted_group_info, &envelope.payload)?;
+    let group = Conversation::join(&tx.mls(), &welcome, &shared.ratchet_tree)?;
+    if group.group_id() != id {
+        return Err(MlsError::UnknownGroup.into());
+    }
+    let conversation = group.policy()?.conversation;
+    let known = tx.conversation(conversation)?;
+    let replaced = check_place(tx, &group)?;
+    tx.put_group(&group, identity, ConversationState::Active)?;
+    tx.note_epoch(&group, identity)?;
+    tx.put_chore(conversation, ChoreKind::Devices, DEVICES_AFTER_MS)?;
+    handshake::keep_warm(tx, &group, conversation)?;
+    if replaced {
+        tx.put_chore(conversation, ChoreKind::Retire, RETIRE_AFTER_MS)?;
+    }
+    tx.unseal_outbox(conversation)?;
+    Ok(vec![Received::Event(match known {
+        Some(known) if known.active => Event::Replaced { conversation, suite: group.suite() },
+        _ => Event::ConversationAdded(conversation),
+    })])
+}
+
+/// Whether the group may carry the conversation that it says. Tells whether it replaces another one.
+///
+/// A group that begins a conversation has its id. One that carries on a conversation known here must name the group that
+/// carries it now, be founded by somebody who had the right there, and leave kind and roles as they were; nobody who was
+/// not in the conversation gets in this way.
+pub(crate) fn check_place(tx: &Tx<'_>, group: &Conversation) -> Result<bool, Error> {
+    let (policy, id) = (group.policy()?, group.group_id());
+    if tx.conversation(policy.conversation)?.is_none() {
+        return Ok(false);
+    }
+    let current = match tx.current_group(policy.conversation) {
+        Ok(current) => current,
+        // Known from a history alone.
+        Err(Error::NotMember) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if current == id {
+        return Ok(false);
+    }
+    let wrong = Error::WrongSuccessor(policy.conversation);
+    let Ok(old) = tx.load_group(current) else { return Err(wrong) };
+    let (members, before) = (group.members(), old.members());
+    let known = |member: &DeviceCertificate| before.iter().any(|old| old.account_id() == member.account_id());
+    let founder = members.first().map(DeviceCertificate::account_id);
+    let old_policy = old.policy()?;
+    let entitled = |account| policy.kind != Kind::Group || old_policy.role(account) >= Role::Admin;
+    let mut expected = old_policy.clone();
+    expected.predecessor = Some(current);
+    let fits = policy == expected && members.iter().all(known) && founder.is_some_and(entitled);
+    if fits { Ok(true) } else { Err(wrong) }
+}

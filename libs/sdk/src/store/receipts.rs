@@ -1,0 +1,177 @@
+//! The server's receipts: for each group a chain, and the holes in it.
+
+use prost::Message as _;
+use qpc_crypto::receipt::{Link, ReceiptError};
+use qpc_wire::{GroupId, v1};
+use rusqlite::{OptionalExtension as _, params};
+
+use super::Tx;
+use crate::Error;
+
+/// Holes that one entry of the mailbox can tear. Beyond it the older ones are given up at once.
+const MAX_TORN: u64 = 10_000;
+
+/// Why a receipt does not continue its chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ChainError {
+    /// Two receipts for one place.
+    #[error("the server has signed two receipts for place {0} of the chain")]
+    Two(u64),
+    /// A receipt names another predecessor than the one that is here.
+    #[error("the receipt at place {0} does not follow the one before it")]
+    Broken(u64),
+}
+
+impl Tx<'_> {
+    /// Keeps a verified receipt of something that this device sent.
+    pub(crate) fn put_own_receipt(
+        &self,
+        group: GroupId,
+        receipt: &v1::Receipt,
+    ) -> Result<Result<(), ChainError>, Error> {
+        let kept = self.put_receipt(group, receipt, true)?;
+        self.fill_hole(group, receipt.seq)?;
+        Ok(kept)
+    }
+
+    /// Keeps the verified receipt of an entry of the mailbox. Entries of a group come in the order of its chain: what is
+    /// left out between them and was not sent by this device is a hole. Tells how many were torn.
+    pub(crate) fn put_seen_receipt(
+        &self,
+        group: GroupId,
+        receipt: &v1::Receipt,
+    ) -> Result<Result<u64, ChainError>, Error> {
+        let (first, seen): (u64, u64) = self.sql.query_row(
+            "SELECT chain_first, chain_seen FROM groups WHERE id = ?1",
+            [group.as_ref()],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        let kept = self.put_receipt(group, receipt, false)?;
+        if let Err(error) = kept {
+            return Ok(Err(error));
+        }
+        if first == 0 || receipt.seq <= seen {
+            return Ok(Ok(0));
+        }
+        let mut torn = 0;
+        for seq in (seen + 1).max(receipt.seq.saturating_sub(MAX_TORN))..receipt.seq {
+            torn += u64::from(self.tear_hole(group, seq)?);
+        }
+        self.sql.execute("UPDATE groups SET chain_seen = ?2 WHERE id = ?1", params![group.as_ref(), receipt.seq])?;
+        Ok(Ok(torn))
+    }
+
+    /// From `seq` on, receipts are expected; none was before this device came in.
+    pub(crate) fn begin_chain(&self, group: GroupId, seq: u64) -> Result<(), Error> {
+        self.sql.execute(
+            "UPDATE groups SET chain_first = ?2, chain_seen = max(chain_seen, ?2) WHERE id = ?1 AND chain_first = 0",
+            params![group.as_ref(), seq],
+        )?;
+        Ok(())
+    }
+
+    /// What stands at a place cannot be read here. False if nothing is missing there.
+    pub(crate) fn tear_hole(&self, group: GroupId, seq: u64) -> Result<bool, Error> {
+        let torn = self.sql.execute(
+            "INSERT INTO holes (group_id, seq, since_ms) SELECT ?1, ?2, ?3
+             WHERE NOT EXISTS (SELECT 1 FROM receipts WHERE group_id = ?1 AND seq = ?2 AND own = 1)
+             ON CONFLICT DO NOTHING",
+            params![group.as_ref(), seq, self.now_ms()],
+        )?;
+        Ok(torn == 1)
+    }
+
+    /// What stood at a place is here now, or was nothing to read.
+    pub(crate) fn fill_hole(&self, group: GroupId, seq: u64) -> Result<bool, Error> {
+        let sql = "DELETE FROM holes WHERE group_id = ?1 AND seq = ?2";
+        Ok(self.sql.execute(sql, params![group.as_ref(), seq])? == 1)
+    }
+
+    /// Holes of a group, ascending, at most `limit`.
+    pub(crate) fn holes(&self, group: GroupId, limit: usize) -> Result<Vec<u64>, Error> {
+        let mut statement =
+            self.sql.prepare_cached("SELECT seq FROM holes WHERE group_id = ?1 ORDER BY seq LIMIT ?2")?;
+        let rows = statement.query_map(params![group.as_ref(), limit], |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Nobody has what is missing in a group. Tells how many holes that are.
+    pub(crate) fn give_up_holes(&self, group: GroupId) -> Result<u64, Error> {
+        let sql = "UPDATE holes SET state = 1 WHERE group_id = ?1 AND state = 0";
+        Ok(self.sql.execute(sql, [group.as_ref()])? as u64)
+    }
+
+    /// Whether this device sent what stands at a place, and has not sent it again within `within_ms`. Notes that it now
+    /// does.
+    pub(crate) fn may_resend(&self, group: GroupId, seq: u64, within_ms: u64) -> Result<bool, Error> {
+        let now = self.now_ms();
+        let changed = self.sql.execute(
+            "UPDATE receipts SET resent_at_ms = ?3 WHERE group_id = ?1 AND seq = ?2 AND resent_at_ms + ?4 <= ?3",
+            params![group.as_ref(), seq, now, within_ms],
+        )?;
+        Ok(changed == 1)
+    }
+
+    /// Whether this device sent what stands at a place.
+    pub(crate) fn is_own_place(&self, group: GroupId, seq: u64) -> Result<bool, Error> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM receipts WHERE group_id = ?1 AND seq = ?2 AND own = 1)";
+        Ok(self.sql.query_row(sql, params![group.as_ref(), seq], |row| row.get(0))?)
+    }
+
+    /// All receipts, by group and place, after the given one.
+    pub(crate) fn receipts_after(
+        &self,
+        after: Option<(GroupId, u64)>,
+        limit: usize,
+    ) -> Result<Vec<(bool, v1::Receipt)>, Error> {
+        let (group, seq) = after.map_or((Vec::new(), 0), |(group, seq)| (group.0.to_vec(), seq));
+        let mut statement = self.sql.prepare_cached(
+            "SELECT own, receipt FROM receipts WHERE (group_id, seq) > (?1, ?2) ORDER BY group_id, seq LIMIT ?3",
+        )?;
+        let rows = statement
+            .query_map(params![group, seq, limit], |row| Ok((row.get::<_, bool>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+        rows.map(|row| {
+            let (own, bytes) = row?;
+            Ok((own, v1::Receipt::decode(bytes.as_slice())?))
+        })
+        .collect()
+    }
+
+    fn put_receipt(&self, group: GroupId, receipt: &v1::Receipt, own: bool) -> Result<Result<(), ChainError>, Error> {
+        let seq = receipt.seq;
+        if let Some(known) = self.receipt_at(group, seq)? {
+            let same = links(&known)? == links(receipt)?;
+            return Ok(if same { Ok(()) } else { Err(ChainError::Two(seq)) });
+        }
+        let fits = |before: &v1::Receipt, after: &v1::Receipt| -> Result<bool, Error> {
+            Ok(Link::after(before)?.prev.as_slice() == after.prev.as_ref())
+        };
+        if let Some(before) = self.receipt_at(group, seq.saturating_sub(1))?
+            && !fits(&before, receipt)?
+        {
+            return Ok(Err(ChainError::Broken(seq)));
+        }
+        if let Some(after) = self.receipt_at(group, seq + 1)?
+            && !fits(receipt, &after)?
+        {
+            return Ok(Err(ChainError::Broken(seq + 1)));
+        }
+        self.sql.execute(
+            "INSERT INTO receipts (group_id, seq, own, receipt) VALUES (?1, ?2, ?3, ?4)",
+            params![group.as_ref(), seq, own, receipt.encode_to_vec()],
+        )?;
+        Ok(Ok(()))
+    }
+
+    pub(crate) fn receipt_at(&self, group: GroupId, seq: u64) -> Result<Option<v1::Receipt>, Error> {
+        let sql = "SELECT receipt FROM receipts WHERE group_id = ?1 AND seq = ?2";
+        let found: Option<Vec<u8>> =
+            self.sql.query_row(sql, params![group.as_ref(), seq], |row| row.get(0)).optional()?;
+        Ok(found.map(|bytes| v1::Receipt::decode(bytes.as_slice())).transpose()?)
+    }
+}
+
+/// What the next receipt would name.
+fn links(receipt: &v1::Receipt) -> Result<[u8; 32], ReceiptError> {
+    Ok(Link::after(receipt)?.prev)
+}
