@@ -61,15 +61,18 @@ pub struct Link {
     pub seq: u64,
     /// SHA-256 of the signed bytes of the receipt before.
     pub prev: [u8; 32],
+    /// When that one was accepted, Unix milliseconds: the next was not before it, whatever the clocks of replicas say.
+    pub not_before_ms: u64,
 }
 
 impl Link {
     /// The place of a group's first receipt.
-    pub const FIRST: Self = Self { seq: 1, prev: [0; 32] };
+    pub const FIRST: Self = Self { seq: 1, prev: [0; 32], not_before_ms: 0 };
 
     /// The place after `receipt`, whose signature need not be right.
     pub fn after(receipt: &v1::Receipt) -> Result<Self, ReceiptError> {
-        Ok(Self { seq: receipt.seq + 1, prev: sha256(&[&proofs::receipt(&fields(receipt)?)]) })
+        let prev = sha256(&[&proofs::receipt(&fields(receipt)?)]);
+        Ok(Self { seq: receipt.seq.saturating_add(1), prev, not_before_ms: receipt.accepted_at_ms })
     }
 }
 
@@ -98,7 +101,7 @@ pub fn build(key: &ReceiptKey, accepted: &Accepted<'_>, link: &Link) -> v1::Rece
         recipients_digest: Bytes::copy_from_slice(&recipients_digest(&mut accepted.devices.to_vec())),
         // Groups end at MAX_GROUP_LEAVES, far below u32.
         recipients: u32::try_from(accepted.devices.len()).unwrap_or(u32::MAX),
-        accepted_at_ms: accepted.at_ms,
+        accepted_at_ms: accepted.at_ms.max(link.not_before_ms),
         signature: Bytes::new(),
         seq: link.seq,
         prev: Bytes::copy_from_slice(&link.prev),
@@ -193,7 +196,7 @@ mod tests {
     #[test]
     fn every_signed_field_is_bound() {
         let key = ReceiptKey::generate(&mut OsRng);
-        let good = made(&key, &Link { seq: 7, prev: [7; 32] });
+        let good = made(&key, &Link { seq: 7, prev: [7; 32], not_before_ms: 0 });
         let changes: [fn(&mut v1::Receipt); 6] = [
             |receipt| receipt.seq += 1,
             |receipt| receipt.prev = Bytes::from_static(&[0; 32]),
@@ -218,8 +221,11 @@ mod tests {
         let first = made(&key, &Link::FIRST);
         let place = Link::after(&first).unwrap();
         assert_eq!(place.seq, 2);
-        let other = Link::after(&made(&key, &Link { seq: 1, prev: [1; 32] })).unwrap();
+        let other = Link::after(&made(&key, &Link { prev: [1; 32], ..Link::FIRST })).unwrap();
         assert_ne!(place.prev, other.prev);
+        // A replica whose clock is behind does not turn time back.
+        assert_eq!(made(&key, &Link { not_before_ms: 1_000, ..place }).accepted_at_ms, 1_000);
+        assert_eq!(made(&key, &place).accepted_at_ms, 99);
     }
 
     #[test]

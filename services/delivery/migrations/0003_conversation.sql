@@ -4,7 +4,8 @@ DROP TABLE group_member;
 DELETE FROM direct_pair;
 
 -- What moves with every message; the state, which is large, has a row of its own. `revision` counts the changes of the
--- state. `seq` and `chain` are the place of the last receipt and its hash. `successor` is empty until there is one;
+-- state. `seq`, `chain` and `chain_ms` are the place of the last receipt, its hash and its time. `successor` is empty until
+-- there is one;
 -- `shared_id` is what joiners of `shared_epoch` are pointed to.
 CREATE TABLE mls_group (
     id BYTEA NOT NULL PRIMARY KEY,
@@ -13,6 +14,7 @@ CREATE TABLE mls_group (
     revision BIGINT NOT NULL,
     seq BIGINT NOT NULL,
     chain BYTEA NOT NULL,
+    chain_ms BIGINT NOT NULL,
     successor BYTEA NOT NULL,
     shared_id BYTEA NOT NULL,
     shared_epoch BIGINT NOT NULL

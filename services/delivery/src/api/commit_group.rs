@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use prost::Message;
 use qpc_chassis::{db, rpc::Ctx};
+use qpc_crypto::receipt::Link;
 use qpc_wire::{
     DeviceId, GroupId,
     v1::{CommitBundle, CommitGroupRequest, CommitGroupResponse},
@@ -17,7 +18,7 @@ use crate::{
     error::Error,
     events,
     handshake::{self, Accepted, Arrival},
-    store::{Store, append, chain},
+    store::{Store, append},
 };
 
 /// Times that a change is tried when the group changed meanwhile and its epoch did not.
@@ -79,7 +80,7 @@ async fn decide(
     head.expect(row.epoch, row.revision)?;
     accepted.judge(&mut tx, sender.account, state.runtime.now_ms()).await?;
     let receipt = accepted.receipt(state, &head.link);
-    Store::advance(&mut tx, &accepted.change(chain::place(&receipt)?)).await?;
+    Store::advance(&mut tx, &accepted.change(Link::after(&receipt)?)).await?;
     if let Some(staged) = staged {
         Store::unstage(&mut tx, &sender.device, &staged).await?;
     }

@@ -20,7 +20,7 @@ use crate::{
     error::Error,
     events,
     handshake::{self, Accepted, Arrival},
-    store::{NewGroup, Single, Store, chain},
+    store::{NewGroup, Single, Store},
 };
 
 /// The founder is the caller. A direct conversation is one for each pair of accounts, an account has one group of its own
@@ -60,7 +60,7 @@ pub async fn handle(state: Arc<State>, ctx: Ctx, request: CreateGroupRequest) ->
     }
     accepted.judge(&mut tx, founder.account, state.runtime.now_ms()).await?;
     let receipt = accepted.receipt(&state, &Link::FIRST);
-    let group = new_group(&mut accepted, founder, chain::place(&receipt)?)?;
+    let group = new_group(&mut accepted, founder, Link::after(&receipt)?)?;
     Store::create_group(&mut tx, &group).await?;
     let placed = deliver(&mut tx, &state, &accepted).await?;
     let response = CreateGroupResponse { epoch: accepted.epoch, receipt: Some(receipt) };
@@ -70,7 +70,7 @@ pub async fn handle(state: Arc<State>, ctx: Ctx, request: CreateGroupRequest) ->
     Ok(response)
 }
 
-fn new_group(accepted: &mut Accepted, founder: Identity, place: (u64, [u8; 32])) -> Result<NewGroup, Error> {
+fn new_group(accepted: &mut Accepted, founder: Identity, next: Link) -> Result<NewGroup, Error> {
     let single = match accepted.policy.kind {
         Kind::Direct => {
             let accounts = accepted.leaves.iter().map(|(_, account)| *account);
@@ -88,7 +88,7 @@ fn new_group(accepted: &mut Accepted, founder: Identity, place: (u64, [u8; 32]))
         members: accepted.added.clone(),
         single,
         predecessor: accepted.policy.predecessor,
-        place,
+        next,
         shared: accepted.shared,
     })
 }

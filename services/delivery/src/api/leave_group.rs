@@ -9,7 +9,7 @@ use qpc_chassis::{
 };
 use qpc_crypto::{
     MlsError,
-    receipt::{self, Accepted},
+    receipt::{self, Accepted, Link},
 };
 use qpc_wire::{
     GroupId,
@@ -22,7 +22,7 @@ use crate::{
     State,
     error::Error,
     events, handshake,
-    store::{Change, GroupRow, Member, Store, append, chain},
+    store::{Change, GroupRow, Member, Store, append},
 };
 
 /// As for commits, `WrongEpoch` when the group has moved on.
@@ -80,7 +80,7 @@ async fn decide(
     if others.is_empty() {
         Store::delete_group(&mut tx, &id).await?;
     } else {
-        Store::advance(&mut tx, &departure(id, row.epoch, leaver, sealed_state, chain::place(&receipt)?)).await?;
+        Store::advance(&mut tx, &departure(id, row.epoch, leaver, sealed_state, Link::after(&receipt)?)).await?;
         // Whoever has left entirely can only be met again in a new conversation.
         if row.kind == GroupKind::Direct && others.iter().all(|member| member.account != leaver.account) {
             Store::free_pair(&mut tx, &id).await?;
@@ -141,7 +141,7 @@ async fn propose(
     .await
 }
 
-fn departure(id: GroupId, epoch: u64, leaver: Identity, state: Vec<u8>, place: (u64, [u8; 32])) -> Change {
+fn departure(id: GroupId, epoch: u64, leaver: Identity, state: Vec<u8>, next: Link) -> Change {
     Change {
         id,
         epoch,
@@ -150,7 +150,7 @@ fn departure(id: GroupId, epoch: u64, leaver: Identity, state: Vec<u8>, place: (
         added: Vec::new(),
         removed: vec![leaver.device],
         roles: Vec::new(),
-        place,
+        next,
         shared: None,
     }
 }

@@ -208,8 +208,8 @@ impl Accepted {
         self.joined.push(founder.device);
     }
 
-    /// The step that it takes in the database, with the place of its receipt in the chain.
-    pub(crate) fn change(&mut self, place: (u64, [u8; 32])) -> Change {
+    /// The step that it takes in the database, with the place that is next in the chain.
+    pub(crate) fn change(&mut self, next: Link) -> Change {
         Change {
             id: self.id,
             epoch: self.epoch,
@@ -219,7 +219,7 @@ impl Accepted {
             added: self.added.clone(),
             removed: self.removed.clone(),
             roles: self.roles.clone(),
-            place,
+            next,
             shared: self.shared,
         }
     }

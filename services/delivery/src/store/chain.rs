@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use qpc_chassis::db::{Arg, DbError, Dialect, Row, Tx};
-use qpc_crypto::receipt::{Link, ReceiptError};
-use qpc_wire::{DeviceId, GroupId, v1::Receipt};
+use qpc_crypto::receipt::Link;
+use qpc_wire::{DeviceId, GroupId};
 
 use super::Store;
 use crate::{domain::mailbox::PAST_EPOCHS, error::Error};
@@ -48,15 +48,6 @@ pub struct Roster {
     pub tags: BTreeMap<u64, [u8; 16]>,
 }
 
-/// The place of a receipt and its hash, as a chain is stored.
-pub fn place(receipt: &Receipt) -> Result<(u64, [u8; 32]), ReceiptError> {
-    Link::after(receipt).map(|next| stored(&next))
-}
-
-fn stored(next: &Link) -> (u64, [u8; 32]) {
-    (next.seq - 1, next.prev)
-}
-
 pub(super) fn successor(row: &Row, column: usize) -> Result<Option<GroupId>, DbError> {
     let bytes = row.bytes(column)?;
     if bytes.is_empty() {
@@ -68,15 +59,15 @@ pub(super) fn successor(row: &Row, column: usize) -> Result<Option<GroupId>, DbE
 impl Store {
     /// Locks those of `groups` that exist until the transaction ends.
     pub async fn lock(tx: &mut Tx, groups: &BTreeSet<GroupId>) -> Result<BTreeMap<GroupId, Head>, DbError> {
-        const ALL: &str = "SELECT id, epoch, revision, successor, seq, chain FROM mls_group WHERE id = ANY($1) \
+        const ALL: &str = "SELECT id, epoch, revision, successor, seq, chain, chain_ms FROM mls_group WHERE id = ANY($1) \
              ORDER BY id FOR UPDATE";
         // A transaction of SQLite has the whole database to itself.
-        const ONE: &str = "SELECT id, epoch, revision, successor, seq, chain FROM mls_group WHERE id = $1";
+        const ONE: &str = "SELECT id, epoch, revision, successor, seq, chain, chain_ms FROM mls_group WHERE id = $1";
         rows_of(tx, groups, ALL, ONE)
             .await?
             .iter()
             .map(|row| {
-                let link = Link { seq: row.uint(4)? + 1, prev: row.array(5)? };
+                let link = Link { seq: row.uint(4)? + 1, prev: row.array(5)?, not_before_ms: row.uint(6)? };
                 let head = Head { epoch: row.uint(1)?, revision: row.uint(2)?, successor: successor(row, 3)?, link };
                 Ok((GroupId(row.array(0)?), head))
             })
@@ -117,23 +108,24 @@ impl Store {
 
     /// Moves the chains of `groups`, which are locked, to the places where the next receipts stand.
     pub async fn follow(tx: &mut Tx, places: &BTreeMap<GroupId, Link>) -> Result<(), DbError> {
-        let stored: Vec<_> = places.iter().map(|(group, next)| (group, stored(next))).collect();
         match tx.dialect() {
             Dialect::Postgres => {
-                let ids: Vec<&[u8]> = stored.iter().map(|(group, _)| group.as_ref()).collect();
-                let seqs: Vec<i64> = stored.iter().map(|(_, (seq, _))| *seq as i64).collect();
-                let chains: Vec<&[u8]> = stored.iter().map(|(_, (_, chain))| chain.as_slice()).collect();
+                let ids: Vec<&[u8]> = places.keys().map(AsRef::as_ref).collect();
+                let seqs: Vec<i64> = places.values().map(|next| (next.seq - 1) as i64).collect();
+                let chains: Vec<&[u8]> = places.values().map(|next| next.prev.as_slice()).collect();
+                let times: Vec<i64> = places.values().map(|next| next.not_before_ms as i64).collect();
                 tx.execute(
-                    "UPDATE mls_group g SET seq = t.s, chain = t.c \
-                     FROM UNNEST($1::BYTEA[], $2::BIGINT[], $3::BYTEA[]) AS t (i, s, c) WHERE g.id = t.i",
-                    &[Arg::ByteArrays(&ids), Arg::Ints(&seqs), Arg::ByteArrays(&chains)],
+                    "UPDATE mls_group g SET seq = t.s, chain = t.c, chain_ms = t.m FROM \
+                     UNNEST($1::BYTEA[], $2::BIGINT[], $3::BYTEA[], $4::BIGINT[]) AS t (i, s, c, m) WHERE g.id = t.i",
+                    &[Arg::ByteArrays(&ids), Arg::Ints(&seqs), Arg::ByteArrays(&chains), Arg::Ints(&times)],
                 )
                 .await?;
             }
             Dialect::Sqlite => {
-                for (group, (seq, chain)) in stored {
-                    let sql = "UPDATE mls_group SET seq = $2, chain = $3 WHERE id = $1";
-                    tx.execute(sql, &[group.into(), seq.into(), chain.as_slice().into()]).await?;
+                for (group, next) in places {
+                    let sql = "UPDATE mls_group SET seq = $2, chain = $3, chain_ms = $4 WHERE id = $1";
+                    let (seq, chain) = (next.seq - 1, next.prev.as_slice());
+                    tx.execute(sql, &[group.into(), seq.into(), chain.into(), next.not_before_ms.into()]).await?;
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Groups: their public state, members, epochs, and who takes the place of whom.
 
 use qpc_chassis::db::{Arg, DbError, Tx};
+use qpc_crypto::receipt::Link;
 use qpc_wire::{AccountId, DeviceId, GroupId, v1::GroupKind};
 
 use super::{Head, Store, chain};
@@ -65,8 +66,8 @@ pub struct NewGroup {
     pub single: Option<Single>,
     /// The group whose place it takes.
     pub predecessor: Option<GroupId>,
-    /// Place of the last receipt, and its hash.
-    pub place: (u64, [u8; 32]),
+    /// Place of the next receipt.
+    pub next: Link,
     /// What its first joiners share.
     pub shared: Option<[u8; 16]>,
 }
@@ -88,8 +89,8 @@ pub struct Change {
     pub removed: Vec<DeviceId>,
     /// Accounts whose role is another one now.
     pub roles: Vec<(AccountId, u8)>,
-    /// Place of the last receipt, and its hash.
-    pub place: (u64, [u8; 32]),
+    /// Place of the next receipt.
+    pub next: Link,
     /// What joiners of the new epoch share.
     pub shared: Option<[u8; 16]>,
 }
@@ -142,16 +143,17 @@ impl Store {
         let shared: &[u8] = group.shared.as_ref().map_or(&[], |id| id);
         let inserted = tx
             .execute(
-                "INSERT INTO mls_group (id, kind, epoch, revision, seq, chain, successor, shared_id, shared_epoch) \
-                 VALUES ($1, $2, $3, 0, $4, $5, $6, $7, $3) ON CONFLICT (id) DO NOTHING",
+                "INSERT INTO mls_group (id, kind, epoch, revision, seq, chain, successor, shared_id, shared_epoch, chain_ms) \
+                 VALUES ($1, $2, $3, 0, $4, $5, $6, $7, $3, $8) ON CONFLICT (id) DO NOTHING",
                 &[
                     (&group.id).into(),
                     Arg::Int(group.kind as i64),
                     group.epoch.into(),
-                    group.place.0.into(),
-                    group.place.1.as_slice().into(),
+                    (group.next.seq - 1).into(),
+                    group.next.prev.as_slice().into(),
                     Arg::Bytes(&[]),
                     shared.into(),
+                    group.next.not_before_ms.into(),
                 ],
             )
             .await?;
@@ -171,10 +173,16 @@ impl Store {
     /// Takes the step: exactly one commit wins an epoch (G4). The group must be locked and its head compared, see
     /// [`Head::expect`].
     pub async fn advance(tx: &mut Tx, change: &Change) -> Result<(), Error> {
-        let id = &change.id;
+        let (id, next) = (&change.id, &change.next);
         tx.execute(
-            "UPDATE mls_group SET epoch = $2, revision = revision + 1, seq = $3, chain = $4 WHERE id = $1",
-            &[id.into(), change.epoch.into(), change.place.0.into(), change.place.1.as_slice().into()],
+            "UPDATE mls_group SET epoch = $2, revision = revision + 1, seq = $3, chain = $4, chain_ms = $5 WHERE id = $1",
+            &[
+                id.into(),
+                change.epoch.into(),
+                (next.seq - 1).into(),
+                next.prev.as_slice().into(),
+                next.not_before_ms.into(),
+            ],
         )
         .await?;
         let state = "UPDATE group_state SET state = $2 WHERE group_id = $1";

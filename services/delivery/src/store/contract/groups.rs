@@ -44,7 +44,7 @@ fn group(n: u8, single: Option<Single>) -> NewGroup {
         members: vec![member(1), member(2)],
         single,
         predecessor: None,
-        place: (1, [1; 32]),
+        next: Link { seq: 2, prev: [1; 32], not_before_ms: 1 },
         shared: None,
     }
 }
@@ -58,7 +58,7 @@ fn change(n: u8, epoch: u64) -> Change {
         added: Vec::new(),
         removed: Vec::new(),
         roles: Vec::new(),
-        place: (epoch, [epoch as u8; 32]),
+        next: Link { seq: epoch + 1, prev: [epoch as u8; 32], not_before_ms: epoch },
         shared: None,
     }
 }
@@ -111,7 +111,7 @@ async fn one_change_wins_an_epoch(store: &Store) {
     let roster = rosters.remove(&id(50)).unwrap();
     assert_eq!(roster.members, BTreeMap::from([(DeviceId([1; 16]), 2), (DeviceId([100 + winners[0]; 16]), 2)]));
     assert_eq!(roster.tags, BTreeMap::from([(1, [1; 16]), (2, [2; 16])]));
-    assert_eq!(roster.head.link, Link { seq: 3, prev: [2; 32] });
+    assert_eq!(roster.head.link, Link { seq: 3, prev: [2; 32], not_before_ms: 2 });
     assert!(rosters.is_empty(), "unknown groups are left out");
     assert!(matches!(Store::lock_one(&mut tx, id(51)).await, Err(Error::NoSuchGroup)));
 }
@@ -140,7 +140,7 @@ async fn chains_have_no_holes(store: &Store) {
         let rosters = Store::rosters(&mut tx, &BTreeSet::from([id(53), id(54)])).await.unwrap();
         let places = rosters
             .into_iter()
-            .map(|(group, roster)| (group, Link { seq: roster.head.link.seq + 1, prev: [n; 32] }))
+            .map(|(group, roster)| (group, Link { seq: roster.head.link.seq + 1, prev: [n; 32], not_before_ms: 7 }))
             .collect();
         Store::follow(&mut tx, &places).await.unwrap();
         tx.commit().await.unwrap();
