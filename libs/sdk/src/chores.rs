@@ -12,7 +12,7 @@ pub(crate) use tell::push_name;
 
 use std::{sync::Arc, time::Duration};
 
-use qpc_crypto::Conversation;
+use qpc_crypto::{Conversation, mls::warm_rank};
 use qpc_wire::GroupId;
 use tokio_util::sync::CancellationToken;
 
@@ -59,16 +59,19 @@ pub(crate) async fn run(inner: &Arc<Inner>, connection: &Connection, stop: &Canc
         match next {
             Some((chore, 0)) => {
                 tokio::select! {
-                    () = attempt(inner, connection, chore) => {}
+                    biased;
                     () = stop.cancelled() => return,
+                    () = attempt(inner, connection, chore) => {}
                 }
             }
             Some((_, wait_ms)) => tokio::select! {
+                biased;
                 () = tokio::time::sleep(Duration::from_millis(wait_ms)) => {}
                 () = inner.chore_wake.notified() => {}
                 () = stop.cancelled() => return,
             },
             None => tokio::select! {
+                biased;
                 () = inner.chore_wake.notified() => {}
                 () = stop.cancelled() => return,
             },
@@ -114,6 +117,11 @@ async fn perform(inner: &Arc<Inner>, connection: &Connection, chore: Chore) -> R
         ChoreKind::CommitLeaves => {
             outbox::commit_leaves(inner, connection, conversation).await?;
         }
+        // Planned when it is due for the first time, done when it is so for the second.
+        ChoreKind::Warm if chore.tries == 0 => {
+            let rank = inner.store.run(move |tx| warm_place(&tx.load_current(conversation)?)).await?;
+            return Ok(Done::Later((inner.warm_every * (rank + 1)).as_millis() as u64));
+        }
         ChoreKind::Warm => {
             commit::change(inner, connection, conversation, Arc::new(warm)).await?;
         }
@@ -130,6 +138,12 @@ async fn perform(inner: &Arc<Inner>, connection: &Connection, chore: Chore) -> R
         ChoreKind::Retire => inner.store.run(move |tx| tx.retire_former_groups(conversation)).await?,
     }
     Ok(Done::Finished)
+}
+
+/// This device's place in the order in which the members of a group renew their leaves: the first few fill most of the tree.
+fn warm_place(group: &Conversation) -> Result<u32, Error> {
+    let size = group.member_leaves().iter().map(|(leaf, _)| leaf + 1).max().unwrap_or(1);
+    Ok(warm_rank(group.own_leaf(), size))
 }
 
 fn warm(tx: &Tx<'_>, group: &Conversation) -> Result<Option<Plan>, Error> {

@@ -53,6 +53,8 @@ pub struct ClientOptions {
     pub ksf: KsfParams,
     /// Longest time between two looks into the mailbox, in case a doorbell was lost.
     pub sync_every: Duration,
+    /// Time between the updates of two members that make a group's tree cheap again after it has grown.
+    pub warm_every: Duration,
     /// Key of an account that exists, for a further device of it; see [`Client::export_account_key`].
     pub account_key: Option<Zeroizing<[u8; 32]>>,
     /// Clock, randomness, tasks.
@@ -78,6 +80,7 @@ impl ClientOptions {
             suite: Suite::default(),
             ksf: KsfParams::RECOMMENDED,
             sync_every: Duration::from_secs(30),
+            warm_every: Duration::from_secs(2),
             account_key: None,
             runtime: Runtime::system(),
         }
@@ -129,6 +132,7 @@ pub(crate) struct Inner {
     pub(crate) suite: Suite,
     pub(crate) ksf: KsfParams,
     pub(crate) sync_every: Duration,
+    pub(crate) warm_every: Duration,
     pub(crate) events: Events,
     pub(crate) link: watch::Sender<Link>,
     /// Whoever takes in mailbox entries, or waits for the answer to a commit, has the turn: an entry of the new epoch
@@ -178,6 +182,7 @@ impl Client {
             suite: options.suite,
             ksf: options.ksf,
             sync_every: options.sync_every,
+            warm_every: options.warm_every,
             events: Events::new(),
             link: watch::Sender::new(Link::Idle),
             turn: Mutex::new(()),
@@ -415,6 +420,12 @@ impl Client {
     /// 8.7).
     pub async fn epoch_authenticator(&self, conversation: GroupId) -> Result<Vec<u8>, Error> {
         self.inner.store.run(move |tx| Ok(tx.load_current(conversation)?.epoch_authenticator())).await
+    }
+
+    /// Whether this device's next update of a group is larger than it must be, because others have not renewed their leaves
+    /// since the group has grown. Members see to that by themselves, see [`ClientOptions::warm_every`].
+    pub async fn is_cold(&self, conversation: GroupId) -> Result<bool, Error> {
+        self.inner.store.run(move |tx| Ok(tx.load_current(conversation)?.path_is_cold()?)).await
     }
 
     /// Looks into the mailbox now. Needs a connection.

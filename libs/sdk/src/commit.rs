@@ -148,18 +148,15 @@ pub(crate) fn make(
     plan: Plan,
 ) -> Result<PendingCommit, Error> {
     let mut remove = plan.remove;
-    for member in group.members() {
-        let device = member.device_id();
-        if device != identity.device() && !remove.contains(&device) && tx.is_revoked(device)? {
-            remove.push(device);
-        }
+    let revoked = tx.revoked()?;
+    if !revoked.is_empty() {
+        let members = group.members().into_iter().map(|member| member.device_id());
+        let due = members.filter(|device| *device != identity.device() && revoked.contains(device));
+        let due: Vec<DeviceId> = due.filter(|device| !remove.contains(device)).collect();
+        remove.extend(due);
     }
-    let mut add = Vec::with_capacity(plan.add.len());
-    for (device, package) in plan.add {
-        if !tx.is_revoked(device)? {
-            add.push(package);
-        }
-    }
+    let add = plan.add.into_iter().filter(|(device, _)| !revoked.contains(device));
+    let add: Vec<Vec<u8>> = add.map(|(_, package)| package).collect();
     let changes = Changes { add: &add, remove: &remove, policy: plan.policy, update: plan.update };
     Ok(group.change(&tx.mls(), &identity.device_key, changes)?)
 }
@@ -191,10 +188,10 @@ pub(crate) async fn resume(inner: &Inner, connection: &Connection) -> Result<(),
 }
 
 /// What the server said to a change, as far as all kinds have it in common.
-struct Answer {
+pub(crate) struct Answer {
     /// The handshake message that was sent.
-    message: bytes::Bytes,
-    receipt: Option<v1::Receipt>,
+    pub(crate) message: bytes::Bytes,
+    pub(crate) receipt: Option<v1::Receipt>,
 }
 
 /// Sends a change and settles it by the answer. Without an answer it stays, to be sent again as it is. The caller has
@@ -264,8 +261,8 @@ async fn refused(inner: &Inner, connection: &Connection, pending: Pending, error
         && exists.group_id == id.as_ref()
         && kind == PendingKind::Create
     {
-        let epoch = inner.store.run(move |tx| merge(tx, &identity, &pending)).await?;
-        return Ok(Outcome::Accepted(epoch));
+        let merged = move |tx: &Tx<'_>| Ok(merge(tx, &identity, &pending, tx.load_group(pending.group)?)?.epoch());
+        return Ok(Outcome::Accepted(inner.store.run(merged).await?));
     }
     inner.store.run(move |tx| drop_change(tx, &pending)).await?;
     Ok(match detail {
@@ -314,32 +311,29 @@ pub(crate) fn hang_up(error: &Error, connection: &Connection) {
 }
 
 /// Follows an accepted change. Returns the epoch and what is wrong with the receipt, if something is.
-fn accepted(
+pub(crate) fn accepted(
     tx: &Tx<'_>,
     identity: &Identity,
     pending: &Pending,
     answer: &Answer,
 ) -> Result<(u64, Option<Error>), Error> {
     let id = pending.group;
+    // Loaded once: in a large group that takes longer than all else here.
     let before = tx.load_group(id)?;
     let mut recipients = devices(&before);
     for leaver in before.pending_leaves() {
         recipients.remove(&leaver);
     }
-    drop(before);
-    let epoch = merge(tx, identity, pending)?;
+    let after = merge(tx, identity, pending, before)?;
+    let epoch = after.epoch();
     if pending.kind != PendingKind::Leave {
         // The commit goes to those who were members and the Welcome to those who became so.
-        recipients.extend(devices(&tx.load_group(id)?));
+        recipients.extend(devices(&after));
     }
     recipients.remove(&identity.device());
     let recipients: Vec<DeviceId> = recipients.into_iter().collect();
-    let mut reachable = recipients.clone();
-    for device in &recipients {
-        if tx.is_revoked(*device)? {
-            reachable.retain(|other| other != device);
-        }
-    }
+    let revoked = tx.revoked()?;
+    let reachable: Vec<DeviceId> = recipients.iter().filter(|device| !revoked.contains(device)).copied().collect();
     let kept = tx.attempt(|| {
         let receipt = answer.receipt.as_ref().ok_or(Error::Incomplete("a receipt"))?;
         let key = tx.receipt_key()?.ok_or(Error::Incomplete("a receipt key"))?;
@@ -358,15 +352,13 @@ fn accepted(
     Ok((epoch, kept.err()))
 }
 
-/// Takes the step of an own change. Returns the new epoch.
-fn merge(tx: &Tx<'_>, identity: &Identity, pending: &Pending) -> Result<u64, Error> {
+/// Takes the step of an own change, in the group as it is stored. Returns it as it is then.
+fn merge(tx: &Tx<'_>, identity: &Identity, pending: &Pending, mut group: Conversation) -> Result<Conversation, Error> {
     let (id, conversation) = (pending.group, pending.conversation);
     tx.remove_pending(id)?;
-    let mut group = tx.load_group(id)?;
     if pending.kind == PendingKind::Leave {
-        let epoch = group.epoch();
         tx.set_conversation_state(conversation, ConversationState::Left)?;
-        return Ok(epoch);
+        return Ok(group);
     }
     if group.has_pending() {
         group.merge_pending(&tx.mls())?;
@@ -383,7 +375,7 @@ fn merge(tx: &Tx<'_>, identity: &Identity, pending: &Pending) -> Result<u64, Err
     tx.note_epoch(&group, identity)?;
     tx.drop_chore(conversation, ChoreKind::CommitLeaves)?;
     receive::keep_warm(tx, &group, conversation)?;
-    Ok(group.epoch())
+    Ok(group)
 }
 
 fn devices(group: &Conversation) -> BTreeSet<DeviceId> {

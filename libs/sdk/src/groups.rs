@@ -400,15 +400,9 @@ pub(crate) async fn replace(
         .store
         .run(move |tx| {
             let group = tx.load_group(tx.current_group(conversation)?)?;
-            let mut members = group.members();
-            members.retain(|member| member.device_id() != own);
-            let mut kept = Vec::with_capacity(members.len());
-            for member in members {
-                if !tx.is_revoked(member.device_id())? {
-                    kept.push(member);
-                }
-            }
-            Ok((group.group_id(), group.policy()?, kept, suite.unwrap_or(group.suite())))
+            let (mut members, revoked) = (group.members(), tx.revoked()?);
+            members.retain(|member| member.device_id() != own && !revoked.contains(&member.device_id()));
+            Ok((group.group_id(), group.policy()?, members, suite.unwrap_or(group.suite())))
         })
         .await?;
     let packages = packages::fetch(inner, &connection, &members, &[], suite).await?;

@@ -10,6 +10,8 @@
 //! account did not sign, a receipt that does not hold, password costs below the floor.
 
 mod account;
+#[cfg(feature = "bench")]
+pub mod bench;
 mod chores;
 mod client;
 mod commit;

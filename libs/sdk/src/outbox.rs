@@ -85,7 +85,12 @@ fn is_for_later(error: &Error) -> bool {
     matches!(error, Error::Stuck(_) | Error::Mls(MlsError::ProposalsPending))
 }
 
-fn encrypt(tx: &Tx<'_>, identity: &Identity, conversation: GroupId, content: &[u8]) -> Result<Sealed, Error> {
+pub(crate) fn encrypt(
+    tx: &Tx<'_>,
+    identity: &Identity,
+    conversation: GroupId,
+    content: &[u8],
+) -> Result<Sealed, Error> {
     let group = tx.current_group(conversation)?;
     if tx.is_stuck(group)? {
         return Err(Error::Stuck(conversation));

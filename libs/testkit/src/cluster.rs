@@ -185,6 +185,7 @@ impl Cluster {
             // Cheap: these passwords guard nothing.
             ksf: KsfParams::FLOOR,
             sync_every: Duration::from_millis(500),
+            warm_every: Duration::from_millis(20),
             ..ClientOptions::new(
                 self.folder.path().join("clients").join(store),
                 name,

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -38,6 +38,9 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// Everything goes through.
+    pub const NONE: Self = Self { seed: 0, lost: 0, doubled: 0, late: 0 };
+
     /// A third of all traffic suffers something.
     pub fn heavy(seed: u64) -> Self {
         Self { seed, lost: 12, doubled: 12, late: 12 }
@@ -47,7 +50,7 @@ impl Faults {
 /// See the module. Answers themselves go through; that one got lost is decided where it is awaited.
 pub struct FaultyBus {
     inner: Arc<dyn Bus>,
-    faults: Faults,
+    faults: Mutex<Faults>,
     runtime: Runtime,
     count: AtomicU64,
 }
@@ -63,13 +66,18 @@ enum Fate {
 impl FaultyBus {
     /// Puts faults in front of `inner`.
     pub fn new(inner: Arc<dyn Bus>, faults: Faults, runtime: Runtime) -> Self {
-        Self { inner, faults, runtime, count: AtomicU64::new(0) }
+        Self { inner, faults: Mutex::new(faults), runtime, count: AtomicU64::new(0) }
+    }
+
+    /// Other faults from now on.
+    pub fn set(&self, faults: Faults) {
+        *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
     }
 
     fn fate(&self) -> Fate {
+        let Faults { seed, lost, doubled, late } = *self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let number = self.count.fetch_add(1, Ordering::Relaxed);
-        let mut rng = StdRng::seed_from_u64(self.faults.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number);
-        let Faults { lost, doubled, late, .. } = self.faults;
+        let mut rng = StdRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number);
         match rng.gen_range(0..100) {
             draw if draw < lost / 2 => Fate::LostBefore,
             draw if draw < lost => Fate::LostAfter,

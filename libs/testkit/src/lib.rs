@@ -1,8 +1,11 @@
 //! For tests only: a whole installation in one process ([`Cluster`]), a bus that misbehaves ([`FaultyBus`]), and waiting
-//! for conditions ([`eventually`]).
+//! for conditions ([`eventually`]). With the feature `sim` also whole installations with their clients in virtual time,
+//! where a seed decides everything (`sim`).
 
 mod cluster;
 mod faults;
+#[cfg(feature = "sim")]
+pub mod sim;
 
 use std::{future::Future, time::Duration};
 

@@ -18,8 +18,9 @@ async fn cluster() -> Cluster {
 async fn link(cluster: &Cluster, existing: &Client, device: usize, gateway: usize) -> Client {
     let name = existing.whoami().await.unwrap().username;
     let options = cluster.client_options(&name, device, gateway);
-    let linking =
-        Linking::begin(&options.server, options.server_name.as_deref(), &options.trust, Runtime::system()).await.unwrap();
+    let linking = Linking::begin(&options.server, options.server_name.as_deref(), &options.trust, Runtime::system())
+        .await
+        .unwrap();
     // As a person types it.
     let code = linking.code().to_string().to_lowercase().replace('-', " ");
     existing.link_device(&code.parse().unwrap()).await.unwrap();
@@ -131,8 +132,9 @@ async fn a_code_that_is_not_the_offers_gives_nothing_away() {
     let wrong = "00000-00000-00000-00000-00000-00000-00000-00000".parse().unwrap();
     assert!(alice.link_device(&wrong).await.unwrap_err().to_string().contains("expired"));
     let options = cluster.client_options("alice", 1, 0);
-    let linking =
-        Linking::begin(&options.server, options.server_name.as_deref(), &options.trust, Runtime::system()).await.unwrap();
+    let linking = Linking::begin(&options.server, options.server_name.as_deref(), &options.trust, Runtime::system())
+        .await
+        .unwrap();
     // The offer is found by the first part, and answered under a secret that the new device does not have.
     let mistyped: String = {
         let code = linking.code().to_string();

@@ -21,8 +21,10 @@ fn names(names: &[&str]) -> Vec<String> {
 
 /// Waits until a client has a conversation, and is active in it.
 async fn let_in(client: &Client, id: ConversationId) {
-    eventually("the conversation", || async { client.conversation(id).await.ok().filter(|info| info.active).map(drop) })
-        .await;
+    eventually("the conversation", || async {
+        client.conversation(id).await.ok().filter(|info| info.active).map(drop)
+    })
+    .await;
 }
 
 async fn is_out(client: &Client, id: ConversationId) {
@@ -192,7 +194,8 @@ async fn a_conversation_is_carried_on_in_another_suite_and_after_a_reset() {
         .await;
     }
     carol.send(id, "after").await.unwrap();
-    eventually("the message", || async { received(&alice, id).await.contains(&"after".to_owned()).then_some(()) }).await;
+    eventually("the message", || async { received(&alice, id).await.contains(&"after".to_owned()).then_some(()) })
+        .await;
     assert_eq!(received(&alice, id).await, ["before", "after"], "history is kept");
 
     // An admin can do it too, and roles stay as they were.
@@ -217,9 +220,11 @@ async fn what_is_delivered_and_read_is_told() {
     let_in(&bob, id).await;
     let mut events = alice.events();
     let message = alice.send(id, "did you get this?").await.unwrap();
-    until(&mut events, "delivery", |event| {
-        matches!(event, Event::Delivered { messages, .. } if messages.contains(&message))
-    })
+    until(
+        &mut events,
+        "delivery",
+        |event| matches!(event, Event::Delivered { messages, .. } if messages.contains(&message)),
+    )
     .await;
     assert_eq!(alice.history(id, 1).await.unwrap()[0].state, qpc_sdk::MessageState::Delivered);
     assert_eq!(bob.conversation(id).await.unwrap().unread, 1);
@@ -229,4 +234,31 @@ async fn what_is_delivered_and_read_is_told() {
     let shown = alice.history(id, 1).await.unwrap().remove(0);
     assert_eq!((shown.state, shown.delivered_to, shown.read_by), (qpc_sdk::MessageState::Read, 1, 1));
     assert_eq!(bob.conversation(id).await.unwrap().unread, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_was_filled_at_once_becomes_cheap_again() {
+    let cluster = small().await;
+    let alice = client(&cluster, "alice", 0, 0).await;
+    let names: Vec<String> = (0..11).map(|n| format!("guest{n}")).collect();
+    let mut guests = Vec::new();
+    for name in &names {
+        guests.push(client(&cluster, name, 0, 0).await);
+    }
+    let id = alice.create_group("Everybody at once", &names).await.unwrap();
+    // Nobody does anything. Members renew their leaves one after the other, until no path has a hole.
+    eventually("a warm tree", || async {
+        let mut cold = usize::from(alice.is_cold(id).await.unwrap());
+        for guest in &guests {
+            cold += usize::from(guest.is_cold(id).await.unwrap_or(true));
+        }
+        (cold == 0).then_some(())
+    })
+    .await;
+    let epoch = alice.conversation(id).await.unwrap().epoch;
+    assert!((3..=13).contains(&epoch), "each at most once, and who found a warm path not at all: {epoch}");
+    guests[3].send(id, "hello everybody").await.unwrap();
+    receives(&guests[7], id, &["hello everybody".to_owned()]).await;
+    let all: Vec<&Client> = guests.iter().chain([&alice]).collect();
+    agree(&all, id).await;
 }

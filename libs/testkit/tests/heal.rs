@@ -196,6 +196,8 @@ async fn what_nobody_has_is_shown_as_missing() {
             }
         }
     });
-    assert_eq!(lost.await.unwrap(), 1);
-    assert_eq!(bob.conversation(id).await.unwrap().missing, 1);
+    // What carol's client has told others about arrivals may be among it: nobody is left to say that it was nothing.
+    let count = lost.await.unwrap();
+    assert!(count >= 1);
+    assert_eq!(bob.conversation(id).await.unwrap().missing, count);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use qpc_crypto::{
     Conversation, DeviceCertificate, MlsError,
-    mls::{Incoming, Role, warm_rank},
+    mls::{Incoming, Role},
 };
 use qpc_wire::{AccountId, DeviceId, GroupId, v1};
 
@@ -16,8 +16,6 @@ use crate::{
 
 /// Leaves from which on it matters how large commits are.
 const WARM_FROM: usize = 8;
-/// Time between the updates of two members that warm the tree.
-const WARM_STEP_MS: u64 = 2_000;
 /// Time that each member leaves to those before it, to do what one of them has to do.
 const TURN_MS: u64 = 400;
 /// Members that wait for their turn; all others wait as long as the last of them.
@@ -132,13 +130,11 @@ fn followed(tx: &Tx<'_>, identity: &Identity, group: &Conversation, changed: Cha
 /// In a group that has grown, a commit is as large as the tree is cold. Members renew their leaves one after the other, in
 /// an order in which the first few fill most of the tree.
 pub(crate) fn keep_warm(tx: &Tx<'_>, group: &Conversation, conversation: GroupId) -> Result<(), Error> {
-    let leaves = group.member_leaves();
-    if leaves.len() < WARM_FROM || !group.path_is_cold()? {
+    if group.members().len() < WARM_FROM || !group.path_is_cold()? {
         return tx.drop_chore(conversation, ChoreKind::Warm);
     }
-    let size = leaves.iter().map(|(leaf, _)| leaf + 1).max().unwrap_or(1);
-    let rank = u64::from(warm_rank(group.own_leaf(), size));
-    tx.put_chore(conversation, ChoreKind::Warm, (rank + 1) * WARM_STEP_MS)
+    // Once planned, further commits do not put it off.
+    tx.put_chore_if_none(conversation, ChoreKind::Warm)
 }
 
 /// How long this device waits before it does what any member could, so that they do not all do it at once.

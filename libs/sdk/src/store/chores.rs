@@ -71,6 +71,15 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Has something done at once, unless it is to be done already.
+    pub(crate) fn put_chore_if_none(&self, conversation: GroupId, kind: ChoreKind) -> Result<(), Error> {
+        self.sql.execute(
+            "INSERT INTO chores (conversation, kind, due_ms) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+            params![conversation.as_ref(), kind as u8, self.now_ms()],
+        )?;
+        Ok(())
+    }
+
     /// What is due first.
     pub(crate) fn next_chore(&self) -> Result<Option<Chore>, Error> {
         let found = self

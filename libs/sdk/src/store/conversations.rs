@@ -386,9 +386,13 @@ impl Tx<'_> {
 
     /// A device says that it leaves; messages no longer go to it.
     pub(crate) fn note_leaver(&self, id: GroupId, epoch: u64, device: DeviceId) -> Result<(), Error> {
+        let mut leavers = self.leavers(id, epoch)?;
+        leavers.push(device);
+        // Joined here: SQLite would make a text of two blobs.
+        let leavers: Vec<u8> = leavers.into_iter().flat_map(|device| device.0).collect();
         self.sql.execute(
-            "UPDATE epochs SET leavers = leavers || ?3 WHERE group_id = ?1 AND epoch = ?2",
-            params![id.as_ref(), epoch, device.as_ref()],
+            "UPDATE epochs SET leavers = ?3 WHERE group_id = ?1 AND epoch = ?2",
+            params![id.as_ref(), epoch, leavers],
         )?;
         Ok(())
     }

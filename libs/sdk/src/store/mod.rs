@@ -17,12 +17,13 @@ mod schema;
 mod shared;
 #[cfg(feature = "sim")]
 mod simulated;
+mod wipe;
 
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
 use openmls_sqlite_storage::{Codec, SqliteStorageProvider};
@@ -34,6 +35,7 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
+use self::wipe::Wiping;
 use crate::{Error, Runtime};
 
 pub(crate) use chores::{Chore, ChoreKind};
@@ -60,6 +62,7 @@ pub(crate) struct Store {
 struct Shared {
     sql: Arc<Mutex<Connection>>,
     token_key: Zeroizing<[u8; 32]>,
+    wiping: Wiping,
     /// Held, not read: the operating system frees the lock when the process ends, however it ends.
     _lock: Option<File>,
 }
@@ -109,7 +112,12 @@ impl Store {
         if let Some(host) = runtime.host() {
             let sql = simulated::open(&host.disk, folder)?;
             return Ok(Self {
-                shared: Arc::new(Shared { sql, token_key: Zeroizing::new([0; 32]), _lock: None }),
+                shared: Arc::new(Shared {
+                    sql,
+                    token_key: Zeroizing::new([0; 32]),
+                    wiping: Wiping::default(),
+                    _lock: None,
+                }),
                 runtime,
             });
         }
@@ -119,7 +127,8 @@ impl Store {
         let mut sql = open_encrypted(&folder.join(DATABASE), &key)?;
         migrate(&mut sql)?;
         let token_key = Zeroizing::new(kdf::expand(key.as_ref(), b"qpc session token v1"));
-        Ok(Self { shared: Arc::new(Shared { sql: Arc::new(Mutex::new(sql)), token_key, _lock: Some(lock) }), runtime })
+        let shared = Shared { sql: Arc::new(Mutex::new(sql)), token_key, wiping: Wiping::default(), _lock: Some(lock) };
+        Ok(Self { shared: Arc::new(shared), runtime })
     }
 
     /// Runs `work` in a transaction, beside the event loop. It is committed if the result is `Ok`. Once begun it runs to
@@ -129,13 +138,28 @@ impl Store {
         work: impl FnOnce(&Tx<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let store = self.clone();
-        self.runtime.blocking(move || store.run_blocking(work)).await.ok_or(Error::Interrupted)?
+        let run = move || {
+            let result = store.run_blocking(work);
+            store.wipe_soon();
+            result
+        };
+        self.runtime.blocking(run).await.ok_or(Error::Interrupted)?
     }
 
     /// [`Self::run`] on this thread.
     pub(crate) fn run_blocking<T>(&self, work: impl FnOnce(&Tx<'_>) -> Result<T, Error>) -> Result<T, Error> {
         // A panic in a transaction has rolled it back.
         let mut sql = self.shared.sql.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = sql.total_changes();
+        let result = self.transact(&mut sql, work);
+        // A large transaction that was rolled back is in the log too.
+        if sql.total_changes() != before {
+            self.shared.wiping.due.store(true, Ordering::SeqCst);
+        }
+        result
+    }
+
+    fn transact<T>(&self, sql: &mut Connection, work: impl FnOnce(&Tx<'_>) -> Result<T, Error>) -> Result<T, Error> {
         let tx = Tx {
             sql: sql.transaction_with_behavior(TransactionBehavior::Immediate)?,
             token_key: &self.shared.token_key,
@@ -207,6 +231,8 @@ fn open_encrypted(path: &Path, key: &[u8; 32]) -> Result<Connection, Error> {
         "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
          PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON; PRAGMA foreign_keys = ON;",
     )?;
+    // After a crash it is still there.
+    wipe::cut_log(&sql)?;
     Ok(sql)
 }
 

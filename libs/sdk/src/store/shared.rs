@@ -1,5 +1,7 @@
 //! Small things: what the devices of an account share, invites made here, devices that are revoked.
 
+use std::collections::BTreeSet;
+
 use qpc_wire::{DeviceId, GroupId};
 use rusqlite::{OptionalExtension as _, params};
 
@@ -54,8 +56,10 @@ impl Tx<'_> {
         Ok(())
     }
 
-    pub(crate) fn is_revoked(&self, device: DeviceId) -> Result<bool, Error> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM revoked WHERE device = ?1)";
-        Ok(self.sql.query_row(sql, [device.as_ref()], |row| row.get(0))?)
+    /// All devices known to be revoked. One question instead of one for each member of a group.
+    pub(crate) fn revoked(&self) -> Result<BTreeSet<DeviceId>, Error> {
+        let mut statement = self.sql.prepare_cached("SELECT device FROM revoked")?;
+        let rows = statement.query_map([], |row| row.get(0).map(DeviceId))?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 }

@@ -1,0 +1,318 @@
+//! What has happened, and the one checker of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use qpc_sdk::{ConversationId, DeviceId, Event, Message, MessageId, MessageState};
+use tokio::time::Instant;
+
+/// Lines of the log that a failure shows.
+const LOG: usize = 400;
+
+/// A message as its writer knows it.
+struct Written {
+    conversation: ConversationId,
+    id: MessageId,
+    by: DeviceId,
+    /// In which epoch its writer was.
+    epoch: u64,
+}
+
+/// See the module. All that the clients were told, in virtual time.
+pub(super) struct History {
+    began: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// In the order in which they were written.
+    written: Vec<Written>,
+    /// And in which epoch of the group.
+    accepted: BTreeMap<MessageId, u64>,
+    /// Devices of a group in the epochs in which somebody has looked.
+    rosters: BTreeMap<(ConversationId, u64), BTreeSet<DeviceId>>,
+    shown: BTreeMap<(DeviceId, MessageId), u32>,
+    /// Whose commit began an epoch.
+    commits: BTreeMap<(ConversationId, u64), DeviceId>,
+    /// Accounts of direct conversations.
+    pairs: BTreeMap<[String; 2], ConversationId>,
+    broken: Vec<String>,
+    log: VecDeque<String>,
+    trace: u64,
+}
+
+/// A device at the end.
+pub(super) struct Final {
+    pub(super) device: DeviceId,
+    pub(super) undecryptable: u64,
+    pub(super) conversations: BTreeMap<ConversationId, Held>,
+}
+
+/// A conversation as a device has it.
+pub(super) struct Held {
+    /// Whether the device is still in it, and with whom.
+    pub(super) active: bool,
+    pub(super) devices: BTreeSet<DeviceId>,
+    pub(super) epoch: u64,
+    pub(super) authenticator: Vec<u8>,
+    pub(super) messages: Vec<Message>,
+}
+
+/// Numbers of a history.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts {
+    /// Messages written.
+    pub written: usize,
+    /// Messages with a receipt that holds.
+    pub accepted: usize,
+    /// Times that a message was shown to a user.
+    pub shown: usize,
+    /// Commits whose sender has heard that they were accepted, those that found a group included.
+    pub commits: usize,
+}
+
+impl History {
+    pub(super) fn new() -> Self {
+        Self { began: Instant::now(), state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes something for whoever looks into a failure, and for telling two runs apart.
+    pub(super) fn note(&self, line: String) {
+        let at = self.began.elapsed().as_millis();
+        let mut state = self.state();
+        let line = format!("{:>8}.{:03} {line}", at / 1000, at % 1000);
+        state.trace =
+            line.bytes().fold(state.trace, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        if state.log.len() == LOG {
+            state.log.pop_front();
+        }
+        state.log.push_back(line);
+    }
+
+    pub(super) fn trace(&self) -> u64 {
+        self.state().trace
+    }
+
+    pub(super) fn log(&self) -> Vec<String> {
+        self.state().log.iter().cloned().collect()
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        let state = self.state();
+        Counts {
+            written: state.written.len(),
+            accepted: state.accepted.len(),
+            shown: state.shown.values().map(|times| *times as usize).sum(),
+            commits: state.commits.len(),
+        }
+    }
+
+    /// What must never be.
+    pub(super) fn broken(&self, what: String) {
+        self.note(format!("BROKEN {what}"));
+        self.state().broken.push(what);
+    }
+
+    pub(super) fn wrote(&self, by: DeviceId, conversation: ConversationId, id: MessageId, epoch: u64) {
+        self.state().written.push(Written { conversation, id, by, epoch });
+    }
+
+    /// The server said that a commit of `by` began `epoch`.
+    pub(super) fn committed(&self, by: DeviceId, conversation: ConversationId, epoch: u64) {
+        let other = self.state().commits.insert((conversation, epoch), by);
+        if let Some(other) = other {
+            self.broken(format!("two commits began epoch {epoch} of {conversation}: by {other} and by {by}"));
+        }
+    }
+
+    /// Who is in an epoch of a group, as one of them sees it.
+    pub(super) fn roster(&self, conversation: ConversationId, epoch: u64, devices: BTreeSet<DeviceId>) {
+        let known = self.state().rosters.entry((conversation, epoch)).or_insert_with(|| devices.clone()).clone();
+        if known != devices {
+            self.broken(format!("epoch {epoch} of {conversation} has {known:?} for some and {devices:?} for others"));
+        }
+    }
+
+    /// Two accounts have a direct conversation.
+    pub(super) fn paired(&self, one: &str, other: &str, conversation: ConversationId) {
+        let mut pair = [one.to_owned(), other.to_owned()];
+        pair.sort();
+        let known = *self.state().pairs.entry(pair.clone()).or_insert(conversation);
+        if known != conversation {
+            self.broken(format!("{pair:?} have two conversations: {known} and {conversation}"));
+        }
+    }
+
+    /// A client was told something.
+    pub(super) fn heard(&self, device: DeviceId, event: &Event) {
+        match event {
+            Event::MessageReceived(message) => {
+                let times = {
+                    let mut state = self.state();
+                    let times = state.shown.entry((device, message.id)).or_default();
+                    *times += 1;
+                    *times
+                };
+                if times > 1 {
+                    self.broken(format!("{device} was shown {} {times} times", message.id));
+                }
+            }
+            Event::Accepted { message, receipt, .. } => {
+                self.state().accepted.insert(*message, receipt.epoch);
+            }
+            Event::Lost { conversation, count } => {
+                self.broken(format!("{device} has lost {count} messages of {conversation}"));
+            }
+            Event::SendFailed { message, error, .. } => self.broken(format!("{message} of {device} refused: {error}")),
+            Event::ReceiptRefused { error, .. } => {
+                self.broken(format!("a receipt for {device} does not hold: {error}"))
+            }
+            Event::Undecryptable { seq, error, .. } => {
+                self.broken(format!("{device} cannot read {seq} of its mailbox: {error}"));
+            }
+            Event::Gap { from, to, reason } => self.broken(format!("{device} misses {from} to {to}: {reason:?}")),
+            Event::LoginRefused(error) => self.broken(format!("{device} was refused: {error}")),
+            Event::Lagged(missed) => self.broken(format!("the listener of {device} missed {missed} events")),
+            _ => {}
+        }
+    }
+
+    /// Everything that is wrong, once all is quiet.
+    pub(super) fn check(&self, all: &[Final]) -> Vec<String> {
+        for one in all.iter().filter(|one| one.undecryptable > 0) {
+            self.broken(format!("{} could not read {} entries", one.device, one.undecryptable));
+        }
+        let conversations: BTreeSet<ConversationId> =
+            all.iter().flat_map(|one| one.conversations.keys().copied()).collect();
+        for conversation in conversations {
+            self.check_end(conversation, all);
+            for one in all {
+                self.check_messages(conversation, one);
+            }
+            self.check_order(conversation, all);
+        }
+        self.state().broken.clone()
+    }
+
+    /// Everyone who is in it ends in the same epoch with the same authenticator and sees the same members, nobody who
+    /// should be in it is not, and no commit was accepted beyond that epoch.
+    fn check_end(&self, conversation: ConversationId, all: &[Final]) {
+        let mut ends = BTreeMap::new();
+        let mut inside = BTreeSet::new();
+        for one in all {
+            let Some(held) = one.conversations.get(&conversation).filter(|held| held.active) else { continue };
+            let end = (held.epoch, held.authenticator.clone(), held.devices.clone());
+            ends.entry(end).or_insert_with(Vec::new).push(one.device);
+            inside.insert(one.device);
+        }
+        if ends.len() > 1 {
+            let ends: Vec<_> = ends.iter().map(|((epoch, ..), devices)| (epoch, devices)).collect();
+            self.broken(format!("members of {conversation} end apart: {ends:?}"));
+        }
+        let Some((last, _, devices)) = ends.keys().next_back().cloned() else { return };
+        for one in all.iter().filter(|one| devices.contains(&one.device) && !inside.contains(&one.device)) {
+            self.broken(format!("{} is in {conversation} for others and not for itself", one.device));
+        }
+        let beyond = self.state().commits.keys().any(|(of, epoch)| *of == conversation && *epoch > last);
+        if beyond {
+            self.broken(format!("a commit of {conversation} was accepted and nobody is in its epoch"));
+        }
+    }
+
+    /// What was accepted is there for every member, once, and what was written was accepted.
+    fn check_messages(&self, conversation: ConversationId, one: &Final) {
+        let nothing = Vec::new();
+        let messages = one.conversations.get(&conversation).map_or(&nothing, |held| &held.messages);
+        let mut times: BTreeMap<MessageId, Vec<&Message>> = BTreeMap::new();
+        for message in messages {
+            times.entry(message.id).or_default().push(message);
+        }
+        let wrong: Vec<String> = {
+            let state = self.state();
+            let mut wrong = Vec::new();
+            for written in state.written.iter().filter(|written| written.conversation == conversation) {
+                let there = times.remove(&written.id).unwrap_or_default();
+                let accepted = state.accepted.get(&written.id).copied();
+                let good = match &there[..] {
+                    [message] if written.by == one.device => is_accepted(message.state),
+                    [_] => true,
+                    [] if written.by == one.device => false,
+                    [] => {
+                        !accepted.is_some_and(|epoch| state.is_member(one.device, conversation, written.epoch, epoch))
+                    }
+                    _ => false,
+                };
+                if !good {
+                    let states: Vec<_> = there.iter().map(|message| message.state).collect();
+                    let accepted = accepted.map_or("not accepted".to_owned(), |epoch| format!("accepted in {epoch}"));
+                    let Written { id, by, epoch, .. } = written;
+                    wrong
+                        .push(format!("{id} of {by}, written in {epoch}, {accepted}, is {states:?} at {}", one.device));
+                }
+            }
+            wrong.extend(times.keys().map(|id| format!("{} has {id}, which nobody wrote", one.device)));
+            wrong
+        };
+        wrong.into_iter().for_each(|what| self.broken(what));
+    }
+
+    /// Mailboxes hold the messages of a conversation in one order, and those of one writer in the order of writing.
+    fn check_order(&self, conversation: ConversationId, all: &[Final]) {
+        let written: BTreeMap<MessageId, (DeviceId, usize)> = {
+            let state = self.state();
+            state.written.iter().enumerate().map(|(n, one)| (one.id, (one.by, n))).collect()
+        };
+        let orders: Vec<(DeviceId, Vec<MessageId>)> =
+            all.iter().filter_map(|one| Some((one.device, received(one.conversations.get(&conversation)?)))).collect();
+        for (device, order) in &orders {
+            let mut last: BTreeMap<DeviceId, usize> = BTreeMap::new();
+            for id in order {
+                let Some((by, n)) = written.get(id) else { continue };
+                if last.insert(*by, *n).is_some_and(|before| before > *n) {
+                    self.broken(format!("{device} has messages of {by} out of their order"));
+                }
+            }
+        }
+        for (n, (one, order)) in orders.iter().enumerate() {
+            for (other, theirs) in &orders[n + 1..] {
+                let common = |of: &[MessageId], with: &[MessageId]| -> Vec<MessageId> {
+                    of.iter().filter(|id| with.contains(id)).copied().collect()
+                };
+                if common(order, theirs) != common(theirs, order) {
+                    self.broken(format!("{one} and {other} have {conversation} in different orders"));
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    /// Whether a device was in the group in all epochs from one to another, as far as somebody has looked.
+    fn is_member(&self, device: DeviceId, conversation: ConversationId, from: u64, to: u64) -> bool {
+        let of = |range: std::ops::RangeInclusive<u64>| {
+            self.rosters.range((conversation, *range.start())..=(conversation, *range.end())).map(|(_, roster)| roster)
+        };
+        let before = of(0..=from).next_back();
+        let after = of(to..=u64::MAX).next();
+        before.into_iter().chain(of(from..=to)).chain(after).all(|roster| roster.contains(&device)) && before.is_some()
+    }
+}
+
+fn is_accepted(state: MessageState) -> bool {
+    matches!(state, MessageState::Accepted | MessageState::Delivered | MessageState::Read)
+}
+
+/// Messages of others in the order of the mailbox.
+fn received(held: &Held) -> Vec<MessageId> {
+    let mut messages: Vec<(u64, MessageId)> =
+        held.messages.iter().filter_map(|message| Some((message.seq?, message.id))).collect();
+    messages.sort_unstable();
+    messages.into_iter().map(|(_, id)| id).collect()
+}
