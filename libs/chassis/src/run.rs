@@ -51,7 +51,7 @@ pub struct Deps {
 impl Deps {
     /// Opens the database of `service`, makes readiness depend on it and keeps its idempotency keys swept.
     pub async fn open_db(&self, service: &'static str, migrations: &Migrations) -> Result<Db, DbError> {
-        let db = Db::open(&self.db, service, self.db_pool, migrations).await?;
+        let db = self.db_of(service, migrations).await?;
         let checked = db.clone();
         self.health.check("database", move || {
             let db = checked.clone();
@@ -74,6 +74,14 @@ impl Deps {
             }
         });
         Ok(db)
+    }
+
+    async fn db_of(&self, service: &str, migrations: &Migrations) -> Result<Db, DbError> {
+        #[cfg(feature = "sim")]
+        if let Some(host) = self.runtime.host() {
+            return Db::open_inline(&host.disk, &self.runtime, service, migrations).await;
+        }
+        Db::open(&self.db, service, self.db_pool, migrations).await
     }
 
     /// Doorbells to devices.

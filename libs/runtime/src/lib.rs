@@ -1,6 +1,9 @@
 //! Time, randomness and tasks as arguments: what a simulation replaces. Servers and clients run on it alike; nowhere else
 //! is the machine's clock or random source read, or a task started that nobody waits for.
 
+#[cfg(feature = "sim")]
+pub mod sim;
+
 use std::{
     future::Future,
     sync::Arc,
@@ -80,6 +83,8 @@ pub struct Runtime {
     entropy: Arc<dyn Entropy>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
+    #[cfg(feature = "sim")]
+    host: Option<sim::Host>,
 }
 
 impl Runtime {
@@ -90,7 +95,14 @@ impl Runtime {
 
     /// A runtime with the given clock and randomness.
     pub fn new(clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { clock, entropy, tasks: TaskTracker::new(), shutdown: CancellationToken::new() }
+        Self {
+            clock,
+            entropy,
+            tasks: TaskTracker::new(),
+            shutdown: CancellationToken::new(),
+            #[cfg(feature = "sim")]
+            host: None,
+        }
     }
 
     /// Unix milliseconds.
@@ -118,12 +130,21 @@ impl Runtime {
 
     /// Starts a task that [`Self::drain`] waits for. Long-running ones must watch [`Self::shutdown`].
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        #[cfg(feature = "sim")]
+        if let Some(host) = &self.host {
+            self.tasks.spawn(host.clone().until_crash(task));
+            return;
+        }
         self.tasks.spawn(task);
     }
 
     /// Runs work that blocks, such as a transaction or Argon2id, beside the event loop. `None` if it panicked or the
     /// event loop is going down.
     pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        #[cfg(feature = "sim")]
+        if self.host.is_some() {
+            return Some(work());
+        }
         self.tasks.spawn_blocking(work).await.ok()
     }
 
@@ -139,6 +160,8 @@ impl Runtime {
             entropy: self.entropy.clone(),
             tasks: TaskTracker::new(),
             shutdown: self.shutdown.child_token(),
+            #[cfg(feature = "sim")]
+            host: self.host.clone(),
         }
     }
 

@@ -93,4 +93,26 @@ mod tests {
         let db = super::Db::open(&setting, "contract", 1, &[]).await.unwrap();
         super::check(&db).await;
     }
+
+    #[cfg(feature = "sim")]
+    #[tokio::test(start_paused = true)]
+    async fn the_simulated_engine_keeps_the_contract() {
+        let (disk, runtime) = (Default::default(), crate::Runtime::system());
+        let db = super::Db::open_inline(&disk, &runtime, "contract", &[]).await.unwrap();
+        super::check(&db).await;
+
+        let count = async |db: &super::Db| {
+            db.row("SELECT COUNT(*) FROM idempotency", &[]).await.unwrap().unwrap().int(0).unwrap()
+        };
+        let before = count(&db).await;
+        let mut tx = db.begin().await.unwrap();
+        assert!(tx.execute("DELETE FROM idempotency", &[]).await.unwrap() > 0);
+        drop(tx);
+        let copy = super::Db::open_inline(&disk.fork(), &runtime, "contract", &[]).await.unwrap();
+        assert_eq!(count(&copy).await, before, "rolled back, and copied");
+        let mut tx = db.begin().await.unwrap();
+        tx.execute("DELETE FROM idempotency", &[]).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!((count(&db).await, count(&copy).await), (0, before));
+    }
 }

@@ -43,8 +43,12 @@ pub(super) async fn run(db: &Db, service: &str, service_migrations: &Migrations)
     let postgres = matches!(db, Db::Postgres(_));
     let chassis = CHASSIS.iter().map(|step| (step.version, step));
     let own = service_migrations.iter().map(|step| (CHASSIS_VERSIONS + step.version, step));
-    let steps = chassis
-        .chain(own)
+    let steps = chassis.chain(own);
+    #[cfg(feature = "sim")]
+    if let Db::Inline(engine) = db {
+        return engine.migrate(steps.map(|(version, step)| (version, step.sqlite))).await;
+    }
+    let steps = steps
         .map(|(version, step)| {
             let sql = if postgres { step.postgres } else { step.sqlite };
             sqlx::migrate::Migration::new(
@@ -63,6 +67,8 @@ pub(super) async fn run(db: &Db, service: &str, service_migrations: &Migrations)
             migrator.run(pool).await?;
         }
         Db::Sqlite { writer, .. } => migrator.run(writer).await?,
+        #[cfg(feature = "sim")]
+        Db::Inline(_) => {}
     }
     Ok(())
 }

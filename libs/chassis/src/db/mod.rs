@@ -7,6 +7,8 @@
 mod args;
 pub mod contract;
 mod idempotency;
+#[cfg(feature = "sim")]
+mod inline;
 mod migrate;
 mod row;
 
@@ -108,6 +110,9 @@ pub enum Db {
         /// Reads outside transactions.
         reader: SqlitePool,
     },
+    /// SQLite in a simulation.
+    #[cfg(feature = "sim")]
+    Inline(inline::Engine),
 }
 
 impl Db {
@@ -123,6 +128,19 @@ impl Db {
         } else {
             return Err(DbError::Setting(setting.to_owned()));
         };
+        migrate::run(&db, service, migrations).await?;
+        Ok(db)
+    }
+
+    /// The database of `service` on the disk of a simulation, with its schema brought up to date.
+    #[cfg(feature = "sim")]
+    pub async fn open_inline(
+        disk: &crate::runtime::sim::Disk,
+        runtime: &crate::Runtime,
+        service: &str,
+        migrations: &Migrations,
+    ) -> Result<Self, DbError> {
+        let db = Self::Inline(inline::Engine::open(disk, service, runtime.clone())?);
         migrate::run(&db, service, migrations).await?;
         Ok(db)
     }
@@ -159,6 +177,8 @@ impl Db {
         Ok(match self {
             Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
             Self::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+            #[cfg(feature = "sim")]
+            Self::Inline(engine) => Tx::Inline(engine.begin().await?),
         })
     }
 
@@ -173,6 +193,8 @@ impl Db {
                 let rows = args::sqlite(sql, args)?.fetch_all(reader).await?;
                 rows.into_iter().map(Row::Sqlite).collect()
             }
+            #[cfg(feature = "sim")]
+            Self::Inline(engine) => engine.rows(sql, args).await?.into_iter().map(Row::Inline).collect(),
         })
     }
 
@@ -193,6 +215,9 @@ pub enum Tx {
     Postgres(Transaction<'static, Postgres>),
     /// On SQLite.
     Sqlite(Transaction<'static, Sqlite>),
+    /// On SQLite, in a simulation.
+    #[cfg(feature = "sim")]
+    Inline(inline::InlineTx),
 }
 
 impl Tx {
@@ -201,6 +226,8 @@ impl Tx {
         match self {
             Self::Postgres(_) => Dialect::Postgres,
             Self::Sqlite(_) => Dialect::Sqlite,
+            #[cfg(feature = "sim")]
+            Self::Inline(_) => Dialect::Sqlite,
         }
     }
 
@@ -209,6 +236,8 @@ impl Tx {
         Ok(match self {
             Self::Postgres(tx) => args::postgres(sql, args).execute(&mut **tx).await?.rows_affected(),
             Self::Sqlite(tx) => args::sqlite(sql, args)?.execute(&mut **tx).await?.rows_affected(),
+            #[cfg(feature = "sim")]
+            Self::Inline(tx) => tx.execute(sql, args).await?,
         })
     }
 
@@ -223,6 +252,8 @@ impl Tx {
                 let rows = args::sqlite(sql, args)?.fetch_all(&mut **tx).await?;
                 rows.into_iter().map(Row::Sqlite).collect()
             }
+            #[cfg(feature = "sim")]
+            Self::Inline(tx) => tx.rows(sql, args).await?.into_iter().map(Row::Inline).collect(),
         })
     }
 
@@ -236,6 +267,8 @@ impl Tx {
         match self {
             Self::Postgres(tx) => tx.commit().await?,
             Self::Sqlite(tx) => tx.commit().await?,
+            #[cfg(feature = "sim")]
+            Self::Inline(tx) => tx.commit().await?,
         }
         tracing::debug!("committed");
         Ok(())

@@ -10,6 +10,9 @@ pub enum Row {
     Postgres(PgRow),
     /// From SQLite.
     Sqlite(SqliteRow),
+    /// From SQLite, in a simulation.
+    #[cfg(feature = "sim")]
+    Inline(super::inline::InlineRow),
 }
 
 impl Row {
@@ -18,6 +21,8 @@ impl Row {
         Ok(match self {
             Self::Postgres(row) => row.try_get(column)?,
             Self::Sqlite(row) => row.try_get(column)?,
+            #[cfg(feature = "sim")]
+            Self::Inline(row) => row.int(column)?,
         })
     }
 
@@ -31,6 +36,8 @@ impl Row {
         Ok(match self {
             Self::Postgres(row) => row.try_get(column)?,
             Self::Sqlite(row) => row.try_get(column)?,
+            #[cfg(feature = "sim")]
+            Self::Inline(row) => row.bytes(column)?,
         })
     }
 
@@ -39,6 +46,8 @@ impl Row {
         Ok(match self {
             Self::Postgres(row) => row.try_get(column)?,
             Self::Sqlite(row) => row.try_get(column)?,
+            #[cfg(feature = "sim")]
+            Self::Inline(row) => row.optional_bytes(column)?,
         })
     }
 
@@ -52,6 +61,8 @@ impl Row {
         Ok(match self {
             Self::Postgres(row) => row.try_get(column)?,
             Self::Sqlite(row) => row.try_get(column)?,
+            #[cfg(feature = "sim")]
+            Self::Inline(row) => row.text(column)?,
         })
     }
 }
