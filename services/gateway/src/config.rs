@@ -31,6 +31,9 @@ pub struct Config {
     /// Milliseconds between two looks into the mailbox of a FetchWait whose doorbell may have been lost
     #[arg(long, env = "QPC_LOOK_MS", default_value_t = 5_000)]
     pub look_ms: u32,
+    /// Milliseconds between two looks at the devices that were revoked, of which doorbells may have been lost
+    #[arg(long, env = "QPC_REVOCATIONS_MS", default_value_t = 2_000)]
+    pub revocations_ms: u32,
     #[command(flatten)]
     pub limits: Limits,
 }
@@ -46,6 +49,7 @@ impl Default for Config {
             drain_grace_ms: 20_000,
             presence_ms: 30_000,
             look_ms: 5_000,
+            revocations_ms: 2_000,
             limits: Limits::default(),
         }
     }

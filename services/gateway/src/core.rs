@@ -12,7 +12,9 @@ use rand::RngCore;
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Config, admission::Admission, metrics::GatewayMetrics, presence::Registry, session::Push};
+use crate::{
+    Config, admission::Admission, metrics::GatewayMetrics, presence::Registry, revocations::Revocations, session::Push,
+};
 
 pub(crate) struct Core {
     pub(crate) deps: Deps,
@@ -22,6 +24,7 @@ pub(crate) struct Core {
     pub(crate) address_key: [u8; 32],
     pub(crate) doorbells: Doorbells,
     pub(crate) registry: Registry,
+    pub(crate) revocations: Revocations,
     pub(crate) admission: Arc<Admission>,
     pub(crate) metrics: GatewayMetrics,
     /// Handshakes and connections.
@@ -40,6 +43,7 @@ impl Core {
             address_key: deps.secrets.derive("gateway/address"),
             doorbells: deps.push(),
             registry: Registry::new(config.limits.max_connections_per_device),
+            revocations: Revocations::new(deps.client()),
             admission: Admission::new(config.limits.clone()),
             metrics: GatewayMetrics::new(&deps.metrics),
             connections: TaskTracker::new(),

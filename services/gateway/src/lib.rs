@@ -1,7 +1,7 @@
 //! The edge: client connections come in over QUIC, calls go out over the bus, doorbells come back and become pushes.
 //!
 //! - [`start`] puts it together: certificate ([`tls`]), endpoint and accept loop (`quic`), doorbells (`push`), presence
-//!   (`presence`).
+//!   (`presence`), revoked devices (`revocations`).
 //! - A new connection passes `admission` (how many, from where), then `quic::run` is its one task.
 //! - Each client-opened stream is one call: `stream` reads the frame and writes the answer, `calls` decides who answers.
 //! - What a connection is allowed to do next is the state machine in `session`, which does no I/O and reads no clock.
@@ -12,6 +12,7 @@
 mod address;
 mod admission;
 mod calls;
+mod carrier;
 mod config;
 mod core;
 mod error;
@@ -20,11 +21,14 @@ mod metrics;
 mod presence;
 mod push;
 mod quic;
+mod revocations;
 mod session;
+#[cfg(feature = "sim")]
+mod simulated;
 mod stream;
 pub mod tls;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use qpc_chassis::run::{Deps, StartError};
 use rustls::pki_types::CertificateDer;
@@ -49,13 +53,16 @@ pub struct Gateway {
 /// Starts to listen. `deps.runtime.drain` takes no new connections, pushes `Drain`, lets calls end and closes what is
 /// left after [`Config::drain_grace_ms`]; give it at least [`Config::drain_budget`].
 pub async fn start(deps: Deps, config: Config) -> Result<Gateway, StartError> {
+    #[cfg(feature = "sim")]
+    if let Some(host) = deps.runtime.host().cloned() {
+        return start_simulated(deps, config, &host.port).await;
+    }
     let identity = tls::load(&config, &mut deps.runtime.rng())?;
     let endpoint = quic::listen(&config, &identity)?;
     let local_addr = endpoint.local_addr().map_err(GatewayError::Listen)?;
 
     let core = core::Core::new(deps, config);
-    push::start(&core).await?;
-    presence::start(&core);
+    attend(&core).await?;
     quic::start(&core, endpoint.clone());
 
     let (bus, id) = (core.deps.bus.clone(), core.id.clone());
@@ -69,4 +76,26 @@ pub async fn start(deps: Deps, config: Config) -> Result<Gateway, StartError> {
     });
     tracing::info!(address = %local_addr, gateway = core.id, "listening");
     Ok(Gateway { local_addr, certificate_der: identity.leaf().clone(), id: core.id.clone() })
+}
+
+/// Starts what serves the connections from within.
+async fn attend(core: &Arc<core::Core>) -> Result<(), StartError> {
+    push::start(core).await?;
+    revocations::start(core).await;
+    presence::start(core);
+    Ok(())
+}
+
+/// The same on a network in memory, without a certificate.
+#[cfg(feature = "sim")]
+async fn start_simulated(
+    deps: Deps,
+    config: Config,
+    port: &qpc_chassis::runtime::sim::net::Port,
+) -> Result<Gateway, StartError> {
+    let local_addr = config.listen;
+    let core = core::Core::new(deps, config);
+    attend(&core).await?;
+    simulated::start(&core, port.listen(local_addr));
+    Ok(Gateway { local_addr, certificate_der: Vec::new().into(), id: core.id.clone() })
 }

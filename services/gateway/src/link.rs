@@ -1,4 +1,4 @@
-//! What the tasks of one connection share: the QUIC connection and its session.
+//! What the tasks of one connection share: the connection and its session.
 
 use std::{
     sync::{
@@ -23,6 +23,7 @@ use tokio::{
 
 use crate::{
     admission::Slot,
+    carrier::Connection,
     core::Core,
     push,
     session::{Action, Attachment, Frame, Penalty, Push, PushAction, Session},
@@ -35,7 +36,7 @@ const MAX_REQUEST_BYTES: usize = 4 << 20;
 /// See the module.
 pub(crate) struct Link {
     pub(crate) core: Arc<Core>,
-    pub(crate) connection: quinn::Connection,
+    pub(crate) connection: Connection,
     /// TLS exporter to which proofs are bound.
     pub(crate) binding: [u8; BINDING_LEN],
     correlation: [u8; 8],
@@ -51,10 +52,10 @@ pub(crate) struct Link {
 
 impl Link {
     /// `None` when the connection is gone already.
-    pub(crate) fn new(core: Arc<Core>, connection: quinn::Connection, slot: Slot) -> Option<Arc<Self>> {
+    pub(crate) fn new(core: Arc<Core>, connection: Connection, slot: Slot) -> Option<Arc<Self>> {
         let (mut binding, mut correlation) = ([0; BINDING_LEN], [0; 8]);
-        connection.export_keying_material(&mut binding, BINDING_EXPORTER_LABEL, b"").ok()?;
-        connection.export_keying_material(&mut correlation, CorrelationId::EXPORTER_LABEL, b"").ok()?;
+        connection.export(&mut binding, BINDING_EXPORTER_LABEL)?;
+        connection.export(&mut correlation, CorrelationId::EXPORTER_LABEL)?;
         let limits = &core.config.limits;
         let session = Mutex::new(Session::new(limits.max_bad_frames, limits.push_queue));
         Some(Arc::new(Self {
@@ -213,7 +214,7 @@ impl Link {
     }
 
     pub(crate) fn close(&self, code: ErrorCode) {
-        self.connection.close((code as u32).into(), b"");
+        self.connection.close(code as u32, b"");
     }
 
     /// When the connection's task has to look at the clock.

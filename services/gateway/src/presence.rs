@@ -1,7 +1,7 @@
 //! Which connections a device has here, and what the rest of the cluster knows of it.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -15,8 +15,8 @@ const REFRESH_CHUNK: usize = 1000;
 
 #[derive(Default)]
 struct State {
-    connections: HashMap<usize, Arc<Link>>,
-    devices: HashMap<DeviceId, Vec<Arc<Link>>>,
+    connections: BTreeMap<usize, Arc<Link>>,
+    devices: BTreeMap<DeviceId, Vec<Arc<Link>>>,
 }
 
 /// The connections of this gateway.
@@ -92,6 +92,7 @@ pub(crate) fn start(core: &Arc<Core>) {
     core.clone().deps.runtime.spawn(async move {
         loop {
             tokio::select! {
+                biased;
                 () = core.empty.cancelled() => return,
                 changed = doubt.changed() => if changed.is_err() { return },
             }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use prost::Message;
 use qpc_chassis::{
     bus::{Bus, Delivery},
-    push::subject,
+    push::{EVERYWHERE, subject},
 };
 use qpc_wire::{
     DeviceId, bus,
@@ -23,19 +23,22 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Listens for doorbells until the last connection has left.
 pub(crate) async fn start(core: &Arc<Core>) -> Result<(), GatewayError> {
-    let mut doorbells = core.deps.bus.subscribe(subject(&core.id), None).await?;
-    let core = core.clone();
-    core.clone().deps.runtime.spawn(async move {
-        loop {
-            tokio::select! {
-                () = core.empty.cancelled() => return,
-                delivery = doorbells.next() => match delivery {
-                    Some(delivery) => hear(&core, delivery).await,
-                    None => return tracing::error!("doorbells have ended, clients hear of mail only when they fetch"),
-                },
+    for subject in [subject(&core.id), EVERYWHERE.to_owned()] {
+        let mut doorbells = core.deps.bus.subscribe(subject, None).await?;
+        let core = core.clone();
+        core.clone().deps.runtime.spawn(async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = core.empty.cancelled() => return,
+                    delivery = doorbells.next() => match delivery {
+                        Some(delivery) => hear(&core, delivery).await,
+                        None => return tracing::error!("doorbells have ended, clients hear of mail only when they fetch"),
+                    },
+                }
             }
-        }
-    });
+        });
+    }
     Ok(())
 }
 
@@ -61,11 +64,12 @@ fn ring(core: &Core, push: bus::Push) {
     let Ok(device) = DeviceId::try_from(&push.device_id) else {
         return tracing::warn!("doorbell without a device ignored");
     };
-    let links = core.registry.of(&device);
     match i32::try_from(push.event_type).ok().and_then(|event| EventType::try_from(event).ok()) {
-        Some(EventType::SessionEnded) => links.iter().for_each(|link| link.revoke(&device)),
+        Some(EventType::SessionEnded) => core.revoke(device),
         Some(event @ (EventType::Mailbox | EventType::KeyPackageLow | EventType::PullAgain)) => {
-            links.iter().for_each(|link| link.push(Push { event, body: push.body.clone() }));
+            for link in core.registry.of(&device) {
+                link.push(Push { event, body: push.body.clone() });
+            }
         }
         // Only the gateway itself knows that it drains.
         Some(EventType::Drain | EventType::Unspecified) | None => {
@@ -99,14 +103,13 @@ async fn write(link: &Link, push: Push) -> Result<(), ConnectionError> {
     match timeout(allowance, stream.write_all_chunks(&mut chunks)).await {
         Ok(Ok(())) => {
             link.core.metrics.pushes.inc();
-            // Fails only on a stream that is over already.
-            let _ = stream.finish();
+            stream.finish();
         }
         Ok(Err(WriteError::ConnectionLost(error))) => return Err(error),
         // The client did not want this one.
         Ok(Err(_)) => {}
         Err(_) => {
-            let _ = stream.reset((ErrorCode::TooSlow as u32).into());
+            stream.reset(ErrorCode::TooSlow as u32);
             link.session().on_push_lost();
         }
     }

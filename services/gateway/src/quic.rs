@@ -3,16 +3,14 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use qpc_wire::frame::ErrorCode;
-use quinn::{
-    Connection, Endpoint, IdleTimeout, Incoming, ServerConfig, TransportConfig, VarInt,
-    crypto::rustls::QuicServerConfig,
-};
+use quinn::{Endpoint, IdleTimeout, Incoming, ServerConfig, TransportConfig, VarInt, crypto::rustls::QuicServerConfig};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::{
     Config, GatewayError,
     address::Network,
     admission::{Pending, Slot, Verdict},
+    carrier::Connection,
     config::{FAREWELL, FINISH},
     core::Core,
     link::Link,
@@ -90,6 +88,7 @@ pub(crate) fn start(core: &Arc<Core>, endpoint: Endpoint) {
         core.connections.close();
         loop {
             tokio::select! {
+                biased;
                 () = core.connections.wait() => break,
                 incoming = endpoint.accept() => match incoming {
                     Some(incoming) => incoming.refuse(),
@@ -122,7 +121,7 @@ fn admit(core: &Arc<Core>, incoming: Incoming) {
             core.metrics.refused.inc();
             let refusal = async move {
                 if let Some(connection) = handshake(&task, incoming, pending).await {
-                    connection.close((ErrorCode::TooMany as u32).into(), b"too many connections from your address");
+                    connection.close(ErrorCode::TooMany as u32, b"too many connections from your address");
                 }
             };
             core.deps.runtime.spawn(core.connections.track_future(refusal));
@@ -144,7 +143,7 @@ async fn handshake(core: &Core, incoming: Incoming, _pending: Pending) -> Option
     let limit = Duration::from_millis(core.config.limits.handshake_ms);
     let connecting = incoming.accept().inspect_err(|error| tracing::debug!(%error, "handshake refused")).ok()?;
     match timeout(limit, connecting).await {
-        Ok(Ok(connection)) => Some(connection),
+        Ok(Ok(connection)) => Some(Connection::Quic(connection)),
         Ok(Err(error)) => {
             tracing::debug!(%error, "handshake failed");
             None
@@ -157,7 +156,7 @@ async fn handshake(core: &Core, incoming: Incoming, _pending: Pending) -> Option
 }
 
 /// The one task of a connection: starts a task for each stream, watches the clock for the session.
-async fn run(core: Arc<Core>, connection: Connection, slot: Slot) {
+pub(crate) async fn run(core: Arc<Core>, connection: Connection, slot: Slot) {
     let Some(link) = Link::new(core.clone(), connection, slot) else { return };
     core.metrics.connections.inc();
     core.registry.open(&link);
@@ -175,13 +174,7 @@ async fn serve(link: &Arc<Link>) {
     let mut timer = link.timer().map(|at| Box::pin(sleep_until(at)));
     loop {
         tokio::select! {
-            stream = link.connection.accept_bi() => match stream {
-                Ok((send, recv)) => {
-                    let call = link.enter();
-                    link.core.deps.runtime.spawn(stream::serve(link.clone(), call, send, recv));
-                }
-                Err(_) => return,
-            },
+            biased;
             () = link.changed.notified() => timer = link.timer().map(|at| Box::pin(sleep_until(at))),
             () = wait(&mut timer) => {
                 if link.core.drain_until().is_some_and(|until| until <= Instant::now()) {
@@ -190,6 +183,13 @@ async fn serve(link: &Arc<Link>) {
                 link.expire();
                 timer = link.timer().map(|at| Box::pin(sleep_until(at)));
             }
+            stream = link.connection.accept_bi() => match stream {
+                Ok((send, recv)) => {
+                    let call = link.enter();
+                    link.core.deps.runtime.spawn(stream::serve(link.clone(), call, send, recv));
+                }
+                Err(_) => return,
+            },
         }
     }
 }

@@ -7,7 +7,6 @@ use qpc_wire::{
     Code, Status,
     frame::{self, ErrorCode, REQUEST_HEADER},
 };
-use quinn::{RecvStream, SendStream};
 use tokio::{
     sync::SemaphorePermit,
     time::{Instant, timeout, timeout_at},
@@ -15,6 +14,7 @@ use tokio::{
 
 use crate::{
     Limits, SERVICE, calls,
+    carrier::{Gone, RecvStream, SendStream},
     link::{InFlight, Link},
     session::Frame,
 };
@@ -66,9 +66,8 @@ pub(crate) async fn serve(link: Arc<Link>, _call: InFlight, mut send: SendStream
 
 fn reset(link: &Link, code: ErrorCode, send: &mut SendStream, recv: &mut RecvStream) {
     let code = link.on_bad_frame(code) as u32;
-    // Both fail only on streams that are over already.
-    let _ = send.reset(code.into());
-    let _ = recv.stop(code.into());
+    send.reset(code);
+    recv.stop(code);
 }
 
 /// A whole request, and the share of the connection's memory that it takes.
@@ -146,12 +145,12 @@ impl Reader<'_> {
             return Ok(Some(std::mem::take(&mut self.rest)));
         }
         let deadline = self.started + self.limits.allowance(self.received);
-        match timeout_at(deadline, self.recv.read_chunk(usize::MAX, true)).await {
+        match timeout_at(deadline, self.recv.chunk()).await {
             Ok(Ok(chunk)) => {
-                self.received += chunk.as_ref().map_or(0, |chunk| chunk.bytes.len());
-                Ok(chunk.map(|chunk| chunk.bytes))
+                self.received += chunk.as_ref().map_or(0, Bytes::len);
+                Ok(chunk)
             }
-            Ok(Err(_)) => Err(Fault::Gone),
+            Ok(Err(Gone)) => Err(Fault::Gone),
             Err(_) => Err(Fault::Bad(ErrorCode::TooSlow)),
         }
     }
@@ -174,8 +173,7 @@ async fn write(limits: &Limits, send: &mut SendStream, request_id: u32, answer: 
     let mut chunks = [header, body];
     match timeout(allowance, send.write_all_chunks(&mut chunks)).await {
         Ok(Ok(())) => {
-            // Fails only on a stream that is over already.
-            let _ = send.finish();
+            send.finish();
             Ok(())
         }
         // Nobody waits for the answer any more.

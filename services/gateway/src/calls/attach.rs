@@ -15,7 +15,14 @@ use crate::{
     stream::Answer,
 };
 
+/// Milliseconds after which an attach may be tried again that came before the gateway knew of revocations.
+const WATCH_RETRY_MS: u64 = 500;
+
 pub(super) async fn attach(call: &Outgoing<'_>, body: Bytes) -> Result<Answer, Status> {
+    if !call.link.core.revocations.watching() {
+        call.link.session().on_attach_answer(None);
+        return Err(Status::unavailable("the auth service is not there", WATCH_RETRY_MS));
+    }
     let answered = call.ask(&SessionAttach::INFO, None, body.clone()).await.and_then(|answer| {
         let attachment = if answer.status == 0 { Some(parse(&answer, &body)?) } else { None };
         Ok((answer, attachment))
@@ -43,8 +50,14 @@ pub(super) async fn attach(call: &Outgoing<'_>, body: Bytes) -> Result<Answer, S
             });
         }
     }
+    let device = attachment.identity.device;
+    if call.link.core.revocations.is_recent(&device) {
+        // Auth approved the session, then the device was revoked, and the news have overtaken the answer.
+        call.link.revoke(&device);
+        return Err(Status::new(Code::Unauthenticated, "the session is not valid"));
+    }
     // Before the answer: whatever the client does next, doorbells find it.
-    call.link.core.arrive(attachment.identity.device).await;
+    call.link.core.arrive(device).await;
     Ok(answer)
 }
 

@@ -11,11 +11,10 @@ use qpc_wire::{
     methods::{Fetch, FetchWait},
     v1::{FetchRequest, FetchResponse, FetchWaitRequest},
 };
-use quinn::SendStream;
 use tokio::time::{Instant, sleep_until};
 
 use super::Outgoing;
-use crate::stream::Answer;
+use crate::{carrier::SendStream, stream::Answer};
 
 /// `None` when the client no longer waits.
 pub(super) async fn fetch_wait(
@@ -45,9 +44,10 @@ pub(super) async fn fetch_wait(
             return Some(Ok(answer));
         }
         tokio::select! {
+            biased;
+            () = &mut given_up => return None,
             () = mail => {}
             () = sleep_until(until.min(now + look_every)) => {}
-            _ = &mut given_up => return None,
         }
         if call.link.session().identity(call.link.now_ms()) != Some(identity) {
             return Some(Err(Status::new(Code::Unauthenticated, "the session has ended")));

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use prost::Message;
 use qpc_chassis::rpc::{self, Identity};
 use qpc_wire::{MethodInfo, Status, bus, v1::PingRequest};
-use quinn::SendStream;
 use tracing::Instrument;
 
 use crate::{
     SERVICE,
+    carrier::SendStream,
     link::Link,
     session::{Action, Frame},
     stream::Answer,

@@ -96,7 +96,9 @@ impl Session {
     /// A header has arrived. An error is to be reported to [`Self::on_bad_frame`].
     pub(crate) fn on_frame(&self, header: &[u8; REQUEST_HEADER], now_ms: u64) -> Result<Frame, ErrorCode> {
         let header = RequestHeader::decode(header).map_err(|_| ErrorCode::Oversized)?;
-        let info = methods::by_id(header.method).ok_or(ErrorCode::UnknownMethod)?;
+        let info = methods::by_id(header.method)
+            .filter(|info| info.access != Access::Service)
+            .ok_or(ErrorCode::UnknownMethod)?;
         let keep = info.access == Access::Anonymous || self.identity(now_ms).is_some();
         Ok(Frame { info, request_id: header.request_id, payload_len: header.payload_len, keep })
     }
@@ -301,6 +303,9 @@ mod tests {
         let session = session();
         assert_eq!(session.on_frame(&header(900, 1 << 20 | 1), NOW).unwrap_err(), ErrorCode::Oversized);
         assert_eq!(session.on_frame(&header(999, 0), NOW).unwrap_err(), ErrorCode::UnknownMethod);
+        for info in methods::TABLE.iter().filter(|info| info.access == Access::Service) {
+            assert_eq!(attached().on_frame(&header(info.id, 0), NOW).unwrap_err(), ErrorCode::UnknownMethod);
+        }
         let frame = session.on_frame(&header(900, 5), NOW).unwrap();
         assert_eq!((frame.request_id, frame.payload_len, frame.keep), (7, 5, true));
         assert!(!session.on_frame(&header(200, 5), NOW).unwrap().keep);

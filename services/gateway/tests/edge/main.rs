@@ -5,5 +5,6 @@ mod drain;
 mod frames;
 mod limits;
 mod pushes;
+mod revocations;
 mod sessions;
 mod support;

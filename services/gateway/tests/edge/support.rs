@@ -11,12 +11,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use prost::Message;
 use qpc_chassis::{
     Runtime,
-    bus::LocalBus,
+    bus::{Bus, BusError, LocalBus, Subscription},
     cache::MemoryCache,
-    push::{Doorbell, subject},
+    push::{Doorbell, EVERYWHERE, subject},
     rpc::{Ctx, Router, ServeOptions, serve},
     run::Deps,
     secrets::Secrets,
@@ -25,7 +26,9 @@ use qpc_gateway::{Config, Gateway, Limits};
 use qpc_wire::{
     AccountId, Code, DeviceId, Method, Status,
     frame::{self, PUSH_HEADER, PushHeader, RESPONSE_HEADER, ResponseHeader},
-    methods::{Enqueue, Fetch, OpaqueLoginStart, Ping, SessionAttach, SessionEnd},
+    methods::{
+        Enqueue, Fetch, FetchLinkAnswer, LinkOffer, OpaqueLoginStart, Ping, RevokedSince, SessionAttach, SessionEnd,
+    },
     v1::{self, EventType},
 };
 use quinn::{
@@ -34,7 +37,7 @@ use quinn::{
 };
 use rustls::{RootCertStore, crypto::aws_lc_rs};
 use tempfile::TempDir;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// Upper bound of every wait; reached only by a failing test.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -62,6 +65,13 @@ pub(crate) struct Backend {
     pub(crate) gate: Semaphore,
     pub(crate) seen: Mutex<Option<Ctx>>,
     pub(crate) lie_about_device: AtomicBool,
+    /// What RevokedSince tells, by sequence from 1.
+    pub(crate) revoked: Mutex<Vec<DeviceId>>,
+    /// RevokedSince fails.
+    pub(crate) feed_is_away: AtomicBool,
+    /// SessionAttach answers once it gets a permit.
+    pub(crate) attaches: Semaphore,
+    pub(crate) attaching: AtomicUsize,
 }
 
 impl Backend {
@@ -73,6 +83,10 @@ impl Backend {
             gate: Semaphore::new(0),
             seen: Mutex::default(),
             lie_about_device: AtomicBool::new(false),
+            revoked: Mutex::default(),
+            feed_is_away: AtomicBool::new(false),
+            attaches: Semaphore::new(Semaphore::MAX_PERMITS),
+            attaching: AtomicUsize::new(0),
         })
     }
 }
@@ -87,6 +101,8 @@ async fn attach(
     _: Ctx,
     request: v1::SessionAttachRequest,
 ) -> Result<v1::SessionAttachResponse, Status> {
+    backend.attaching.fetch_add(1, Ordering::SeqCst);
+    let _permit = backend.attaches.acquire().await.unwrap();
     let token = request.session_token;
     if token.len() != 40 {
         return Err(Status::new(Code::Unauthenticated, "no such session"));
@@ -102,6 +118,22 @@ async fn fetch(backend: Arc<Backend>, _: Ctx, request: v1::FetchRequest) -> Resu
     let head = all.last().map_or(0, |entry| entry.seq);
     let entries = all.into_iter().filter(|entry| entry.seq > request.after).collect();
     Ok(v1::FetchResponse { entries, head, acked: 0 })
+}
+
+/// Answers are short, so that a gateway has to ask more than once.
+async fn revoked_since(
+    backend: Arc<Backend>,
+    _: Ctx,
+    request: v1::RevokedSinceRequest,
+) -> Result<v1::RevokedSinceResponse, Status> {
+    if backend.feed_is_away.load(Ordering::SeqCst) {
+        return Err(Status::unavailable("not now", 100));
+    }
+    let all = backend.revoked.lock().unwrap().clone();
+    let head = all.len() as u64;
+    let feed = all.into_iter().zip(1..).map(|(device, seq)| v1::Revocation { seq, device_id: device.to_bytes() });
+    let revocations = feed.filter(|revocation| revocation.seq > request.after).take(2).collect();
+    Ok(v1::RevokedSinceResponse { revocations, head })
 }
 
 /// For handlers that do not fail.
@@ -126,6 +158,14 @@ async fn start_backend(deps: &Deps) -> Arc<Backend> {
     let backend = Backend::new();
     let auth = Router::new(backend.clone(), deps.runtime.clone())
         .on::<SessionAttach, _, _, _>(attach)
+        .on::<RevokedSince, _, _, _>(revoked_since)
+        .on::<LinkOffer, _, _, _>(async |backend: Arc<Backend>, ctx, _| {
+            *backend.seen.lock().unwrap() = Some(ctx);
+            Ok::<_, Infallible2>(v1::LinkOfferResponse::default())
+        })
+        .on::<FetchLinkAnswer, _, _, _>(async |_, _, _| {
+            Ok::<_, Infallible2>(v1::FetchLinkAnswerResponse { answer: Bytes::from_static(b"answer") })
+        })
         .on::<SessionEnd, _, _, _>(async |_, _, _| Ok::<_, Infallible2>(v1::SessionEndResponse {}))
         .on::<OpaqueLoginStart, _, _, _>(async |backend: Arc<Backend>, ctx, _| {
             *backend.seen.lock().unwrap() = Some(ctx);
@@ -150,13 +190,19 @@ pub(crate) struct Edge {
     /// The gateway's own; its runtime can be drained alone.
     pub(crate) deps: Deps,
     pub(crate) backend: Arc<Backend>,
-    _backend_deps: Deps,
+    backend_deps: Deps,
     _folder: TempDir,
 }
 
 pub(crate) fn config() -> Config {
     // A lost doorbell must not be made good by chance while a test waits for a push.
-    Config { listen: ([127, 0, 0, 1], 0).into(), presence_ms: 600_000, look_ms: 600_000, ..Config::default() }
+    Config {
+        listen: ([127, 0, 0, 1], 0).into(),
+        presence_ms: 600_000,
+        look_ms: 600_000,
+        revocations_ms: 600_000,
+        ..Config::default()
+    }
 }
 
 pub(crate) fn with_limits(limits: Limits) -> Config {
@@ -165,10 +211,19 @@ pub(crate) fn with_limits(limits: Limits) -> Config {
 
 impl Edge {
     pub(crate) async fn start(config: Config) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_on(Arc::new(LocalBus::default()), config).await
+    }
+
+    pub(crate) async fn start_on(bus: Arc<dyn Bus>, config: Config) -> Self {
+        let (deps, backend_deps, backend) = Self::services(bus).await;
+        Self::gateway(deps, backend_deps, backend, config).await
+    }
+
+    /// Services, and what a gateway of theirs is given.
+    pub(crate) async fn services(bus: Arc<dyn Bus>) -> (Deps, Deps, Arc<Backend>) {
         let runtime = Runtime::system();
         let deps = Deps {
-            bus: Arc::new(LocalBus::default()),
+            bus,
             cache: Arc::new(MemoryCache::new(runtime.clock.clone())),
             secrets: Secrets::new([7; 32]),
             metrics: Arc::default(),
@@ -179,9 +234,26 @@ impl Edge {
         };
         let backend_deps = Deps { runtime: Runtime::system(), ..deps.clone() };
         let backend = start_backend(&backend_deps).await;
+        (deps, backend_deps, backend)
+    }
+
+    pub(crate) async fn gateway(deps: Deps, backend_deps: Deps, backend: Arc<Backend>, config: Config) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let config = Config { data: folder.path().to_owned(), ..config };
         let gateway = qpc_gateway::start(deps.clone(), config).await.unwrap();
-        Self { gateway, deps, backend, _backend_deps: backend_deps, _folder: folder }
+        Self { gateway, deps, backend, backend_deps, _folder: folder }
+    }
+
+    /// One more gateway before the same services.
+    pub(crate) async fn another(&self, config: Config) -> Self {
+        let deps = Deps { runtime: Runtime::system(), metrics: Arc::default(), ..self.deps.clone() };
+        Self::gateway(deps, self.backend_deps.clone(), self.backend.clone(), config).await
+    }
+
+    /// What auth does when a device was revoked.
+    pub(crate) async fn ring_everywhere(&self, device: DeviceId) {
+        let body = v1::SessionEndedEvent {}.encode_to_vec().into();
+        self.deps.push().ring_everywhere(vec![Doorbell { device, event: EventType::SessionEnded, body }]).await;
     }
 
     pub(crate) async fn client(&self) -> Client {
@@ -207,7 +279,9 @@ impl Edge {
 
     /// Returns when every doorbell rung before has been heard.
     pub(crate) async fn heard(&self) {
-        self.deps.bus.request(subject(&self.gateway.id), Bytes::new(), PATIENCE).await.unwrap();
+        for subject in [subject(&self.gateway.id), EVERYWHERE.to_owned()] {
+            self.deps.bus.request(subject, Bytes::new(), PATIENCE).await.unwrap();
+        }
     }
 
     pub(crate) async fn presence(&self, device: DeviceId) -> Option<String> {
@@ -344,4 +418,37 @@ pub(crate) fn device(byte: u8) -> DeviceId {
 
 pub(crate) fn account() -> AccountId {
     AccountId([7; 16])
+}
+
+/// A bus that loses every doorbell for all gateways.
+#[derive(Default)]
+pub(crate) struct LosingBus(LocalBus);
+
+impl Bus for LosingBus {
+    fn request(&self, subject: String, payload: Bytes, timeout: Duration) -> BoxFuture<'_, Result<Bytes, BusError>> {
+        self.0.request(subject, payload, timeout)
+    }
+
+    fn publish(&self, subject: String, payload: Bytes) -> BoxFuture<'_, Result<(), BusError>> {
+        if subject == EVERYWHERE {
+            return Box::pin(async { Ok(()) });
+        }
+        self.0.publish(subject, payload)
+    }
+
+    fn subscribe(
+        &self,
+        subject: String,
+        queue_group: Option<String>,
+    ) -> BoxFuture<'_, Result<Box<dyn Subscription>, BusError>> {
+        self.0.subscribe(subject, queue_group)
+    }
+
+    fn flush(&self) -> BoxFuture<'_, Result<(), BusError>> {
+        self.0.flush()
+    }
+
+    fn doubt(&self) -> watch::Receiver<u64> {
+        self.0.doubt()
+    }
 }
