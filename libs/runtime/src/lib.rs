@@ -1,6 +1,7 @@
 //! Time, randomness and tasks as arguments: what a simulation replaces. Servers and clients run on it alike; nowhere else
 //! is the machine's clock or random source read, or a task started that nobody waits for.
 
+pub mod planted;
 #[cfg(feature = "sim")]
 pub mod sim;
 

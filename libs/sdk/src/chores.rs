@@ -21,7 +21,7 @@ use crate::{
     client::Inner,
     commit::{self, Plan},
     devices, heal, history, outbox,
-    store::{Chore, ChoreKind, Tx},
+    store::{Chore, ChoreKind, RENEW_EVERY_MS, Tx},
     transport::Connection,
 };
 
@@ -29,11 +29,11 @@ use crate::{
 const FIRST_PAUSE_MS: u64 = 500;
 /// Longest pause after a chore failed.
 const MAX_PAUSE_MS: u64 = 10 * 60 * 1000;
-/// Time after which a device renews its leaf although nothing calls for it, so that what was stolen once becomes useless.
-const RENEW_EVERY_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 
 /// Time between two looks for a device that was given the account.
 const LINK_LOOK_MS: u64 = 1_000;
+/// Looks for a device that is listed and cannot be reached.
+const MAX_DEVICE_LOOKS: u32 = 60;
 /// Looks for it, ten minutes long: so long the person at the other device has for the password.
 const MAX_LINK_LOOKS: u32 = 600;
 
@@ -50,7 +50,8 @@ enum Done {
 pub(crate) async fn run(inner: &Arc<Inner>, connection: &Connection, stop: &CancellationToken) {
     while !stop.is_cancelled() {
         let next = match inner.store.run(|tx| Ok((tx.next_chore()?, tx.now_ms()))).await {
-            Ok((next, now_ms)) => next.map(|chore| (chore, chore.due_ms.saturating_sub(now_ms))),
+            // No longer than the longest pause: a clock that was ahead must not put things off for ever.
+            Ok((next, now_ms)) => next.map(|chore| (chore, chore.due_ms.saturating_sub(now_ms).min(longest(chore)))),
             Err(error) => {
                 tracing::warn!(%error, "chores");
                 None
@@ -76,6 +77,15 @@ pub(crate) async fn run(inner: &Arc<Inner>, connection: &Connection, stop: &Canc
                 () = stop.cancelled() => return,
             },
         }
+    }
+}
+
+/// The longest time, milliseconds, for which a chore is ever put off.
+fn longest(chore: Chore) -> u64 {
+    match chore.kind {
+        ChoreKind::Renew => RENEW_EVERY_MS,
+        ChoreKind::Ask => ask::LATE_MS,
+        _ => MAX_PAUSE_MS,
     }
 }
 
@@ -128,8 +138,16 @@ async fn perform(inner: &Arc<Inner>, connection: &Connection, chore: Chore) -> R
         ChoreKind::Renew => return renew(inner, connection, conversation).await,
         ChoreKind::Ask => return ask::ask(inner, chore).await,
         ChoreKind::Acknowledge => tell::acknowledge(inner, conversation).await?,
+        ChoreKind::Leave => commit::leave(inner, connection, conversation).await?,
         ChoreKind::Name => tell::name(inner, conversation).await?,
-        ChoreKind::Devices => devices::reconcile(inner, connection, conversation).await?,
+        ChoreKind::Devices => {
+            let complete = devices::reconcile(inner, connection, conversation).await?;
+            return Ok(if complete || chore.tries > MAX_DEVICE_LOOKS {
+                Done::Finished
+            } else {
+                Done::Later(LINK_LOOK_MS)
+            });
+        }
         ChoreKind::Linked => {
             let there = devices::let_in(inner, connection).await?;
             return Ok(if there || chore.tries > MAX_LINK_LOOKS { Done::Finished } else { Done::Later(LINK_LOOK_MS) });

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use prost::Message as _;
 use qpc_crypto::{
     Conversation, Policy,
-    mls::{Changes, PendingCommit},
+    mls::{Changes, Kind, PendingCommit, Role},
     receipt::{self, ReceiptError},
 };
 use qpc_wire::{
@@ -22,7 +22,9 @@ use qpc_wire::{
 use crate::{
     Error, Event,
     client::Inner,
-    heal, outbox, receive, retry, shared,
+    heal, outbox, receive, retry,
+    runtime::planted::{Mistake, planted},
+    shared,
     store::{ChoreKind, ConversationState, Identity, Pending, PendingKind, Tx},
     sync,
     transport::{CallError, Connection},
@@ -106,7 +108,8 @@ pub(crate) async fn change(
         match submit(inner, connection, pending).await? {
             Outcome::Accepted(epoch) => return Ok(epoch),
             Outcome::Late(current) => catch_up(inner, connection, conversation, current).await?,
-            Outcome::Exists(_) | Outcome::Replaced(_) | Outcome::Forked => {}
+            Outcome::Replaced(successor) => heal::follow(inner, connection, conversation, successor).await?,
+            Outcome::Exists(_) | Outcome::Forked => {}
         }
     }
     Err(Error::TooManyRaces)
@@ -150,10 +153,22 @@ pub(crate) fn make(
     let mut remove = plan.remove;
     let revoked = tx.revoked()?;
     if !revoked.is_empty() {
-        let members = group.members().into_iter().map(|member| member.device_id());
-        let due = members.filter(|device| *device != identity.device() && revoked.contains(device));
-        let due: Vec<DeviceId> = due.filter(|device| !remove.contains(device)).collect();
-        remove.extend(due);
+        let (members, policy) = (group.members(), group.policy()?);
+        let own = policy.role(identity.account());
+        for member in members.iter().filter(|member| revoked.contains(&member.device_id())) {
+            let (device, account) = (member.device_id(), member.account_id());
+            if device == identity.device() || remove.contains(&device) {
+                continue;
+            }
+            // Whoever may not remove the account can still remove a device that is not its last.
+            let stays = members
+                .iter()
+                .any(|other| other.account_id() == account && other != member && !remove.contains(&other.device_id()));
+            let outranks = policy.kind == Kind::Group && own >= Role::Admin && policy.role(account) < own;
+            if stays || outranks || account == identity.account() {
+                remove.push(device);
+            }
+        }
     }
     let add = plan.add.into_iter().filter(|(device, _)| !revoked.contains(device));
     let add: Vec<Vec<u8>> = add.map(|(_, package)| package).collect();
@@ -264,6 +279,10 @@ async fn refused(inner: &Inner, connection: &Connection, pending: Pending, error
         let merged = move |tx: &Tx<'_>| Ok(merge(tx, &identity, &pending, tx.load_group(pending.group)?)?.epoch());
         return Ok(Outcome::Accepted(inner.store.run(merged).await?));
     }
+    if planted(Mistake::MergesRefused) {
+        let merged = move |tx: &Tx<'_>| Ok(merge(tx, &identity, &pending, tx.load_group(pending.group)?)?.epoch());
+        return Ok(Outcome::Accepted(inner.store.run(merged).await?));
+    }
     inner.store.run(move |tx| drop_change(tx, &pending)).await?;
     Ok(match detail {
         Some(Detail::WrongEpoch(wrong)) => Outcome::Late(wrong.current_epoch),
@@ -332,14 +351,14 @@ pub(crate) fn accepted(
     }
     recipients.remove(&identity.device());
     let recipients: Vec<DeviceId> = recipients.into_iter().collect();
-    let revoked = tx.revoked()?;
-    let reachable: Vec<DeviceId> = recipients.iter().filter(|device| !revoked.contains(device)).copied().collect();
+    // Without those that it has removed, who may be revoked and have no queue key any more.
+    let after = devices(&tx.load_group(id)?);
+    let reachable: Vec<DeviceId> = recipients.iter().filter(|device| after.contains(device)).copied().collect();
     let kept = tx.attempt(|| {
         let receipt = answer.receipt.as_ref().ok_or(Error::Incomplete("a receipt"))?;
         let key = tx.receipt_key()?.ok_or(Error::Incomplete("a receipt key"))?;
         let check = |devices| receipt::check(&key, receipt, &answer.message, id, devices);
         match check(Some(&recipients)) {
-            // Who is revoked has no queue key any more, to which it could be sealed.
             Err(ReceiptError::Recipients) if pending.kind != PendingKind::Join => check(Some(&reachable))?,
             // Who was in the group before an external commit is known by the time it is merged, leavers included.
             Err(ReceiptError::Recipients) => check(None)?,
@@ -364,7 +383,8 @@ fn merge(tx: &Tx<'_>, identity: &Identity, pending: &Pending, mut group: Convers
         group.merge_pending(&tx.mls())?;
     }
     if matches!(pending.kind, PendingKind::Create | PendingKind::Join) {
-        let replaced = receive::check_place(tx, &group)?;
+        // That it may be was checked before it was sent.
+        let replaced = tx.current_group(conversation).is_ok_and(|current| current != id);
         tx.put_group(&group, identity, ConversationState::Active)?;
         if replaced {
             tx.put_chore(conversation, ChoreKind::Retire, receive::RETIRE_AFTER_MS)?;
@@ -452,7 +472,7 @@ pub(crate) async fn leave(inner: &Arc<Inner>, connection: &Connection, conversat
         match submit(inner, connection, pending).await? {
             Outcome::Accepted(_) => return Ok(()),
             Outcome::Late(current) => catch_up(inner, connection, conversation, current).await?,
-            Outcome::Replaced(_) => {}
+            Outcome::Replaced(successor) => heal::follow(inner, connection, conversation, successor).await?,
             Outcome::Exists(_) | Outcome::Forked => heal::rejoin(inner, connection, conversation).await?,
         }
     }

@@ -9,8 +9,10 @@ use crate::{
     Error, Event,
     client::Inner,
     directory,
-    groups::{self, Founded},
-    heal, packages, sync,
+    groups::{self, Founded, Founding},
+    heal, packages,
+    store::Tx,
+    sync,
     transport::Connection,
 };
 
@@ -40,12 +42,13 @@ pub(crate) async fn dm(inner: &Arc<Inner>, username: &str, suite: Suite) -> Resu
     let people = [(username.to_owned(), person)];
     let packages = packages::fetch(inner, &connection, &devices, &people, suite).await?;
     let id = GroupId(inner.runtime.random());
-    match groups::found(inner, &connection, id, Policy::direct(id), packages, suite).await? {
+    match groups::found(inner, &connection, id, Founding::Begin(Policy::direct(id)), packages, suite).await? {
         Founded::Here => {
             inner.events.emit(Event::ConversationAdded(id));
             Ok(id)
         }
         Founded::Exists(existing) => await_welcome(inner, &connection, existing).await,
+        Founded::Late => Err(Error::TooManyRaces),
     }
 }
 
@@ -66,8 +69,12 @@ async fn known(inner: &Inner, username: &str) -> Result<Option<GroupId>, Error> 
 async fn await_welcome(inner: &Inner, connection: &Connection, group: GroupId) -> Result<GroupId, Error> {
     for _ in 0..WELCOME_TRIES {
         sync::pull(inner, connection).await?;
-        if let Some(id) = inner.store.run(move |tx| tx.conversation_of(group)).await? {
-            return Ok(id);
+        let known = move |tx: &Tx<'_>| {
+            let Some(id) = tx.conversation_of(group)? else { return Ok(None) };
+            Ok(tx.conversation(id)?.filter(|info| info.active))
+        };
+        if let Some(info) = inner.store.run(known).await? {
+            return Ok(info.id);
         }
         tokio::time::sleep(WELCOME_PAUSE).await;
     }

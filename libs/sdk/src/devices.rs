@@ -14,9 +14,10 @@ use crate::{
     client::Inner,
     commit::{self, Plan},
     directory,
-    groups::{self, Founded},
+    groups::{self, Founded, Founding},
     heal, packages, retry,
     store::{ChoreKind, NOTES, Tx},
+    sync,
     transport::Connection,
 };
 
@@ -108,39 +109,55 @@ fn name_key(account: &AccountKey) -> [u8; 32] {
 }
 
 /// Brings this account's devices in a group up to date; for the account itself, the group of its devices and then all
-/// others.
-pub(crate) async fn reconcile(inner: &Arc<Inner>, connection: &Connection, conversation: GroupId) -> Result<(), Error> {
-    let others = directory::own_other_devices(inner, connection).await?;
+/// others. Tells whether all devices are there.
+pub(crate) async fn reconcile(
+    inner: &Arc<Inner>,
+    connection: &Connection,
+    conversation: GroupId,
+) -> Result<bool, Error> {
     if conversation == ACCOUNT {
+        let others = directory::own_other_devices(inner, connection).await?;
         return reconcile_account(inner, connection, &others).await;
     }
     let (own, account) = (inner.identity.device(), inner.identity.account());
-    let current: BTreeSet<DeviceId> = others.iter().map(DeviceCertificate::device_id).collect();
-    let (suite, present) = inner
+    // Before the list is asked for: whoever another device lets in meanwhile is not on it.
+    let (suite, present, is_own) = inner
         .store
         .run(move |tx| {
             let group = tx.load_current(conversation)?;
             let present = group.members().into_iter().filter(|member| member.account_id() == account);
-            Ok((group.suite(), present.map(|member| member.device_id()).collect::<BTreeSet<_>>()))
+            let present: BTreeSet<_> = present.map(|member| member.device_id()).collect();
+            Ok((group.suite(), present, tx.own_conversation()? == Some(conversation)))
         })
         .await?;
+    let others = directory::own_other_devices(inner, connection).await?;
     let missing: Vec<_> = others.iter().filter(|device| !present.contains(&device.device_id())).cloned().collect();
+    let mut complete = true;
     if !missing.is_empty() {
+        // A device that has just logged in has none yet.
         let packages = packages::fetch(inner, connection, &missing, &[], suite).await?;
+        complete = packages.len() == missing.len();
+        let new: Vec<DeviceId> = packages.iter().map(|(device, _)| *device).collect();
         groups::add_packages(inner, connection, conversation, packages).await?;
+        if is_own && !new.is_empty() {
+            inner.store.run(|tx| tx.put_chore(ACCOUNT, ChoreKind::History, 0)).await?;
+            new.into_iter().for_each(|device| inner.events.emit(Event::DeviceLinked(device)));
+        }
     }
-    let gone = move |tx: &Tx<'_>, group: &Conversation| {
+    let current: BTreeSet<DeviceId> = others.iter().map(DeviceCertificate::device_id).collect();
+    let stale: BTreeSet<DeviceId> =
+        present.into_iter().filter(|device| *device != own && !current.contains(device)).collect();
+    if stale.is_empty() {
+        return Ok(complete);
+    }
+    let gone = move |_: &Tx<'_>, group: &Conversation| {
         let members = group.members();
-        let own_devices = members.iter().filter(|member| member.account_id() == account);
-        let remove: Vec<_> = own_devices
-            .map(DeviceCertificate::device_id)
-            .filter(|device| *device != own && !current.contains(device))
-            .collect();
-        remove.iter().try_for_each(|device| tx.put_revoked(*device))?;
+        let remove: Vec<_> =
+            members.iter().map(DeviceCertificate::device_id).filter(|device| stale.contains(device)).collect();
         Ok((!remove.is_empty()).then(|| Plan { remove, ..Plan::default() }))
     };
     commit::change(inner, connection, conversation, Arc::new(gone)).await?;
-    Ok(())
+    Ok(complete)
 }
 
 /// Sees to it that the devices of this account have a group, and has every conversation looked after. A device that is new
@@ -149,36 +166,25 @@ async fn reconcile_account(
     inner: &Arc<Inner>,
     connection: &Connection,
     others: &[DeviceCertificate],
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     if others.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
-    let known = inner.store.run(|tx| tx.own_conversation()).await?;
-    let before = match known {
-        Some(own) => own_devices(inner, own).await?,
-        None => BTreeSet::from([inner.identity.device()]),
-    };
-    let own = match known {
+    let own = match inner.store.run(|tx| tx.own_conversation()).await? {
         Some(own) => own,
-        None => found_own(inner, connection, others).await?,
+        None => match found_own(inner, connection, others).await? {
+            Some(own) => own,
+            // The other devices have never been here; there is nobody to talk to yet.
+            None => return Ok(false),
+        },
     };
-    reconcile_own(inner, connection, own).await?;
-    let new: Vec<DeviceId> = own_devices(inner, own).await?.difference(&before).copied().collect();
-    for device in &new {
-        inner.events.emit(Event::DeviceLinked(*device));
-    }
-    inner
-        .store
-        .run(move |tx| {
-            if !new.is_empty() {
-                tx.put_chore(ACCOUNT, ChoreKind::History, 0)?;
-            }
-            for conversation in tx.active_conversations()? {
-                tx.put_chore(conversation, ChoreKind::Devices, 0)?;
-            }
-            Ok(())
-        })
-        .await
+    let complete = reconcile_own(inner, connection, own).await?;
+    let all = |tx: &Tx<'_>| {
+        let conversations = tx.active_conversations()?;
+        conversations.into_iter().try_for_each(|id| tx.put_chore(id, ChoreKind::Devices, 0))
+    };
+    inner.store.run(all).await?;
+    Ok(complete)
 }
 
 /// Lets a device in that was given the account, as soon as it has logged in. Tells whether one was.
@@ -191,11 +197,10 @@ pub(crate) async fn let_in(inner: &Arc<Inner>, connection: &Connection) -> Resul
     if others.iter().all(|device| known.contains(&device.device_id())) {
         return Ok(false);
     }
-    reconcile_account(inner, connection, &others).await?;
-    Ok(true)
+    reconcile_account(inner, connection, &others).await
 }
 
-async fn reconcile_own(inner: &Arc<Inner>, connection: &Connection, own: GroupId) -> Result<(), Error> {
+async fn reconcile_own(inner: &Arc<Inner>, connection: &Connection, own: GroupId) -> Result<bool, Error> {
     // Not reconcile() of reconcile(): futures that contain themselves have no size.
     Box::pin(reconcile(inner, connection, own)).await
 }
@@ -207,24 +212,35 @@ async fn own_devices(inner: &Inner, own: GroupId) -> Result<BTreeSet<DeviceId>, 
     inner.store.run(devices).await
 }
 
-/// Founds the group of this account's devices, or comes into the one that there is.
+/// Founds the group of this account's devices, or comes into the one that there is. None while no other device can be
+/// reached.
 async fn found_own(
     inner: &Arc<Inner>,
     connection: &Connection,
     others: &[DeviceCertificate],
-) -> Result<GroupId, Error> {
+) -> Result<Option<GroupId>, Error> {
     let id = GroupId(inner.runtime.random());
     let suite = inner.suite;
     let packages = packages::fetch(inner, connection, others, &[], suite).await?;
+    let new: Vec<DeviceId> = packages.iter().map(|(device, _)| *device).collect();
     if packages.is_empty() {
-        // The other devices have never been here; there is nobody to talk to yet.
-        return Err(Error::NoKeyPackage { username: inner.identity.username.clone(), suite });
+        return Ok(None);
     }
-    match groups::found(inner, connection, id, Policy::own(id), packages, suite).await? {
-        Founded::Here => Ok(id),
+    match groups::found(inner, connection, id, Founding::Begin(Policy::own(id)), packages, suite).await? {
+        Founded::Here => {
+            inner.store.run(|tx| tx.put_chore(ACCOUNT, ChoreKind::History, 0)).await?;
+            new.into_iter().for_each(|device| inner.events.emit(Event::DeviceLinked(device)));
+            Ok(Some(id))
+        }
         Founded::Exists(group) => {
             let _turn = inner.turn.lock().await;
-            heal::join(inner, connection, group, None).await
+            sync::pull_in_turn(inner, connection).await?;
+            // Perhaps its Welcome has come meanwhile.
+            match inner.store.run(|tx| tx.own_conversation()).await? {
+                Some(own) => Ok(Some(own)),
+                None => heal::join(inner, connection, group, None).await.map(Some),
+            }
         }
+        Founded::Late => Err(Error::TooManyRaces),
     }
 }

@@ -76,8 +76,8 @@ pub(crate) async fn create(
     let (people, devices) = reach(inner, &connection, usernames).await?;
     let packages = packages::fetch(inner, &connection, &devices, &people, suite).await?;
     let id = GroupId(inner.runtime.random());
-    let policy = Policy::group(id, inner.identity.account());
-    found(inner, &connection, id, policy, packages, suite).await?;
+    let founding = Founding::Begin(Policy::group(id, inner.identity.account()));
+    found(inner, &connection, id, founding, packages, suite).await?;
     rename(inner, id, name).await?;
     inner.events.emit(Event::ConversationAdded(id));
     Ok(id)
@@ -89,22 +89,26 @@ pub(crate) async fn found(
     inner: &Arc<Inner>,
     connection: &Connection,
     id: GroupId,
-    policy: Policy,
+    founding: Founding,
     mut packages: Vec<(DeviceId, Vec<u8>)>,
     suite: Suite,
 ) -> Result<Founded, Error> {
     let later = packages.split_off(packages.len().min(MAX_ADDS));
-    let conversation = policy.conversation;
+    let conversation = match &founding {
+        Founding::Begin(policy) => policy.conversation,
+        Founding::CarryOn { conversation, .. } => *conversation,
+    };
     {
         let _turn = inner.turn.lock().await;
         // Answers what is open from an earlier try.
         sync::pull_in_turn(inner, connection).await?;
-        let pending = keep_founding(inner, id, policy, packages, suite).await?;
+        let pending = keep_founding(inner, id, founding, packages, suite).await?;
         match commit::submit(inner, connection, pending).await? {
             Outcome::Accepted(_) => {}
             Outcome::Exists(existing) => return Ok(Founded::Exists(existing)),
             Outcome::Replaced(successor) => return Ok(Founded::Exists(successor)),
-            Outcome::Late(_) | Outcome::Forked => return Err(Error::TooManyRaces),
+            Outcome::Late(_) => return Ok(Founded::Late),
+            Outcome::Forked => return Err(Error::TooManyRaces),
         }
     }
     add_packages(inner, connection, conversation, later).await?;
@@ -117,13 +121,23 @@ pub(crate) enum Founded {
     Here,
     /// There is this group already.
     Exists(GroupId),
+    /// The group that was to be carried on has changed meanwhile.
+    Late,
+}
+
+/// What a group is founded for.
+pub(crate) enum Founding {
+    /// A new conversation.
+    Begin(Policy),
+    /// One that there is, whose group is this.
+    CarryOn { conversation: GroupId, old: GroupId },
 }
 
 /// Makes the group and its first commit, and keeps both with the request that will carry them.
 async fn keep_founding(
     inner: &Inner,
     id: GroupId,
-    policy: Policy,
+    founding: Founding,
     packages: Vec<(DeviceId, Vec<u8>)>,
     suite: Suite,
 ) -> Result<Pending, Error> {
@@ -131,7 +145,22 @@ async fn keep_founding(
     inner
         .store
         .run(move |tx| {
-            let mls = tx.mls();
+            let (mut packages, mls) = (packages, tx.mls());
+            let policy = match founding {
+                Founding::Begin(policy) => policy,
+                Founding::CarryOn { conversation, old } => {
+                    let group = tx.load_current(conversation)?;
+                    if group.group_id() != old {
+                        return Err(Error::TooManyRaces);
+                    }
+                    // As they are now, and nobody who has gone meanwhile.
+                    let members = devices(&group);
+                    packages.retain(|(device, _)| members.contains(device));
+                    let mut policy = group.policy()?;
+                    policy.predecessor = Some(old);
+                    policy
+                }
+            };
             let (device_key, certificate) = (&identity.device_key, &identity.certificate);
             let mut group = Conversation::create(&mls, device_key, certificate, suite, id, &policy)?;
             let group_info = group.group_info(&mls, device_key)?;
@@ -283,7 +312,10 @@ pub(crate) async fn rename(inner: &Inner, conversation: GroupId, name: &str) -> 
             if policy.kind != Kind::Group || policy.role(identity.account()) < Role::Admin {
                 return Err(Error::NotAllowed("rename the conversation"));
             }
-            let content = receive::told_by(tx, &identity, Body::Name(name.clone()));
+            let mut content = receive::told_by(tx, &identity, Body::Name(name.clone()));
+            // Later than the name that it takes the place of, whatever the clock of who gave that one.
+            let before = tx.name(conversation)?.map_or(0, |(_, at_ms)| at_ms);
+            content.sent_at_ms = content.sent_at_ms.max(before.saturating_add(1));
             tx.set_name(conversation, &name, content.sent_at_ms)?;
             receive::push(tx, conversation, &content)
         })
@@ -387,6 +419,9 @@ pub(crate) async fn join(inner: &Arc<Inner>, link: &InviteLink) -> Result<GroupI
     Ok(conversation)
 }
 
+/// Times that a conversation is carried on anew because its group has changed meanwhile.
+const MAX_REPLACES: usize = 5;
+
 /// Carries a conversation on in a new group of the same members, with the same roles: of another suite, or because the old
 /// group is beyond repair. What was written stays. Returns accounts of which no device could be reached.
 pub(crate) async fn replace(
@@ -395,36 +430,51 @@ pub(crate) async fn replace(
     suite: Option<Suite>,
 ) -> Result<Vec<AccountId>, Error> {
     let connection = inner.connection()?;
-    let own = inner.identity.device();
-    let (old, policy, members, suite) = inner
-        .store
-        .run(move |tx| {
-            let group = tx.load_group(tx.current_group(conversation)?)?;
-            let (mut members, revoked) = (group.members(), tx.revoked()?);
-            members.retain(|member| member.device_id() != own && !revoked.contains(&member.device_id()));
-            Ok((group.group_id(), group.policy()?, members, suite.unwrap_or(group.suite())))
-        })
-        .await?;
-    let packages = packages::fetch(inner, &connection, &members, &[], suite).await?;
-    let reached: BTreeSet<DeviceId> = packages.iter().map(|(device, _)| *device).collect();
-    let accounts = |of: &dyn Fn(&DeviceCertificate) -> bool| -> BTreeSet<AccountId> {
-        members.iter().filter(|member| of(member)).map(DeviceCertificate::account_id).collect()
-    };
-    let there = accounts(&|member| reached.contains(&member.device_id()));
-    let lost: Vec<AccountId> = accounts(&|_| true).difference(&there).copied().collect();
-    let mut successor = policy;
-    successor.predecessor = Some(old);
-    let id = GroupId(inner.runtime.random());
-    match found(inner, &connection, id, successor, packages, suite).await? {
-        Founded::Here => {}
-        // Somebody else was first, and its Welcome is on its way.
-        Founded::Exists(_) => sync::pull(inner, &connection).await?,
+    for _ in 0..MAX_REPLACES {
+        sync::pull(inner, &connection).await?;
+        let (old, members, suite) = inner.store.run(move |tx| staying(tx, conversation, suite)).await?;
+        let packages = packages::fetch(inner, &connection, &members, &[], suite).await?;
+        let reached: BTreeSet<DeviceId> = packages.iter().map(|(device, _)| *device).collect();
+        let id = GroupId(inner.runtime.random());
+        match found(inner, &connection, id, Founding::CarryOn { conversation, old }, packages, suite).await? {
+            Founded::Here => {}
+            Founded::Late => continue,
+            Founded::Exists(successor) => {
+                // Somebody else was first.
+                let _turn = inner.turn.lock().await;
+                heal::follow(inner, &connection, conversation, successor).await?;
+            }
+        }
+        let accounts = |of: &dyn Fn(&DeviceCertificate) -> bool| -> BTreeSet<AccountId> {
+            members.iter().filter(|member| of(member)).map(DeviceCertificate::account_id).collect()
+        };
+        let there = accounts(&|member| reached.contains(&member.device_id()));
+        let lost: Vec<AccountId> = accounts(&|_| true).difference(&there).copied().collect();
+        let identity = inner.identity.clone();
+        inner.store.run(move |tx| push_name(tx, &identity, conversation)).await?;
+        inner.outbox_wake.notify_one();
+        inner.events.emit(Event::Replaced { conversation, suite });
+        return Ok(lost);
     }
-    let identity = inner.identity.clone();
-    inner.store.run(move |tx| push_name(tx, &identity, conversation)).await?;
-    inner.outbox_wake.notify_one();
-    inner.events.emit(Event::Replaced { conversation, suite });
-    Ok(lost)
+    Err(Error::TooManyRaces)
+}
+
+/// The group of a conversation, its members but this device that stay in it, and the suite that it is to have.
+fn staying(
+    tx: &Tx<'_>,
+    conversation: GroupId,
+    suite: Option<Suite>,
+) -> Result<(GroupId, Vec<DeviceCertificate>, Suite), Error> {
+    let group = tx.load_current(conversation)?;
+    let (mut gone, own) = (group.pending_leaves(), group.own_device());
+    gone.extend(own);
+    gone.extend(tx.revoked()?);
+    let members = group.members().into_iter().filter(|member| !gone.contains(&member.device_id())).collect();
+    Ok((group.group_id(), members, suite.unwrap_or(group.suite())))
+}
+
+fn devices(group: &Conversation) -> BTreeSet<DeviceId> {
+    group.members().iter().map(DeviceCertificate::device_id).collect()
 }
 
 async fn change_policy(

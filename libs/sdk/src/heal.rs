@@ -8,8 +8,8 @@ use crate::{
     Error, Event,
     client::Inner,
     commit::{self, Outcome},
-    retry, shared,
-    store::{ChoreKind, ConversationState},
+    receive, retry, shared,
+    store::{ChoreKind, ConversationState, Tx},
     sync,
     transport::Connection,
 };
@@ -22,11 +22,29 @@ const MAX_HOPS: usize = 8;
 /// Joins the group of a conversation again. The caller has the turn. What this device wrote meanwhile is encrypted anew,
 /// and what it could not read is asked for.
 pub(crate) async fn rejoin(inner: &Inner, connection: &Connection, conversation: GroupId) -> Result<(), Error> {
-    let group = inner.store.run(move |tx| tx.current_group(conversation)).await?;
+    let before = move |tx: &Tx<'_>| {
+        let group = tx.current_group(conversation)?;
+        Ok((group, tx.last_accounts(group)?))
+    };
+    let (group, before) = inner.store.run(before).await?;
     match join(inner, connection, group, None).await {
         Ok(_) => {
-            inner.store.run(move |tx| tx.put_chore(conversation, ChoreKind::Ask, 0)).await?;
+            let own = inner.identity.account();
+            let after = inner
+                .store
+                .run(move |tx| {
+                    tx.put_chore(conversation, ChoreKind::Ask, 0)?;
+                    tx.last_accounts(tx.current_group(conversation)?)
+                })
+                .await?;
             inner.events.emit(Event::Healed(conversation));
+            let (before, after) = (before.unwrap_or_default(), after.unwrap_or_default());
+            let added: Vec<_> = after.iter().filter(|account| !before.contains(account)).copied().collect();
+            let removed: Vec<_> = before.iter().filter(|account| !after.contains(account)).copied().collect();
+            if !added.is_empty() || !removed.is_empty() {
+                // By whom cannot be told any more.
+                inner.events.emit(Event::MembersChanged { conversation, by: own, added, removed, left: Vec::new() });
+            }
             inner.chore_wake.notify_one();
             Ok(())
         }
@@ -44,6 +62,24 @@ pub(crate) async fn rejoin(inner: &Inner, connection: &Connection, conversation:
         }
         Err(error) => Err(error),
     }
+}
+
+/// Goes to the group that carries a conversation on, when its Welcome did not come. The caller has the turn.
+pub(crate) async fn follow(
+    inner: &Inner,
+    connection: &Connection,
+    conversation: GroupId,
+    successor: GroupId,
+) -> Result<(), Error> {
+    sync::pull_in_turn(inner, connection).await?;
+    let there = move |tx: &Tx<'_>| Ok(tx.conversation_of(successor)?.is_some());
+    if inner.store.run(there).await? {
+        return Ok(());
+    }
+    join(inner, connection, successor, None).await?;
+    inner.store.run(move |tx| tx.put_chore(conversation, ChoreKind::Ask, 0)).await?;
+    inner.events.emit(Event::Healed(conversation));
+    Ok(())
 }
 
 /// Joins a group by an external commit. Returns its conversation. The caller has the turn.
@@ -104,6 +140,12 @@ async fn try_join(
             )?;
             if joined.group_id() != group {
                 return Err(Error::Incomplete("the group that was asked for"));
+            }
+            // Before the server is asked: what it has accepted cannot be taken back.
+            receive::check_place(tx, &joined)?;
+            // Whatever state of this group was here is gone now; should the process end, it is to be joined again.
+            if tx.conversation_of(group)?.is_some() {
+                tx.set_stuck(group)?;
             }
             commit::keep_join(tx, &joined, made, info.epoch, key)
         })

@@ -21,7 +21,7 @@ use crate::{
     client::Inner,
     content::{Body, MAX_LIST, MAX_TEXT},
     receive::{self, Received},
-    store::{Archived, ConversationKind, Identity, NewMessage, Tx},
+    store::{Archived, ConversationKind, Identity, MAX_OUTBOX, NewMessage, Tx},
 };
 
 /// Bytes of a part, about; a message may make it larger by its own size.
@@ -48,6 +48,11 @@ pub(crate) async fn send(inner: &Arc<Inner>) -> Result<(), Error> {
             // From the newest on: what people look at first is there first.
             let mut skip = 0;
             while skip < MAX_MESSAGES {
+                // The user's own messages need room too.
+                if tx.outbox_len()? > MAX_OUTBOX / 2 {
+                    tracing::warn!(skip, "the history is too long to be sent at once; older messages stay here");
+                    break;
+                }
                 let messages = tx.newest_messages(skip, CHUNK)?;
                 skip += CHUNK;
                 let last = (messages.len() as u64) < CHUNK;

@@ -17,7 +17,8 @@ use crate::{
     client::Inner,
     commit::{self, hang_up},
     content::{Body, Content, MAX_TEXT},
-    receive,
+    heal, receive,
+    runtime::planted::{Mistake, planted},
     store::{ConversationKind, Identity, NewMessage, Outgoing, Sealed, Tx},
     sync,
     transport::{CallError, Connection},
@@ -82,7 +83,7 @@ pub(crate) async fn write(inner: &Inner, conversation: GroupId, text: &str) -> R
 
 /// What does not hinder writing: it is encrypted when it is sent.
 fn is_for_later(error: &Error) -> bool {
-    matches!(error, Error::Stuck(_) | Error::Mls(MlsError::ProposalsPending))
+    matches!(error, Error::Stuck(_) | Error::Mls(MlsError::ProposalsPending | MlsError::CommitPending))
 }
 
 pub(crate) fn encrypt(
@@ -164,6 +165,9 @@ async fn send(inner: &Arc<Inner>, connection: &Connection, outgoing: Outgoing) -
         Err(error) if error.is_transient() || error.code().is_some_and(is_no_verdict) => {
             let error = Error::from(error);
             hang_up(&error, connection);
+            if planted(Mistake::ForgetsUnanswered) {
+                inner.store.run(move |tx| tx.remove_from_outbox(outgoing.n)).await?;
+            }
             Err(error)
         }
         Err(error) => match error.detail() {
@@ -178,10 +182,13 @@ async fn send(inner: &Arc<Inner>, connection: &Connection, outgoing: Outgoing) -
                 inner.chore_wake.notify_one();
                 Ok(())
             }
-            // The Welcome of the successor is on its way.
-            Some(Detail::Replaced(_)) if outgoing.attempts < MAX_REENCRYPTIONS => {
-                seal(inner, connection, outgoing, None).await?;
-                Err(Error::Offline)
+            Some(Detail::Replaced(by)) if outgoing.attempts < MAX_REENCRYPTIONS => {
+                let (conversation, successor) = (outgoing.conversation, GroupId::try_from(&by.successor)?);
+                {
+                    let _turn = inner.turn.lock().await;
+                    heal::follow(inner, connection, conversation, successor).await?;
+                }
+                seal(inner, connection, outgoing, None).await
             }
             _ => failed(inner, outgoing, error.into()).await,
         },
@@ -304,9 +311,14 @@ async fn seal(
         Ok(epoch) if epoch >= current.unwrap_or_default() => Ok(()),
         Ok(_) => Err(Error::Offline),
         Err(Error::Mls(MlsError::ProposalsPending)) => {
-            commit_leaves(inner, connection, conversation).await?;
-            Ok(())
+            match commit_leaves(inner, connection, conversation).await {
+                // Nobody of this role can make room for a message; others must not wait for it.
+                Err(error @ Error::Mls(MlsError::Denied(_))) => failed(inner, outgoing, error).await,
+                committed => committed.map(drop),
+            }
         }
+        // The answer that a commit of this device waits for comes first.
+        Err(Error::Mls(MlsError::CommitPending)) => sync::pull(inner, connection).await,
         // It has let others pass by now.
         Err(Error::Stuck(_)) => Ok(()),
         Err(error @ (Error::NotMember | Error::UnknownConversation(_) | Error::NotAllowed(_))) => {

@@ -46,10 +46,10 @@ pub(crate) async fn share(inner: &Arc<Inner>, name: String, value: Vec<u8>) -> R
     inner
         .store
         .run(move |tx| {
-            let item = Synced { name, value, at_ms: tx.now_ms() };
-            if !tx.put_synced(&item)? {
-                return Ok(());
-            }
+            // Later than the value that it takes the place of, whatever the clock of the device that gave that one.
+            let before = tx.synced_at_ms(&name)?;
+            let item = Synced { name, value, at_ms: tx.now_ms().max(before.saturating_add(1)) };
+            tx.put_synced(&item)?;
             let Some(own) = tx.own_conversation()? else { return Ok(()) };
             receive::push(tx, own, &receive::told_by(tx, &identity, Body::Sync(vec![item])))
         })

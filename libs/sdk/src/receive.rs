@@ -22,6 +22,11 @@ use crate::{
 /// Time that what is still on its way gets before something missing is asked for.
 const ASK_AFTER_MS: u64 = 300;
 
+/// Accounts of a group by which the time grows that a device waits at most before it joins again: with their square.
+const MAX_CROWD: u64 = 32;
+/// Part of that time.
+const HEAL_STEP_MS: u64 = 10;
+
 /// What the user is to be told.
 pub(crate) enum Received {
     Event(Event),
@@ -136,7 +141,10 @@ fn unreadable(tx: &Tx<'_>, seq: u64, envelope: &v1::Envelope, error: Error) -> R
 /// The group cannot be followed any more: nothing is sent to it until this device has joined it again.
 pub(crate) fn stick(tx: &Tx<'_>, conversation: GroupId, group: GroupId) -> Result<(), Error> {
     tx.set_stuck(group)?;
-    tx.put_chore(conversation, ChoreKind::Heal, 0)
+    // Where many lose track at once, they do not all come back at once.
+    let others = tx.last_accounts(group)?.map_or(0, |accounts| accounts.len() as u64).min(MAX_CROWD);
+    let place = u64::from(u32::from_be_bytes(tx.random())) % (others * others + 1);
+    tx.put_chore(conversation, ChoreKind::Heal, place * HEAL_STEP_MS)
 }
 
 /// Puts the entry's receipt into the chain of its group.

@@ -14,7 +14,9 @@ use crate::{
     client::Inner,
     commit, directory,
     receive::{self, Delivered, Received},
-    retry, shared,
+    retry,
+    runtime::planted::{Mistake, planted},
+    shared,
     transport::Connection,
 };
 
@@ -70,7 +72,7 @@ pub(crate) async fn on_mailbox(inner: &Inner, connection: &Connection, event: v1
 fn continues(cursor: u64, entries: &[v1::Entry]) -> bool {
     let mut next = cursor + 1;
     entries.iter().all(|entry| {
-        let fits = entry.seq <= next;
+        let fits = entry.seq <= next || planted(Mistake::AcceptsHole);
         next = next.max(entry.seq + 1);
         fits
     })
@@ -79,7 +81,15 @@ fn continues(cursor: u64, entries: &[v1::Entry]) -> bool {
 async fn take_in(inner: &Inner, connection: &Connection, entries: Vec<v1::Entry>) -> Result<(), Error> {
     for entry in entries {
         let (identity, delivered) = (inner.identity.clone(), complete(inner, connection, entry).await?);
+        #[cfg(feature = "sim")]
+        let shown = planted(Mistake::ShowsBeforeStoring);
+        #[cfg(feature = "sim")]
+        if shown {
+            show_early(inner, connection, &delivered).await;
+        }
         let received = inner.store.run(move |tx| receive::entry(tx, &identity, &delivered)).await?;
+        #[cfg(feature = "sim")]
+        let received = if shown { Vec::new() } else { received };
         for received in received {
             announce(inner, connection, received).await;
         }
@@ -88,6 +98,24 @@ async fn take_in(inner: &Inner, connection: &Connection, entries: Vec<v1::Entry>
     inner.chore_wake.notify_one();
     inner.outbox_wake.notify_one();
     Ok(())
+}
+
+/// The mistake of that name: what an entry says is told, and forgotten again.
+#[cfg(feature = "sim")]
+async fn show_early(inner: &Inner, connection: &Connection, delivered: &Delivered) {
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (identity, again, out) = (inner.identity.clone(), delivered.entry.clone().into(), seen.clone());
+    let undone = inner.store.run(move |tx| {
+        let received = receive::entry(tx, &identity, &again)?;
+        out.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(received);
+        Err::<(), _>(Error::Offline)
+    });
+    drop(undone.await);
+    let received = std::mem::take(&mut *seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+    for received in received {
+        announce(inner, connection, received).await;
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
 }
 
 /// Fetches what an entry only points to. An error means that it cannot be had now; what is gone for good is left out.

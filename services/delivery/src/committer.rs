@@ -18,6 +18,7 @@ use qpc_chassis::{
     metrics::Metrics,
     push::Push,
     rpc::Identity,
+    runtime::planted::{Mistake, planted},
 };
 use qpc_crypto::{
     ReceiptKey,
@@ -254,7 +255,14 @@ impl Worker {
         release(&mut tx, &refused).await?;
         Store::follow(&mut tx, &places).await?;
         let placed = append(&mut tx, &payloads, now_ms + self.kept_ms).await?;
-        tx.commit().await?;
+        if planted(Mistake::AnswersBeforeCommit) {
+            self.runtime.spawn(async move {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                drop(tx.commit().await);
+            });
+        } else {
+            tx.commit().await?;
+        }
         self.accepted.inc_by(payloads.len() as u64);
 
         let doorbells = events::mailbox(&payloads, &placed);

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use qpc_wire::{DeviceId, IdempotencyKey};
 
 use super::{Arg, Db, DbError, Dialect, Row, Tx};
+use crate::runtime::planted::{Mistake, planted};
 
 /// How long a key is remembered, milliseconds.
 const KEPT_MS: u64 = 24 * 60 * 60 * 1000;
@@ -51,7 +52,7 @@ pub async fn claim(tx: &mut Tx, call: &IdempotentCall) -> Result<Claim, DbError>
             &[call.id.as_slice().into(), call.request_hash.as_slice().into(), call.expires_ms.into()],
         )
         .await?;
-    if inserted == 1 {
+    if inserted == 1 || planted(Mistake::ForgetsKeys) {
         return Ok(Claim::Fresh);
     }
     stored(tx, call).await.map(Claim::Done)
@@ -84,7 +85,7 @@ pub async fn claim_all(tx: &mut Tx, calls: &[(IdempotentCall, Bytes)]) -> Result
     };
     let mut claims = Vec::with_capacity(calls.len());
     for (call, _) in calls {
-        if fresh.remove(&call.id) {
+        if fresh.remove(&call.id) || planted(Mistake::ForgetsKeys) {
             claims.push(BatchClaim::Fresh);
             continue;
         }
@@ -147,7 +148,8 @@ pub async fn release(tx: &mut Tx, calls: &[IdempotentCall]) -> Result<(), DbErro
 
 /// The response that `call` had before, if it was made: for work whose preparation would fail the second time.
 pub async fn replay<R: prost::Message + Default>(db: &Db, call: &IdempotentCall) -> Result<Option<R>, DbError> {
-    let Some(row) = db.row(FIND, &[call.id.as_slice().into()]).await? else { return Ok(None) };
+    let found = db.row(FIND, &[call.id.as_slice().into()]).await?;
+    let Some(row) = found.filter(|_| !planted(Mistake::ForgetsKeys)) else { return Ok(None) };
     decode(&response_of(&row, call)?).map(Some)
 }
 

@@ -217,12 +217,10 @@ impl Conversation {
         let members: Vec<(LeafNodeIndex, Leaf)> = inspect::members(self.group.public_group())
             .map(|(index, certificate)| (index, inspect::leaf_of(&certificate)))
             .collect();
-        let leaf_of = |device: &DeviceId| {
-            let found = members.iter().find(|(_, leaf)| leaf.device == *device);
-            found.copied().ok_or(MlsError::UnknownDevice(*device))
-        };
-        let found = devices.iter().map(leaf_of).collect::<Result<Vec<_>, _>>()?;
-        Ok(found.into_iter().unzip())
+        if let Some(unknown) = devices.iter().find(|device| members.iter().all(|(_, leaf)| leaf.device != **device)) {
+            return Err(MlsError::UnknownDevice(*unknown));
+        }
+        Ok(members.into_iter().filter(|(_, leaf)| devices.contains(&leaf.device)).unzip())
     }
 }
 

@@ -149,7 +149,9 @@ fn members(tree: &RatchetTreeIn, bytes: &[u8]) -> Result<Vec<Option<Leaf>>, MlsE
     // optional<Node> ratchet_tree<V>; leaves stand at even places.
     let (places, _) = parse::vector(bytes, KIND)?;
     let mut places = places.as_slice();
-    let (mut nodes, mut leaves) = (tree.nodes(), tree.leaves());
+    let credentials: Vec<_> = tree.leaves().map(|leaf| (leaf.credential(), leaf.signature_key().as_slice())).collect();
+    let certificates = inspect::credentials(credentials.iter().copied())?;
+    let (mut nodes, mut leaves) = (tree.nodes(), certificates.iter().map(inspect::leaf_of));
     let (mut members, mut is_leaf) = (Vec::new(), true);
     while let Some((present, rest)) = places.split_first() {
         let len = match present {
@@ -158,9 +160,7 @@ fn members(tree: &RatchetTreeIn, bytes: &[u8]) -> Result<Vec<Option<Leaf>>, MlsE
         };
         places = rest.get(len..).ok_or(MlsError::Malformed(KIND))?;
         if is_leaf {
-            let leaf = (*present != 0).then(|| leaves.next().ok_or(MlsError::Malformed(KIND))).transpose()?;
-            let member = leaf.map(|leaf| inspect::credential(leaf.credential(), leaf.signature_key().as_slice()));
-            members.push(member.transpose()?.as_ref().map(inspect::leaf_of));
+            members.push((*present != 0).then(|| leaves.next().ok_or(MlsError::Malformed(KIND))).transpose()?);
         }
         is_leaf = !is_leaf;
     }

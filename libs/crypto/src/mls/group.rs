@@ -101,9 +101,10 @@ impl Conversation {
             None => {}
         }
         let staged = builder.build()?;
+        let members: Vec<_> = staged.members().collect();
+        let credentials = members.iter().map(|member| (&member.credential, member.signature_key.as_slice()));
         let mut leaves = Leaves::new();
-        for member in staged.members() {
-            let certificate = inspect::credential(&member.credential, &member.signature_key)?;
+        for certificate in inspect::credentials(credentials)? {
             *leaves.entry(certificate.account_id()).or_default() += 1;
         }
         rules::sound(&inspect::context(staged.group_context())?, &leaves)?;

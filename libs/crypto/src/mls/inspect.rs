@@ -10,7 +10,7 @@ use qpc_wire::AccountId;
 
 use super::policy::{POLICY_EXTENSION, Policy};
 use super::provider::Crypto;
-use super::rules::{self, Change, Committer, Leaf, Leaves, State, Verdict};
+use super::rules::{self, Change, Committer, Denied, Leaf, Leaves, State, Verdict};
 use super::{MlsError, Suite, parse};
 use crate::DeviceCertificate;
 
@@ -54,6 +54,14 @@ pub(super) fn commit(
     }
     let proposals = proposals(group, crypto, external, staged)?;
     let (accounts, removed, left) = proposals.in_terms_of_rules();
+    // openmls compares keys for Adds alone: a second leaf of a device would keep everybody from joining ever after.
+    if external {
+        let joiner = certificate.device_id();
+        let present = members(group).any(|(_, member)| member.device_id() == joiner);
+        if present && removed.iter().all(|leaf| leaf.device != joiner) {
+            return Err(Denied::ExternalRemoves.into());
+        }
+    }
     let committer = match external {
         false => Committer::Member(leaf_of(&certificate)),
         true => Committer::Joiner(leaf_of(&certificate), aad),
@@ -161,14 +169,30 @@ pub(super) fn leaf(leaf: &LeafNode) -> Result<DeviceCertificate, MlsError> {
 
 /// The verified certificate in a credential of a leaf that signs with `signature_key`.
 pub(super) fn credential(credential: &Credential, signature_key: &[u8]) -> Result<DeviceCertificate, MlsError> {
-    if credential.credential_type() != CredentialType::Basic {
-        return Err(MlsError::Forbidden("a credential other than basic"));
-    }
-    let certificate = DeviceCertificate::parse(credential.serialized_content())?;
-    if certificate.device_key() != signature_key {
-        return Err(MlsError::KeyMismatch);
-    }
+    let certificate = DeviceCertificate::parse(content(credential)?)?;
+    expect_key(&certificate, signature_key)?;
     Ok(certificate)
+}
+
+/// [`credential`] of every leaf of a tree that its members hold already.
+pub(super) fn credentials<'a>(
+    leaves: impl Iterator<Item = (&'a Credential, &'a [u8])> + Clone,
+) -> Result<Vec<DeviceCertificate>, MlsError> {
+    let contents: Vec<&[u8]> = leaves.clone().map(|(credential, _)| content(credential)).collect::<Result<_, _>>()?;
+    let certificates = DeviceCertificate::parse_all(contents)?;
+    certificates.iter().zip(leaves).try_for_each(|(certificate, (_, key))| expect_key(certificate, key))?;
+    Ok(certificates)
+}
+
+fn content(credential: &Credential) -> Result<&[u8], MlsError> {
+    match credential.credential_type() {
+        CredentialType::Basic => Ok(credential.serialized_content()),
+        _ => Err(MlsError::Forbidden("a credential other than basic")),
+    }
+}
+
+fn expect_key(certificate: &DeviceCertificate, signature_key: &[u8]) -> Result<(), MlsError> {
+    if certificate.device_key() == signature_key { Ok(()) } else { Err(MlsError::KeyMismatch) }
 }
 
 /// The certificate of a member, whose leaf was checked when it came in.

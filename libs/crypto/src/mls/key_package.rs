@@ -1,11 +1,14 @@
 //! KeyPackages: what a device leaves with the server so that others can add it while it is offline.
 
+use std::ops::Range;
+
 use openmls::prelude::tls_codec::Serialize as _;
 use openmls::prelude::{
-    BasicCredential, Capabilities, CredentialType, CredentialWithKey, ExtensionType, KeyPackage, KeyPackageNewError,
-    MlsMessageBodyIn, MlsMessageOut, ProposalType, ProtocolVersion, SignatureScheme,
+    BasicCredential, Capabilities, CredentialType, CredentialWithKey, ExtensionType, KeyPackage, KeyPackageBundle,
+    KeyPackageNewError, MlsMessageBodyIn, MlsMessageOut, ProposalType, ProtocolVersion, SignatureScheme,
 };
 use openmls_traits::signatures::{Signer, SignerError};
+use serde::Deserialize;
 
 use super::provider::Crypto;
 use super::{MlsError, MlsStore, Provider, Suite, inspect, parse};
@@ -20,6 +23,29 @@ pub struct ValidKeyPackage {
     pub suite: Suite,
     /// Whether it may be used more than once, when no other is left.
     pub last_resort: bool,
+}
+
+/// A KeyPackage with its private keys, as openmls has it in the storage.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub struct StoredKeyPackage(KeyPackageBundle);
+
+impl StoredKeyPackage {
+    /// Code point of the suite.
+    pub fn suite_id(&self) -> u16 {
+        self.0.key_package().ciphersuite().into()
+    }
+
+    /// Whether it may be used more than once, and so is not deleted when it is.
+    pub fn is_last_resort(&self) -> bool {
+        self.0.key_package().last_resort()
+    }
+
+    /// From when to when it can be used, Unix seconds; it is made an hour after it begins.
+    pub fn lifetime_s(&self) -> Range<u64> {
+        let lifetime = self.0.key_package().life_time();
+        lifetime.not_before()..lifetime.not_after()
+    }
 }
 
 /// Makes a KeyPackage for groups of `suite` and stores its secrets. The result is an MLSMessage. Its lifetime is 84 days,

@@ -1,9 +1,11 @@
 //! A storage for one public group: four values as CBOR. Postcard and the like do not work, as values of openmls describe
 //! themselves.
 
-use std::io;
+use std::collections::TryReserveError;
+use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use cbor4ii::serde::{DecodeError, EncodeError};
 use openmls_traits::public_storage::PublicStorageProvider;
 use openmls_traits::storage::{CURRENT_VERSION, traits};
 use serde::Serialize;
@@ -13,9 +15,9 @@ use serde::de::DeserializeOwned;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SlotError {
     #[error("encoding a group: {0}")]
-    Encode(#[from] ciborium::ser::Error<io::Error>),
+    Encode(#[from] EncodeError<TryReserveError>),
     #[error("decoding a group: {0}")]
-    Decode(#[from] ciborium::de::Error<io::Error>),
+    Decode(#[from] DecodeError<Infallible>),
 }
 
 /// The values of a group, encoded; empty when never written.
@@ -42,16 +44,14 @@ impl PublicStore {
 }
 
 fn encode(value: &impl Serialize) -> Result<Vec<u8>, SlotError> {
-    let mut bytes = Vec::new();
-    ciborium::into_writer(value, &mut bytes)?;
-    Ok(bytes)
+    Ok(cbor4ii::serde::to_vec(Vec::new(), value)?)
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<Option<T>, SlotError> {
     if bytes.is_empty() {
         return Ok(None);
     }
-    Ok(Some(ciborium::from_reader(bytes)?))
+    Ok(Some(cbor4ii::serde::from_slice(bytes)?))
 }
 
 const V: u16 = CURRENT_VERSION;

@@ -263,7 +263,7 @@ fn by_member(
         }
     }
     if let Some(policy) = change.policy {
-        changes_policy(state.policy, policy, state.policy.role(sender.account), after)?;
+        changes_policy(state.policy, policy, state.policy.role(sender.account), before, after)?;
     }
     Ok(Verdict { pruned, ..Verdict::default() })
 }
@@ -295,7 +295,7 @@ fn removes(policy: &Policy, sender: Leaf, leaf: &Leaf, after: &Leaves) -> Result
     }
 }
 
-fn changes_policy(from: &Policy, to: &Policy, role: Role, after: &Leaves) -> Result<(), Denied> {
+fn changes_policy(from: &Policy, to: &Policy, role: Role, before: &Leaves, after: &Leaves) -> Result<(), Denied> {
     let fixed = |policy: &Policy| (policy.kind, policy.conversation, policy.predecessor);
     if fixed(from) != fixed(to) {
         return Err(Denied::FixedPolicy);
@@ -313,8 +313,13 @@ fn changes_policy(from: &Policy, to: &Policy, role: Role, after: &Leaves) -> Res
     if highest.max().is_some_and(|highest| highest > Role::Member) && role < Role::Owner {
         return Err(Denied::NeedsOwner);
     }
+    // A role that came along from another group, of an account that is still to be added.
+    let absent = |account: &AccountId| !before.contains_key(account) && !after.contains_key(account);
+    if role < Role::Owner && from.roles().any(|(account, known)| absent(&account) && to.role(account) != known) {
+        return Err(Denied::NeedsOwner);
+    }
     let mut gone = from.clone();
-    gone.retain_roles(|account| after.contains_key(account));
+    gone.retain_roles(|account| after.contains_key(account) || absent(account));
     if !(gone.grants_the_same(to) && from.successor == to.successor) && role < Role::Admin {
         return Err(Denied::NeedsAdmin);
     }

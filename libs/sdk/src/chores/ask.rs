@@ -18,11 +18,11 @@ const MAX_ASKS: u32 = 6;
 /// Times that is asked after that: whoever has it may have been away.
 const LATE_ASKS: u32 = 28;
 /// Time between two of these.
-const LATE_MS: u64 = 6 * 60 * 60 * 1000;
+pub(super) const LATE_MS: u64 = 6 * 60 * 60 * 1000;
 /// Part of the time between two looks into the mailbox after which it is asked again; each further time is twice as long.
 const AGAIN: u32 = 15;
 /// Time that own messages under way get: one of them may be what seems to be missing.
-const SETTLE_MS: u64 = 250;
+const SETTLE_MS: u64 = 1_000;
 
 /// What a look at the holes of a conversation says.
 enum Holes {
@@ -77,7 +77,9 @@ fn look(tx: &Tx<'_>, conversation: GroupId, tries: u32) -> Result<Holes, Error> 
     if tries == MAX_ASKS {
         return Ok(Holes::Lost(tx.give_up_holes(group)?));
     }
-    Ok(Holes::Open(tx.holes(group, MAX_LIST)?))
+    let mut places = tx.holes(group, MAX_LIST)?;
+    places.sort_unstable();
+    Ok(Holes::Open(places))
 }
 
 /// Ascending places as ranges.

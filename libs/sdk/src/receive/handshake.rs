@@ -47,6 +47,10 @@ pub(super) fn open(tx: &Tx<'_>, identity: &Identity, id: GroupId, message: &[u8]
         Ok(Incoming::Commit { sender: Some(by), added, removed, policy_changed, external, .. }) => {
             tx.note_epoch(&group, identity)?;
             tx.drop_chore(conversation, ChoreKind::CommitLeaves)?;
+            if group.is_active() && tx.conversation(conversation)?.is_some_and(|info| info.left) {
+                tx.put_chore(conversation, ChoreKind::Leave, 0)?;
+                return Ok(Vec::new());
+            }
             let changed = Changed { conversation, by, leavers, added, removed, policy_changed, external };
             followed(tx, identity, &group, changed)
         }

@@ -11,7 +11,7 @@ use crate::{
     Error, Event, Message, MessageId, MessageState,
     content::{Body, Content, Copied, MAX_LIST},
     history, own,
-    store::{ChoreKind, Identity, NewMessage, Tx},
+    store::{ChoreKind, Identity, MAX_OUTBOX, NewMessage, Tx},
 };
 
 /// Accounts of a group in which members tell each other what has arrived; in larger ones it would be more than what is
@@ -66,11 +66,16 @@ pub(super) fn open(
     };
     let content = Content::decode(&plaintext)?;
     let now = envelope.receipt.as_ref().map_or((0, envelope.accepted_at_ms), |it| (it.seq, it.accepted_at_ms));
-    let (place, at_ms) = content.again.unwrap_or(now);
+    let (place, at_ms) = match content.again {
+        // A place of its own is what a writer claims: not one that is taken, nor a time that is still to come.
+        Some((place, at_ms)) if !tx.is_taken(id, place)? => (place, at_ms.min(now.1)),
+        _ => now,
+    };
     let (account, claim) = (sender.account_id(), content.from.clone());
     let origin = Origin { identity, conversation, group: &group, sender, seq, epoch, place: (id, place), at_ms };
     let mut received = Vec::new();
-    if content.again.is_some() && tx.fill_hole(id, place)? {
+    let brings = matches!(content.body, Body::Text(_) | Body::Copy(_));
+    if content.again.is_some() && brings && tx.fill_hole(id, place)? {
         received.push(Received::Event(Event::Recovered { conversation, place }));
     }
     received.extend(take_in(tx, &origin, content)?);
@@ -85,8 +90,8 @@ fn take_in(tx: &Tx<'_>, origin: &Origin<'_>, content: Content) -> Result<Vec<Rec
     let (conversation, account) = (origin.conversation, origin.sender.account_id());
     match content.body {
         Body::Text(ref text) => {
-            // The server refuses these; a client does not take its word for it.
-            if origin.group.policy()?.role(account) < Role::Member {
+            // The server refuses these; a client does not take its word for it. Of an epoch before, the policy is gone.
+            if origin.epoch == origin.group.epoch() && origin.group.policy()?.role(account) < Role::Member {
                 return Err(Error::NotAllowed("write"));
             }
             let claim = content.from.clone();
@@ -99,7 +104,8 @@ fn take_in(tx: &Tx<'_>, origin: &Origin<'_>, content: Content) -> Result<Vec<Rec
                 return Err(Error::NotAllowed("rename the conversation"));
             }
             tx.drop_chore(conversation, ChoreKind::Name)?;
-            let news = tx.set_name(conversation, &name, content.sent_at_ms)?;
+            // Not later than it was accepted, so that no clock keeps a name for ever.
+            let news = tx.set_name(conversation, &name, content.sent_at_ms.min(origin.at_ms))?;
             Ok(news.then_some(Received::Event(Event::Renamed { conversation, name })).into_iter().collect())
         }
         Body::Delivered(messages) => told(tx, origin, messages, 1),
@@ -229,11 +235,22 @@ fn answer(tx: &Tx<'_>, origin: &Origin<'_>, ranges: &[(u64, u64)]) -> Result<(),
     {
         return Ok(());
     }
+    // What is asked for must not crowd out what is written.
+    if tx.outbox_len()? > MAX_OUTBOX / 2 {
+        return Ok(());
+    }
     let (group, mut void) = (origin.group.group_id(), Vec::new());
+    let asker = origin.sender.account_id();
     let places = ranges.iter().flat_map(|(from, to)| *from..=(*to).min(from.saturating_add(MAX_LIST as u64)));
     for place in places.take(MAX_LIST) {
+        // Only what was for the asker in its time; what that was is known of recent epochs.
+        let receipt = tx.receipt_at(group, place)?;
+        let members = receipt.as_ref().map(|receipt| tx.accounts_in_epoch(group, receipt.epoch)).transpose()?.flatten();
+        if !origin.is_own_account() && !members.is_some_and(|members| members.contains(&asker)) {
+            continue;
+        }
         let ours = tx.is_own_place(group, place)?;
-        let message = tx.message_at(group, place)?;
+        let message = tx.message_at(group, place, ours.then(|| origin.identity.device()))?;
         let body = match message {
             Some(message) if ours => Some((message.id, message.sent_at_ms, Body::Text(message.text))),
             Some(message) if origin.is_own_account() => {
@@ -245,7 +262,7 @@ fn answer(tx: &Tx<'_>, origin: &Origin<'_>, ranges: &[(u64, u64)]) -> Result<(),
         match body {
             Some((id, sent_at_ms, body)) if tx.may_resend(group, place, RESEND_PAUSE_MS)? => {
                 let from = origin.identity.username.clone();
-                let at_ms = tx.receipt_at(group, place)?.map_or(sent_at_ms, |receipt| receipt.accepted_at_ms);
+                let at_ms = receipt.map_or(sent_at_ms, |receipt| receipt.accepted_at_ms);
                 let content = Content { id, sent_at_ms, from, again: Some((place, at_ms)), body };
                 push(tx, origin.conversation, &content)?;
             }

@@ -2,7 +2,7 @@
 
 use prost::Message as _;
 use qpc_crypto::{
-    Conversation, DeviceCertificate, MlsError,
+    Conversation, DeviceCertificate, MlsError, Policy,
     mls::{Kind, Role, join_welcome},
 };
 use qpc_wire::{GroupId, v1};
@@ -20,6 +20,9 @@ const DEVICES_AFTER_MS: u64 = 2_000;
 /// who replaced it.
 pub(crate) const RETIRE_AFTER_MS: u64 = 10 * 60 * 1000;
 
+/// Epoch of a group after its founding.
+const FOUNDED: u64 = 1;
+
 pub(super) fn open(
     tx: &Tx<'_>,
     identity: &Identity,
@@ -30,6 +33,12 @@ pub(super) fn open(
     let shared = v1::SharedState::decode(shared.ok_or(Error::Expired("a welcome"))?)?;
     let suite = u16::try_from(shared.suite).map_err(|_| MlsError::Malformed("welcome"))?;
     let welcome = join_welcome(suite, &shared.encrypted_group_info, &envelope.payload)?;
+    if let Some(conversation) = tx.conversation_of(id)?
+        && tx.conversation(conversation)?.is_some_and(|known| known.left)
+    {
+        // What this device had of the group is of before it has left.
+        tx.retire_group(id)?;
+    }
     let group = Conversation::join(&tx.mls(), &welcome, &shared.ratchet_tree)?;
     if group.group_id() != id {
         return Err(MlsError::UnknownGroup.into());
@@ -54,31 +63,49 @@ pub(super) fn open(
 /// Whether the group may carry the conversation that it says. Tells whether it replaces another one.
 ///
 /// A group that begins a conversation has its id. One that carries on a conversation known here must name the group that
-/// carries it now, be founded by somebody who had the right there, and leave kind and roles as they were; nobody who was
-/// not in the conversation gets in this way.
+/// carries it now. At its founding it must be founded by somebody who had the right there, with kind, roles and invites as
+/// they were, and nobody who was not in the conversation; later than that it has had a life of its own. Who was no longer in
+/// the conversation knows nothing to compare with but its kind.
 pub(crate) fn check_place(tx: &Tx<'_>, group: &Conversation) -> Result<bool, Error> {
     let (policy, id) = (group.policy()?, group.group_id());
-    if tx.conversation(policy.conversation)?.is_none() {
-        return Ok(false);
-    }
+    let Some(known) = tx.conversation(policy.conversation)? else { return Ok(false) };
     let current = match tx.current_group(policy.conversation) {
         Ok(current) => current,
         // Known from a history alone.
         Err(Error::NotMember) => return Ok(false),
         Err(error) => return Err(error),
     };
-    if current == id {
-        return Ok(false);
-    }
     let wrong = Error::WrongSuccessor(policy.conversation);
-    let Ok(old) = tx.load_group(current) else { return Err(wrong) };
+    if known.kind != policy.kind.into() {
+        return Err(wrong);
+    }
+    if current == id {
+        return check_return(tx, group, &policy).map(|()| false);
+    }
+    let Some(old) = Conversation::load(&tx.mls(), current)?.filter(|_| known.active) else {
+        return if policy.predecessor.is_some() { Ok(true) } else { Err(wrong) };
+    };
     let (members, before) = (group.members(), old.members());
     let known = |member: &DeviceCertificate| before.iter().any(|old| old.account_id() == member.account_id());
-    let founder = members.first().map(DeviceCertificate::account_id);
     let old_policy = old.policy()?;
-    let entitled = |account| policy.kind != Kind::Group || old_policy.role(account) >= Role::Admin;
     let mut expected = old_policy.clone();
     expected.predecessor = Some(current);
-    let fits = policy == expected && members.iter().all(known) && founder.is_some_and(entitled);
+    let founder = members.first().map(DeviceCertificate::account_id);
+    let entitled = |account| policy.kind != Kind::Group || old_policy.role(account) >= Role::Admin;
+    let as_founded = policy == expected && members.iter().all(known) && founder.is_some_and(entitled);
+    let later = group.epoch() > FOUNDED && (policy.kind == Kind::Group || members.iter().all(known));
+    let fits = policy.predecessor == Some(current) && (as_founded || later);
     if fits { Ok(true) } else { Err(wrong) }
+}
+
+/// A group that this device comes back to must be the one that it has left: a server could show another one of the same id.
+/// Who has come and gone meanwhile is told; a direct conversation has no others.
+fn check_return(tx: &Tx<'_>, group: &Conversation, policy: &Policy) -> Result<(), Error> {
+    if policy.kind == Kind::Group {
+        return Ok(());
+    }
+    let Some(before) = tx.last_accounts(group.group_id())? else { return Ok(()) };
+    let own = tx.own_account()?;
+    let known = |member: &DeviceCertificate| member.account_id() == own || before.contains(&member.account_id());
+    if group.members().iter().all(known) { Ok(()) } else { Err(Error::WrongSuccessor(policy.conversation)) }
 }

@@ -31,10 +31,12 @@ pub(crate) enum ChoreKind {
     Retire = 10,
     /// Wait for a device that was given the account, and let it in.
     Linked = 11,
+    /// Leave once more: somebody's commit has left the proposal out.
+    Leave = 12,
 }
 
 impl ChoreKind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Heal,
         Self::CommitLeaves,
         Self::Warm,
@@ -46,6 +48,7 @@ impl ChoreKind {
         Self::Name,
         Self::Retire,
         Self::Linked,
+        Self::Leave,
     ];
 }
 
@@ -118,8 +121,9 @@ impl Tx<'_> {
     /// It is not done yet, and is to be tried again in a while.
     pub(crate) fn postpone_chore(&self, chore: &Chore, in_ms: u64, tries: u32) -> Result<(), Error> {
         self.sql.execute(
-            "UPDATE chores SET due_ms = ?3, tries = ?4 WHERE conversation = ?1 AND kind = ?2",
-            params![chore.conversation.as_ref(), chore.kind as u8, self.now_ms() + in_ms, tries],
+            // Wanted again meanwhile, it stays due as it was wanted.
+            "UPDATE chores SET due_ms = ?3, tries = ?4 WHERE conversation = ?1 AND kind = ?2 AND wish = ?5",
+            params![chore.conversation.as_ref(), chore.kind as u8, self.now_ms() + in_ms, tries, chore.wish],
         )?;
         Ok(())
     }

@@ -6,11 +6,13 @@ use qpc_crypto::{Conversation, Suite, mls::Kind};
 use qpc_wire::{AccountId, DeviceId, GroupId};
 use rusqlite::{OptionalExtension as _, Row, params};
 
-use super::{Identity, Tx};
+use super::{ChoreKind, Identity, Tx};
 use crate::Error;
 
 /// Epochs whose members are remembered; receipts are about recent ones.
 const EPOCHS_KEPT: u64 = 64;
+/// Time after which a device renews its leaf although nothing calls for it, so that what was stolen once becomes useless.
+pub(crate) const RENEW_EVERY_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 /// The conversation with oneself, which has no group: nothing of it leaves this device.
 pub(crate) const NOTES: GroupId = GroupId([0; 16]);
 
@@ -234,6 +236,8 @@ impl Tx<'_> {
              VALUES (?1, ?2, ?3, ?4, ?4, ?4, ?5)
              ON CONFLICT (id) DO UPDATE
              SET since_epoch = CASE WHEN stuck THEN since_epoch ELSE excluded.since_epoch END,
+                 chain_first = CASE WHEN stuck THEN chain_first ELSE 0 END,
+                 chain_seen = CASE WHEN stuck THEN chain_seen ELSE 0 END,
                  epoch = excluded.epoch, first_epoch = excluded.first_epoch, stuck = 0, tag_told = 0",
             params![id.as_ref(), policy.conversation.as_ref(), group.suite().id(), group.epoch(), self.now_ms()],
         )?;
@@ -250,7 +254,7 @@ impl Tx<'_> {
                 self.now_ms()
             ],
         )?;
-        Ok(())
+        self.put_chore(policy.conversation, ChoreKind::Renew, RENEW_EVERY_MS)
     }
 
     /// Keeps a conversation of which this device has no group yet, and the notes, which never have one.
@@ -355,13 +359,16 @@ impl Tx<'_> {
     /// Follows the group into its current epoch: notes the epoch and who else is in it.
     pub(crate) fn note_epoch(&self, group: &Conversation, identity: &Identity) -> Result<(), Error> {
         let (id, epoch) = (group.group_id(), group.epoch());
-        let state = if group.is_active() { ConversationState::Active } else { ConversationState::Removed };
+        let (device, account, members) = (identity.device(), identity.account(), group.members());
+        // Where the other has left, there is nobody to talk to; the next conversation of the two is another one.
+        let alone = members.iter().all(|member| member.account_id() == account);
+        let over = !group.is_active() || alone && group.policy()?.kind == Kind::Direct;
+        let state = if over { ConversationState::Removed } else { ConversationState::Active };
         self.sql.execute("UPDATE groups SET epoch = ?2 WHERE id = ?1", params![id.as_ref(), epoch])?;
         self.sql.execute(
             "UPDATE conversations SET state = ?2 WHERE group_id = ?1 AND state < 3",
             params![id.as_ref(), state as u8],
         )?;
-        let (device, account, members) = (identity.device(), identity.account(), group.members());
         let devices = members.iter().map(|member| member.device_id()).filter(|other| *other != device);
         let devices: Vec<u8> = devices.flat_map(|device| device.0).collect();
         let accounts: BTreeSet<AccountId> =
@@ -395,6 +402,13 @@ impl Tx<'_> {
             params![id.as_ref(), epoch, leavers],
         )?;
         Ok(())
+    }
+
+    /// The other accounts of a group in the last epoch that this device has followed it to.
+    pub(crate) fn last_accounts(&self, id: GroupId) -> Result<Option<Vec<AccountId>>, Error> {
+        let sql = "SELECT max(epoch) FROM epochs WHERE group_id = ?1";
+        let last: Option<u64> = self.sql.query_row(sql, [id.as_ref()], |row| row.get(0))?;
+        last.map_or(Ok(None), |epoch| self.accounts_in_epoch(id, epoch))
     }
 
     /// Devices that said in an epoch that they leave, in that order.

@@ -137,6 +137,11 @@ impl Tx<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// This account.
+    pub(crate) fn own_account(&self) -> Result<AccountId, Error> {
+        Ok(self.identity()?.ok_or(Error::Corrupt("the identity"))?.account())
+    }
+
     /// The name that the directory has confirmed for an account.
     pub(crate) fn peer_name(&self, account: AccountId) -> Result<Option<String>, Error> {
         let own = self

@@ -34,7 +34,7 @@ impl Tx<'_> {
         reason: &str,
     ) -> Result<(), Error> {
         self.sql.execute(
-            "INSERT INTO undecryptable (seq, conversation, epoch, kind, reason, received_at_ms)
+            "INSERT OR REPLACE INTO undecryptable (seq, conversation, epoch, kind, reason, received_at_ms)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![seq, conversation.map(|id| id.0), epoch, kind, reason, self.now_ms()],
         )?;

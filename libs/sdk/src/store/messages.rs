@@ -190,11 +190,25 @@ impl Tx<'_> {
         Ok(self.sql.query_row(sql, params![conversation.as_ref(), id.0], |row| row.get(0)).optional()?)
     }
 
-    /// The message that stands at a place of a group's chain, if it is here.
-    pub(crate) fn message_at(&self, group: GroupId, place: u64) -> Result<Option<Message>, Error> {
-        let sql = format!("{SELECT} WHERE m.group_id = ?1 AND m.chain = ?2");
+    /// The message that stands at a place of a group's chain, if it is here; written on a certain device, where one is named.
+    pub(crate) fn message_at(
+        &self,
+        group: GroupId,
+        place: u64,
+        device: Option<DeviceId>,
+    ) -> Result<Option<Message>, Error> {
+        let sql = format!("{SELECT} WHERE m.group_id = ?1 AND m.chain = ?2 AND (?3 IS NULL OR m.sender_device = ?3)");
         let mut statement = self.sql.prepare_cached(&sql)?;
-        Ok(statement.query_row(params![group.as_ref(), place], read).optional()?)
+        let device = device.map(|device| device.0);
+        Ok(statement.query_row(params![group.as_ref(), place, device], read).optional()?)
+    }
+
+    /// Whether something stands at a place of a group's chain, or this device has sent what stands there.
+    pub(crate) fn is_taken(&self, group: GroupId, place: u64) -> Result<bool, Error> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM messages WHERE group_id = ?1 AND chain = ?2)
+                       OR EXISTS (SELECT 1 FROM receipts WHERE group_id = ?1 AND seq = ?2 AND own = 1)";
+        let place = i64::try_from(place).unwrap_or(i64::MAX);
+        Ok(self.sql.query_row(sql, params![group.as_ref(), place], |row| row.get(0))?)
     }
 
     /// Messages of all conversations but the notes from the newest on, after the first `skip` of them.
@@ -265,9 +279,10 @@ impl Tx<'_> {
         receipt: Option<(GroupId, &v1::Receipt)>,
     ) -> Result<(), Error> {
         self.sql.execute(
-            "UPDATE messages SET state = ?3, group_id = ?4, chain = COALESCE(?5, chain), epoch = COALESCE(?6, epoch),
-                    at_ms = COALESCE(?7, at_ms)
-             WHERE conversation = ?1 AND id = ?2 AND seq IS NULL AND state IN (0, 5)",
+            // What others tell of it may be here before the receipt; the place is the receipt's to say in any case.
+            "UPDATE messages SET state = CASE WHEN state IN (0, 5) THEN ?3 ELSE state END, group_id = ?4,
+                    chain = COALESCE(?5, chain), epoch = COALESCE(?6, epoch), at_ms = COALESCE(?7, at_ms)
+             WHERE conversation = ?1 AND id = ?2 AND seq IS NULL",
             params![
                 conversation.as_ref(),
                 id.0,

@@ -11,6 +11,7 @@ mod key_file;
 mod mailbox;
 mod messages;
 mod outbox;
+mod packages;
 mod pending;
 mod receipts;
 mod schema;
@@ -20,12 +21,15 @@ mod simulated;
 mod wipe;
 
 use std::{
+    collections::TryReserveError,
+    convert::Infallible,
     fs::{self, DirBuilder, File, TryLockError},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
+use cbor4ii::serde::{DecodeError, EncodeError};
 use openmls_sqlite_storage::{Codec, SqliteStorageProvider};
 use qpc_crypto::{
     Provider,
@@ -40,11 +44,11 @@ use crate::{Error, Runtime};
 
 pub(crate) use chores::{Chore, ChoreKind};
 pub use conversations::{ConversationInfo, ConversationKind};
-pub(crate) use conversations::{ConversationState, NOTES};
+pub(crate) use conversations::{ConversationState, NOTES, RENEW_EVERY_MS};
 pub(crate) use identity::Identity;
 pub(crate) use messages::{Archived, NewMessage};
 pub use messages::{Message, MessageState};
-pub(crate) use outbox::{Outgoing, Sealed};
+pub(crate) use outbox::{MAX_OUTBOX, Outgoing, Sealed};
 pub(crate) use pending::{Pending, PendingKind};
 pub use receipts::ChainError;
 
@@ -82,22 +86,20 @@ pub(crate) struct Cbor;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CborError {
     #[error("encoding MLS state: {0}")]
-    Encode(#[from] ciborium::ser::Error<io::Error>),
+    Encode(#[from] EncodeError<TryReserveError>),
     #[error("decoding MLS state: {0}")]
-    Decode(#[from] ciborium::de::Error<io::Error>),
+    Decode(#[from] DecodeError<Infallible>),
 }
 
 impl Codec for Cbor {
     type Error = CborError;
 
     fn to_vec<T: Serialize>(value: &T) -> Result<Vec<u8>, CborError> {
-        let mut bytes = Vec::new();
-        ciborium::into_writer(value, &mut bytes)?;
-        Ok(bytes)
+        Ok(cbor4ii::serde::to_vec(Vec::new(), value)?)
     }
 
     fn from_slice<T: DeserializeOwned>(slice: &[u8]) -> Result<T, CborError> {
-        Ok(ciborium::from_reader(slice)?)
+        Ok(cbor4ii::serde::from_slice(slice)?)
     }
 }
 

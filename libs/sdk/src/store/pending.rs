@@ -75,7 +75,9 @@ impl Tx<'_> {
         Ok(found.optional()?)
     }
 
+    /// Keeps what is to bring new KeyPackages, and forgets old ones.
     pub(crate) fn insert_upload(&self, suite: u16, request: &[u8]) -> Result<(), Error> {
+        self.forget_packages()?;
         self.sql.execute("INSERT INTO uploads (suite, request) VALUES (?1, ?2)", params![suite, request])?;
         Ok(())
     }

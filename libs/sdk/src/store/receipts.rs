@@ -72,6 +72,7 @@ impl Tx<'_> {
 
     /// What stands at a place cannot be read here. False if nothing is missing there.
     pub(crate) fn tear_hole(&self, group: GroupId, seq: u64) -> Result<bool, Error> {
+        let Ok(seq) = i64::try_from(seq) else { return Ok(false) };
         let torn = self.sql.execute(
             "INSERT INTO holes (group_id, seq, since_ms) SELECT ?1, ?2, ?3
              WHERE NOT EXISTS (SELECT 1 FROM receipts WHERE group_id = ?1 AND seq = ?2 AND own = 1)
@@ -87,10 +88,10 @@ impl Tx<'_> {
         Ok(self.sql.execute(sql, params![group.as_ref(), seq])? == 1)
     }
 
-    /// Holes of a group, ascending, at most `limit`.
+    /// Holes of a group, those that are not given up and the newest first, at most `limit`.
     pub(crate) fn holes(&self, group: GroupId, limit: usize) -> Result<Vec<u64>, Error> {
         let mut statement =
-            self.sql.prepare_cached("SELECT seq FROM holes WHERE group_id = ?1 ORDER BY seq LIMIT ?2")?;
+            self.sql.prepare_cached("SELECT seq FROM holes WHERE group_id = ?1 ORDER BY state, seq DESC LIMIT ?2")?;
         let rows = statement.query_map(params![group.as_ref(), limit], |row| row.get(0))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }

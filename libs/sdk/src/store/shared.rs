@@ -20,6 +20,12 @@ impl Tx<'_> {
         Ok(changed == 1)
     }
 
+    /// When a value was given; 0 when there is none.
+    pub(crate) fn synced_at_ms(&self, name: &str) -> Result<u64, Error> {
+        let sql = "SELECT at_ms FROM synced WHERE name = ?1";
+        Ok(self.sql.query_row(sql, [name], |row| row.get(0)).optional()?.unwrap_or_default())
+    }
+
     /// All values after one, by name.
     pub(crate) fn synced_after(&self, after: &str, limit: usize) -> Result<Vec<Synced>, Error> {
         let mut statement =

@@ -1,10 +1,17 @@
 //! Carries a plan out, heals everything, waits until all is quiet, and collects what everybody has.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use qpc_chassis::{Runtime, db::Db};
+use qpc_crypto::MlsError;
 use qpc_sdk::{Client, ConversationId, ConversationInfo, ConversationKind, DeviceId, Error, Event};
+use qpc_wire::Code;
 use tokio::time::Instant;
 
 use super::{
@@ -23,6 +30,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const STILL: Duration = Duration::from_secs(5);
 /// Messages of a history.
 const ALL: u32 = 10_000;
+/// Time for which invites are good.
+const INVITE_FOR: Duration = Duration::from_secs(3600);
 
 /// A client and its machine.
 struct Device {
@@ -85,6 +94,17 @@ impl Simulation {
             Action::Dm { client, with } => self.dm(client, with),
             Action::Send { client, pick, burst } => self.send(client, pick, burst),
             Action::Update { client, pick } => self.update(client, pick),
+            Action::Found { client, with } => self.found(client, &with),
+            Action::Add { client, pick, whom } => {
+                let name = self.devices[whom].name.to_owned();
+                self.change(client, pick, |client, group| async move { client.add(group, &[name]).await });
+            }
+            Action::Remove { client, pick, whom } => {
+                let name = self.devices[whom].name;
+                self.change(client, pick, move |client, group| async move { client.remove(group, name).await });
+            }
+            Action::Leave { client, pick } => self.leave(client, pick),
+            Action::Invite { client, pick, whom } => self.invite(client, pick, whom),
             Action::Sync { client } => self.with(client, |client, _, _| async move { client.sync().await }),
             Action::Crash(part) => {
                 self.node(part).crash();
@@ -221,6 +241,58 @@ impl Simulation {
         });
     }
 
+    fn found(&self, client: usize, with: &[usize]) {
+        let own = self.devices[client].name;
+        let names: BTreeSet<String> = with.iter().map(|one| self.devices[*one].name.to_owned()).collect();
+        let names: Vec<String> = names.into_iter().filter(|name| *name != own).collect();
+        self.with(client, move |client, _, _| async move {
+            client.create_group("group", &names).await?;
+            Ok(())
+        });
+    }
+
+    /// A change of the members of a group. Who may not make it, or comes too late, is told so.
+    fn change<F: Future<Output = Result<u64, Error>> + Send + 'static>(
+        &self,
+        client: usize,
+        pick: usize,
+        change: impl FnOnce(Client, ConversationId) -> F + Send + 'static,
+    ) {
+        self.with(client, move |client, history, device| async move {
+            let Some(group) = chosen_group(&client, pick).await? else { return Ok(()) };
+            match change(client, group).await {
+                // Where nothing was to be done no commit was made, so this is nobody's epoch.
+                Ok(epoch) => history.note(format!("{} finds {group} in {epoch}", short(device))),
+                Err(error) if refuses(&error) => history.note(format!("{} {error}", short(device))),
+                Err(error) => return Err(error),
+            }
+            Ok(())
+        });
+    }
+
+    fn leave(&self, client: usize, pick: usize) {
+        self.change(client, pick, |client, group| async move { client.leave(group).await.map(|()| 0) });
+    }
+
+    /// The link goes from one to the other by other means.
+    fn invite(&self, client: usize, pick: usize, whom: usize) {
+        let (give, take) = tokio::sync::oneshot::channel();
+        self.change(client, pick, |client, group| async move {
+            let link = client.invite(group, INVITE_FOR, 0).await?;
+            // Whoever was to get it may be gone.
+            let _ = give.send(link);
+            Ok(0)
+        });
+        self.with(whom, |client, history, device| async move {
+            let Ok(link) = take.await else { return Ok(()) };
+            match client.join(&link).await {
+                Err(error) if refuses(&error) => history.note(format!("{} {error}", short(device))),
+                joined => drop(joined?),
+            }
+            Ok(())
+        });
+    }
+
     /// Everything works again, except that clocks stay wrong.
     async fn heal(&mut self) -> Result<()> {
         self.history.note("everything heals".into());
@@ -328,9 +400,39 @@ async fn chosen(client: &Client, pick: usize) -> Result<Option<ConversationId>, 
     Ok((!conversations.is_empty()).then(|| conversations[pick % conversations.len()].id))
 }
 
+async fn chosen_group(client: &Client, pick: usize) -> Result<Option<ConversationId>, Error> {
+    let mut groups = client.conversations().await?;
+    groups.retain(|one| one.active && one.kind == ConversationKind::Group);
+    groups.sort_by_key(|one| one.id);
+    Ok((!groups.is_empty()).then(|| groups[pick % groups.len()].id))
+}
+
+/// What the rules of groups forbid, or what somebody else was first to do.
+fn refuses(error: &Error) -> bool {
+    let by_server = matches!(
+        error.code(),
+        Some(Code::PermissionDenied | Code::FailedPrecondition | Code::NotFound | Code::AlreadyExists)
+    );
+    let by_client = matches!(
+        error,
+        Error::NotAllowed(_)
+            | Error::NotAMember(_)
+            | Error::NotMember
+            | Error::LastOwner
+            | Error::OwnName
+            | Error::Mls(MlsError::Denied(_))
+            | Error::Stuck(_)
+    );
+    by_server || by_client
+}
+
 /// Failures that a user may see while something is broken.
 fn passes(error: &Error) -> bool {
-    error.is_transient() || matches!(error, Error::Interrupted | Error::NotWelcomed(_) | Error::TooManyRaces)
+    error.is_transient()
+        || matches!(
+            error,
+            Error::Interrupted | Error::NotWelcomed(_) | Error::TooManyRaces | Error::NotMember | Error::Stuck(_)
+        )
 }
 
 fn short(id: DeviceId) -> String {

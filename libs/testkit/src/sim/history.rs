@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use qpc_sdk::{ConversationId, DeviceId, Event, Message, MessageId, MessageState};
+use qpc_sdk::{ConversationId, DeviceId, Error, Event, Message, MessageId, MessageState};
 use tokio::time::Instant;
 
 /// Lines of the log that a failure shows.
@@ -70,8 +70,8 @@ pub struct Counts {
     pub accepted: usize,
     /// Times that a message was shown to a user.
     pub shown: usize,
-    /// Commits whose sender has heard that they were accepted, those that found a group included.
-    pub commits: usize,
+    /// Epochs of groups in which somebody has looked around.
+    pub epochs: usize,
 }
 
 impl History {
@@ -110,7 +110,7 @@ impl History {
             written: state.written.len(),
             accepted: state.accepted.len(),
             shown: state.shown.values().map(|times| *times as usize).sum(),
-            commits: state.commits.len(),
+            epochs: state.rosters.len(),
         }
     }
 
@@ -170,6 +170,9 @@ impl History {
             Event::Lost { conversation, count } => {
                 self.broken(format!("{device} has lost {count} messages of {conversation}"));
             }
+            // Removed before it was sent.
+            Event::SendFailed { error, .. } if matches!(**error, Error::NotMember) => {}
+            Event::Stuck(conversation) => self.broken(format!("{device} cannot follow {conversation}")),
             Event::SendFailed { message, error, .. } => self.broken(format!("{message} of {device} refused: {error}")),
             Event::ReceiptRefused { error, .. } => {
                 self.broken(format!("a receipt for {device} does not hold: {error}"))
@@ -230,6 +233,7 @@ impl History {
     fn check_messages(&self, conversation: ConversationId, one: &Final) {
         let nothing = Vec::new();
         let messages = one.conversations.get(&conversation).map_or(&nothing, |held| &held.messages);
+        let active = one.conversations.get(&conversation).is_some_and(|held| held.active);
         let mut times: BTreeMap<MessageId, Vec<&Message>> = BTreeMap::new();
         for message in messages {
             times.entry(message.id).or_default().push(message);
@@ -241,7 +245,9 @@ impl History {
                 let there = times.remove(&written.id).unwrap_or_default();
                 let accepted = state.accepted.get(&written.id).copied();
                 let good = match &there[..] {
-                    [message] if written.by == one.device => is_accepted(message.state),
+                    [message] if written.by == one.device => {
+                        is_accepted(message.state) || !active && message.state == MessageState::Failed
+                    }
                     [_] => true,
                     [] if written.by == one.device => false,
                     [] => {

@@ -17,6 +17,7 @@ mod template;
 mod world;
 
 use std::{
+    collections::BTreeMap,
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -26,23 +27,25 @@ use std::{
 };
 
 use anyhow::Result;
+pub use qpc_chassis::runtime::planted::Mistake;
+use qpc_chassis::runtime::planted::plant;
 use tokio::runtime::Builder;
 
 pub use self::history::Counts;
 use self::{drive::Simulation, plan::Plan, template::template};
 
-/// Simulations that fail before [`many`] begins no more.
-const MAX_FAILURES: usize = 10;
+/// How often something was drawn, by name.
+pub type Tally = BTreeMap<&'static str, u64>;
 
 /// A simulation in which nothing was wrong.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// Its seed.
     pub seed: u64,
-    /// Operations of users.
-    pub operations: usize,
-    /// Things that went wrong on purpose.
-    pub faults: usize,
+    /// Operations of users, by name.
+    pub operations: Tally,
+    /// Things that went wrong on purpose, by name.
+    pub faults: Tally,
     /// What came of it.
     pub counts: Counts,
     /// Virtual time that it took, milliseconds.
@@ -65,12 +68,14 @@ pub struct Failure {
     pub log: Vec<String>,
 }
 
-/// One simulation.
-pub fn run(seed: u64) -> Result<Report, Failure> {
+/// One simulation, with a mistake in the code or, as everywhere but in tests of the simulation, without.
+pub fn run(seed: u64, mistake: Option<Mistake>) -> Result<Report, Failure> {
+    plant(mistake);
     let failure = |broken: String| Failure { seed, broken: vec![broken], log: Vec::new() };
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         virtual_runtime().map_err(|error| failure(error.to_string()))?.block_on(simulate(seed))
     }));
+    plant(None);
     outcome.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -88,7 +93,7 @@ async fn simulate(seed: u64) -> Result<Report, Failure> {
     let began = tokio::time::Instant::now();
     let template = template().map_err(failed)?;
     let plan = Plan::draw(seed);
-    let (operations, faults) = (plan.operations, plan.faults);
+    let (operations, faults) = (plan.operations.clone(), plan.faults.clone());
     let mut simulation = Simulation::new(seed, plan, template).await.map_err(failed)?;
     let broken = simulation.run().await.map_err(|error| Failure { log: simulation.history.log(), ..failed(error) })?;
     if !broken.is_empty() {
@@ -105,24 +110,30 @@ async fn simulate(seed: u64) -> Result<Report, Failure> {
     })
 }
 
-/// Simulates every seed on `threads` threads, tells `done` about each, and returns the failures. Begins no more after ten
-/// of them.
-pub fn many(seeds: Range<u64>, threads: usize, done: impl Fn(&Result<Report, Failure>) + Sync) -> Vec<Failure> {
-    let (next, failures, enough) = (AtomicU64::new(seeds.start), Mutex::new(Vec::new()), AtomicBool::new(false));
+/// Simulates every seed on `threads` threads, tells `done` about each, and returns the failures. Begins no more after
+/// `enough` of them.
+pub fn many(
+    seeds: Range<u64>,
+    threads: usize,
+    enough: usize,
+    mistake: Option<Mistake>,
+    done: impl Fn(&Result<Report, Failure>) + Sync,
+) -> Vec<Failure> {
+    let (next, failures, end) = (AtomicU64::new(seeds.start), Mutex::new(Vec::new()), AtomicBool::new(false));
     std::thread::scope(|scope| {
         for _ in 0..threads.max(1) {
             scope.spawn(|| {
-                while !enough.load(Ordering::Relaxed) {
+                while !end.load(Ordering::Relaxed) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= seeds.end {
                         return;
                     }
-                    let outcome = run(seed);
+                    let outcome = run(seed, mistake);
                     done(&outcome);
                     let Err(failure) = outcome else { continue };
                     let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
                     failures.push(failure);
-                    enough.store(failures.len() >= MAX_FAILURES, Ordering::Relaxed);
+                    end.store(failures.len() >= enough, Ordering::Relaxed);
                 }
             });
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use qpc_sdk::Suite;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 
-use super::template::DEVICES;
+use super::{Tally, template::DEVICES};
 use crate::Faults;
 
 /// Replicas of each service, and gateways.
@@ -56,6 +56,32 @@ pub(super) enum Action {
         client: usize,
         pick: usize,
     },
+    /// A group with the accounts of these clients.
+    Found {
+        client: usize,
+        with: Vec<usize>,
+    },
+    /// Adds the account of another client to one of the groups.
+    Add {
+        client: usize,
+        pick: usize,
+        whom: usize,
+    },
+    Remove {
+        client: usize,
+        pick: usize,
+        whom: usize,
+    },
+    Leave {
+        client: usize,
+        pick: usize,
+    },
+    /// An invite to one of the groups, by which another client joins.
+    Invite {
+        client: usize,
+        pick: usize,
+        whom: usize,
+    },
     /// A look into the mailbox.
     Sync {
         client: usize,
@@ -87,8 +113,8 @@ pub(super) struct Plan {
     /// Milliseconds since the beginning, ascending.
     pub(super) steps: Vec<(u64, Action)>,
     /// Drawn operations and faults.
-    pub(super) operations: usize,
-    pub(super) faults: usize,
+    pub(super) operations: Tally,
+    pub(super) faults: Tally,
 }
 
 impl Plan {
@@ -100,8 +126,8 @@ impl Plan {
             devices: some_devices(&mut rng),
             sync_every: Duration::from_millis(rng.gen_range(2_000..30_000)),
             steps: Vec::new(),
-            operations: 0,
-            faults: 0,
+            operations: Tally::new(),
+            faults: Tally::new(),
         };
         let span = rng.gen_range(SPAN_MS);
         plan.begin(&mut rng);
@@ -128,9 +154,8 @@ impl Plan {
             self.step(at, Action::Start(Part::Client(client), rng.gen_range(0..PAIR)));
         }
         for _ in 0..2 {
-            self.operations += 1;
             let action = self.dm(rng);
-            self.step(BEGIN_MS, action);
+            self.operate(BEGIN_MS, "dm", action);
         }
     }
 
@@ -143,56 +168,69 @@ impl Plan {
         }
     }
 
-    fn operation(&mut self, rng: &mut StdRng, at: u64) {
-        self.operations += 1;
-        let (client, pick) = (rng.gen_range(0..self.devices.len()), rng.r#gen());
-        let action = match rng.gen_range(0..100) {
-            0..6 => self.dm(rng),
-            6..28 => Action::Update { client, pick },
-            28..32 => Action::Sync { client },
-            _ => Action::Send { client, pick, burst: rng.gen_range(1..=3) },
-        };
+    fn operate(&mut self, at: u64, name: &'static str, action: Action) {
+        *self.operations.entry(name).or_default() += 1;
         self.step(at, action);
     }
 
+    fn operation(&mut self, rng: &mut StdRng, at: u64) {
+        let all = self.devices.len();
+        let (client, whom, pick) = (rng.gen_range(0..all), rng.gen_range(0..all), rng.r#gen());
+        let (name, action) = match rng.gen_range(0..100) {
+            0..4 => ("dm", self.dm(rng)),
+            4..20 => ("update", Action::Update { client, pick }),
+            20..23 => ("sync", Action::Sync { client }),
+            23..29 => ("found", Action::Found { client, with: (0..all).filter(|_| rng.gen_ratio(1, 2)).collect() }),
+            29..35 => ("add", Action::Add { client, pick, whom }),
+            35..38 => ("remove", Action::Remove { client, pick, whom }),
+            38..40 => ("leave", Action::Leave { client, pick }),
+            40..43 => ("invite", Action::Invite { client, pick, whom }),
+            _ => ("send", Action::Send { client, pick, burst: rng.gen_range(1..=3) }),
+        };
+        self.operate(at, name, action);
+    }
+
     fn fault(&mut self, rng: &mut StdRng, at: u64) {
-        self.faults += 1;
         let after = at + rng.gen_range(DOWN_MS);
         let part = self.part(rng);
-        match rng.gen_range(0..100) {
+        let name = match rng.gen_range(0..100) {
             0..35 => {
                 self.step(at, Action::Crash(part));
                 self.step(after, Action::Start(part, rng.gen_range(0..PAIR)));
+                "crash"
             }
             35..50 => {
                 self.step(at, Action::Stop(part));
                 self.step(after, Action::Start(part, rng.gen_range(0..PAIR)));
+                "stop"
             }
-            50..65 => self.step(at, Action::Cut(part, rng.r#gen())),
+            50..65 => {
+                self.step(at, Action::Cut(part, rng.r#gen()));
+                "cut"
+            }
             65..72 => {
                 self.step(at, Action::Isolate(part));
                 self.step(after, Action::Rejoin(part));
+                "isolation"
             }
             72..80 => {
                 let weather = Action::Weather(rng.gen_range(2..200), rng.gen_range(0..30), rng.gen_range(0..60));
                 self.step(at, weather);
                 self.step(after, Action::Weather(5, 0, 0));
+                "bad network"
             }
             80..92 => {
-                let faults = Faults {
-                    seed: rng.r#gen(),
-                    lost: rng.gen_range(0..40),
-                    doubled: rng.gen_range(0..30),
-                    late: rng.gen_range(0..30),
-                };
-                self.step(at, Action::Bus(faults));
+                self.step(at, Action::Bus(bad_bus(rng)));
                 self.step(after, Action::Bus(Faults::NONE));
+                "bad bus"
             }
             _ => {
                 let most = if matches!(part, Part::Client(_)) { CLIENT_SKEW_MS } else { SERVER_SKEW_MS };
                 self.step(at, Action::Skew(part, rng.gen_range(-most..=most)));
+                "clock"
             }
-        }
+        };
+        *self.faults.entry(name).or_default() += 1;
     }
 
     fn part(&self, rng: &mut StdRng) -> Part {
@@ -201,6 +239,15 @@ impl Plan {
             1 => Part::Service(rng.gen_range(0..SERVICES), rng.gen_range(0..PAIR)),
             _ => Part::Client(rng.gen_range(0..self.devices.len())),
         }
+    }
+}
+
+fn bad_bus(rng: &mut StdRng) -> Faults {
+    Faults {
+        seed: rng.r#gen(),
+        lost: rng.gen_range(0..40),
+        doubled: rng.gen_range(0..30),
+        late: rng.gen_range(0..30),
     }
 }
 

@@ -27,7 +27,7 @@ use std::{
     time::Duration,
 };
 
-use common::open;
+use common::{all_accepted, open};
 use qpc_crypto::{MlsError, mls::Incoming};
 use qpc_sdk::{
     Client, ClientOptions, ConversationId, Runtime, Suite,
@@ -330,6 +330,63 @@ async fn used_keys_are_on_no_page(suite: Suite) {
     assert_eq!(of_kind(&gone, "group_epoch_secrets"), of_kind(&before, "group_epoch_secrets"));
 }
 
+async fn what_a_crash_leaves_is_wiped_at_the_next_start(suite: Suite) {
+    let scene = Scene::new(suite).await;
+    let (alice, bob) = (scene.client("alice").await, scene.client("bob").await);
+    let id = alice.create_group("Crash", &["bob".to_owned()]).await.unwrap();
+    in_one_epoch(&[&alice, &bob], id).await;
+    let mut crash = None;
+    for round in 0..20 {
+        let before = scene.rob("bob").secrets();
+        let text = format!("round {round}");
+        alice.send(id, &text).await.unwrap();
+        has(&bob, id, &text).await;
+        let copy = scene.rob("bob");
+        let gone = without(&before, &copy.secrets());
+        if !standing(&gone, &copy.pages()).is_empty() {
+            crash = Some((copy, gone));
+            break;
+        }
+    }
+    let (copy, gone) = crash.expect("used keys in the log, for a moment");
+    let options = ClientOptions { data: copy.seized.clone(), ..scene.options("bob") };
+    let again = Client::open(options.clone()).await.unwrap();
+    let rob = |what| Thief::rob(&copy.seized, &options.password, &scene.cluster.folder().join(what));
+    let found = rob("after the start").pages();
+    assert!(standing(&gone, &found).is_empty(), "{:?}", standing(&gone, &found));
+    again.close().await;
+    let log = copy.seized.join("store.db-wal");
+    eventually("the end of the log", || async { (!log.exists()).then_some(()) }).await;
+    assert!(standing(&gone, &rob("after the end").pages()).is_empty());
+}
+
+async fn the_key_of_a_lost_message_goes_with_its_epoch(suite: Suite) {
+    let scene = Scene::new(suite).await;
+    let (alice, bob) = (scene.client("alice").await, scene.client("bob").await);
+    let id = alice.create_group("Lost", &["bob".to_owned()]).await.unwrap();
+    in_one_epoch(&[&alice, &bob], id).await;
+    let device = bob.whoami().await.unwrap().device;
+    bob.close().await;
+    alice.send(id, "lost on the way").await.unwrap();
+    all_accepted(&alice, id).await;
+    scene.wire.lose(device).await;
+    alice.send(id, "not lost").await.unwrap();
+    all_accepted(&alice, id).await;
+    let bob = scene.client("bob").await;
+    // Written once more, under a new key; the old one might still be wanted.
+    eventually("both", || async { (bob.history(id, 10).await.ok()?.len() == 2).then_some(()) }).await;
+    let searched = Searched { scene: &scene, name: "bob" };
+    let before = searched.holds();
+    let skipped = of_kind(&before, "past_secrets");
+    assert!(!skipped.is_empty(), "the key of the message that did not come");
+    for _ in 0..6 {
+        alice.update_keys(id).await.unwrap();
+        in_one_epoch(&[&alice, &bob], id).await;
+    }
+    let gone = searched.forgets(&before, "keys that were never used").await;
+    assert!(skipped.is_subset(&gone), "{skipped:?}");
+}
+
 /// A clock that can be put forward.
 #[derive(Default)]
 struct Ahead(AtomicU64);
@@ -338,6 +395,30 @@ impl Clock for Ahead {
     fn now_ms(&self) -> u64 {
         SystemClock.now_ms() + self.0.load(Ordering::Relaxed)
     }
+}
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+async fn packages_whose_time_is_over_leave_nothing(suite: Suite) {
+    let scene = Scene::new(suite).await;
+    let clock = Arc::new(Ahead::default());
+    let runtime = Runtime::new(clock.clone(), Arc::new(SystemEntropy));
+    let _bob = open(ClientOptions { runtime, ..scene.options("bob") }).await;
+    let stock = |secrets: &Secrets| of_kind(secrets, "private_init_key");
+    let searched = Searched { scene: &scene, name: "bob" };
+    // The stock of each suite is twenty and one of last resort.
+    eventually("the stock", || async { (stock(&scene.rob("bob").secrets()).len() == 42).then_some(()) }).await;
+    let first = stock(&searched.holds());
+
+    // Others of last resort; the first may be in a Welcome that is on its way.
+    clock.0.store(31 * DAY_MS, Ordering::Relaxed);
+    eventually("another package", || async { (stock(&scene.rob("bob").secrets()).len() > 42).then_some(()) }).await;
+    assert!(first.is_subset(&stock(&scene.rob("bob").secrets())));
+
+    // Those of the stock expire after 84 days.
+    clock.0.store(117 * DAY_MS, Ordering::Relaxed);
+    eventually("forgetting", || async { stock(&scene.rob("bob").secrets()).is_disjoint(&first).then_some(()) }).await;
+    assert!(first.is_subset(&searched.forgets(&first, "packages whose time is over").await));
 }
 
 async fn a_group_that_was_replaced_leaves_nothing(suite: Suite) {
@@ -394,5 +475,8 @@ in_both_suites! {
     a_thief_follows_until_the_victim_renews_its_keys,
     who_goes_reads_nothing_later_and_who_comes_nothing_earlier,
     used_keys_are_on_no_page,
+    what_a_crash_leaves_is_wiped_at_the_next_start,
+    the_key_of_a_lost_message_goes_with_its_epoch,
+    packages_whose_time_is_over_leave_nothing,
     a_group_that_was_replaced_leaves_nothing,
 }

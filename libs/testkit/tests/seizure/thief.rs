@@ -6,7 +6,7 @@ use std::{
 };
 
 use openmls_sqlite_storage::{Codec, SqliteStorageProvider};
-use qpc_chassis::db::Db;
+use qpc_chassis::db::{Arg, Db};
 use qpc_crypto::{Conversation, DeviceCertificate, MlsError, Provider, QueueKey, mls::Incoming};
 use qpc_sdk::ConversationId;
 use qpc_testkit::Cluster;
@@ -40,7 +40,7 @@ impl Codec for Cbor {
 /// A copy of a client's whole state on disk, opened.
 pub struct Thief {
     /// As it was taken; never opened, so that it stays as it was.
-    seized: PathBuf,
+    pub seized: PathBuf,
     key: [u8; 32],
     pub sql: Connection,
     pub queue: (DeviceId, QueueKey),
@@ -186,12 +186,20 @@ impl Wire {
         Self(db)
     }
 
+    /// Loses what is in a mailbox, after it was recorded.
+    pub async fn lose(&self, device: DeviceId) {
+        let mut tx = self.0.begin().await.unwrap();
+        let lost = tx.execute("DELETE FROM mailbox_entry WHERE device = $1", &[Arg::from(&device)]).await.unwrap();
+        assert!(lost > 0);
+        tx.commit().await.unwrap();
+    }
+
     /// Commits and messages of a group, in the order in which they were accepted. Commits are sealed to the queue keys of
     /// their recipients; the server has seen them before that, so each that one of `openers` was given is opened.
     pub async fn messages(&self, group: ConversationId, openers: &[&Thief]) -> Vec<Recorded> {
         let sql = "SELECT p.kind, p.epoch, p.body, e.device, e.sealed_key, p.n FROM wire_payload p
                    JOIN wire_entry e ON e.payload_id = p.id WHERE p.group_id = $1 AND p.kind IN (1, 2) ORDER BY p.n";
-        let rows = self.0.rows(sql, &[qpc_chassis::db::Arg::Bytes(group.as_ref())]).await.unwrap();
+        let rows = self.0.rows(sql, &[Arg::Bytes(group.as_ref())]).await.unwrap();
         let (mut messages, mut last) = (Vec::new(), 0);
         for row in rows {
             let (kind, epoch, n) = (row.int(0).unwrap(), row.uint(1).unwrap(), row.uint(5).unwrap());

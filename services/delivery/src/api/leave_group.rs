@@ -127,9 +127,10 @@ async fn propose(
     let mut opened = handshake::open(state, id, sealed).await?;
     let sealing = state.clone();
     handshake::off_the_loop(state, move || {
+        let current = opened.view.epoch();
         let proposed = opened.view.propose(&proposal).map_err(|error| match error {
-            // The next commit makes room.
-            MlsError::QueueFull => Error::Moved,
+            // Whoever reads its mailbox to the end can commit those that wait, and so make room.
+            MlsError::QueueFull => Error::WrongEpoch { current },
             error => Error::InvalidCommit(error),
         })?;
         if proposed.sender.device_id() != leaver.device {

@@ -160,6 +160,12 @@ impl Store {
         if inserted == 0 {
             return Err(Error::GroupExists);
         }
+        if let Some(predecessor) = &group.predecessor {
+            // Invites come along, and so does how often they were used.
+            let sql = "INSERT INTO invite_use (group_id, invite_key, uses) \
+                 SELECT $1, invite_key, uses FROM invite_use WHERE group_id = $2";
+            tx.execute(sql, &[(&group.id).into(), predecessor.into()]).await?;
+        }
         let state = "INSERT INTO group_state (group_id, state) VALUES ($1, $2)";
         tx.execute(state, &[(&group.id).into(), (&group.state).into()]).await?;
         keep_tag(tx, &group.id, group.epoch, &group.tag).await?;
