@@ -3,7 +3,10 @@
 //! A change is in the store, with the request that carries it, before it is sent. Until it is answered nothing else of
 //! the mailbox is read, for it may be of the epoch that the change began.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use prost::Message as _;
 use qpc_crypto::{
@@ -12,7 +15,7 @@ use qpc_crypto::{
     receipt::{self, ReceiptError},
 };
 use qpc_wire::{
-    Code, DeviceId, GroupId,
+    AccountId, Code, DeviceId, GroupId,
     limits::MAX_HANDSHAKE,
     methods::{CommitGroup, CreateGroup, LeaveGroup},
     status::Detail,
@@ -215,8 +218,21 @@ pub(crate) async fn submit(inner: &Inner, connection: &Connection, pending: Pend
     match ask(inner, connection, &pending).await? {
         Ok(answer) => {
             let identity = inner.identity.clone();
-            let (id, conversation) = (pending.group, pending.conversation);
-            let (epoch, refused) = inner.store.run(move |tx| accepted(tx, &identity, &pending, &answer)).await?;
+            let (id, conversation, kind) = (pending.group, pending.conversation, pending.kind);
+            let own = identity.account();
+            let (epoch, refused, (added, removed, left)) = inner
+                .store
+                .run(move |tx| {
+                    let leavers = tx.load_group(id)?.pending_leaves();
+                    let before = accounts(tx, id)?;
+                    let (epoch, refused) = accepted(tx, &identity, &pending, &answer)?;
+                    let moved = moved(&before, &accounts(tx, id)?, &leavers);
+                    Ok((epoch, refused, moved))
+                })
+                .await?;
+            if kind == PendingKind::Commit && !(added.is_empty() && removed.is_empty() && left.is_empty()) {
+                inner.events.emit(Event::MembersChanged { conversation, by: own, added, removed, left });
+            }
             if let Some(error) = refused {
                 let error = error.into();
                 inner.events.emit(Event::ReceiptRefused { conversation, message: None, error });
@@ -229,6 +245,29 @@ pub(crate) async fn submit(inner: &Inner, connection: &Connection, pending: Pend
         }
         Err(error) => refused(inner, connection, pending, error).await,
     }
+}
+
+/// The devices of a group by account.
+fn accounts(tx: &Tx<'_>, id: GroupId) -> Result<BTreeMap<AccountId, Vec<DeviceId>>, Error> {
+    let mut accounts: BTreeMap<AccountId, Vec<DeviceId>> = BTreeMap::new();
+    for member in tx.load_group(id)?.members() {
+        accounts.entry(member.account_id()).or_default().push(member.device_id());
+    }
+    Ok(accounts)
+}
+
+/// Who has come, who was removed, and who has left.
+fn moved(
+    before: &BTreeMap<AccountId, Vec<DeviceId>>,
+    after: &BTreeMap<AccountId, Vec<DeviceId>>,
+    leavers: &[DeviceId],
+) -> (Vec<AccountId>, Vec<AccountId>, Vec<AccountId>) {
+    let added = after.keys().filter(|account| !before.contains_key(account)).copied().collect();
+    let gone = before.iter().filter(|(account, _)| !after.contains_key(account));
+    let (left, removed): (Vec<_>, Vec<_>) =
+        gone.partition(|(_, devices)| devices.iter().all(|device| leavers.contains(device)));
+    let ids = |gone: Vec<(&AccountId, _)>| gone.into_iter().map(|(account, _)| *account).collect();
+    (added, ids(removed), ids(left))
 }
 
 async fn ask(inner: &Inner, connection: &Connection, pending: &Pending) -> Result<Result<Answer, CallError>, Error> {

@@ -70,8 +70,9 @@ pub(crate) async fn rename(inner: &Inner, device: DeviceId, name: &str) -> Resul
     let connection = inner.connection()?;
     let key = name_key(&inner.identity.account_key);
     // Padded, so that the server does not even learn how long it is.
-    let padded = format!("{name:MAX_NAME$}");
-    let sealed = aead::seal(&mut inner.runtime.rng(), &key, device.as_ref(), padded.as_bytes());
+    let mut padded = name.as_bytes().to_vec();
+    padded.resize(MAX_NAME, b' ');
+    let sealed = aead::seal(&mut inner.runtime.rng(), &key, device.as_ref(), &padded);
     let request = v1::RenameDeviceRequest {
         idempotency_key: inner.idempotency_key().to_bytes(),
         device_id: device.to_bytes(),

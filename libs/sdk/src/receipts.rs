@@ -24,6 +24,8 @@ const VERSION: u32 = 1;
 const CHUNK: usize = 1_000;
 /// Longest line of a file, bytes.
 const MAX_LINE: u64 = 4 << 10;
+/// Places of one hole that are named, from its beginning.
+const MAX_MISSING: usize = 1_000;
 /// Lines of a file.
 const MAX_LINES: usize = 10_000_000;
 
@@ -251,7 +253,8 @@ fn chains(all: &BTreeMap<(String, u64), &v1::Receipt>, findings: &mut BTreeSet<F
         let (group, seq) = (place.0.clone(), place.1);
         match before.filter(|(known, _)| known.0 == group) {
             Some((known, _)) if known.1 + 1 < seq => {
-                findings.extend((known.1 + 1..seq).map(|seq| Finding::Missing { group: group.clone(), seq }));
+                let missing = (known.1 + 1..seq).take(MAX_MISSING);
+                findings.extend(missing.map(|seq| Finding::Missing { group: group.clone(), seq }));
             }
             Some((_, known)) if !follows(known, receipt) => {
                 findings.insert(Finding::Broken { group: group.clone(), seq });

@@ -104,7 +104,8 @@ async fn take_in(inner: &Inner, connection: &Connection, entries: Vec<v1::Entry>
 #[cfg(feature = "sim")]
 async fn show_early(inner: &Inner, connection: &Connection, delivered: &Delivered) {
     let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let (identity, again, out) = (inner.identity.clone(), delivered.entry.clone().into(), seen.clone());
+    let again = Delivered { entry: delivered.entry.clone(), shared: delivered.shared.clone() };
+    let (identity, out) = (inner.identity.clone(), seen.clone());
     let undone = inner.store.run(move |tx| {
         let received = receive::entry(tx, &identity, &again)?;
         out.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(received);

@@ -165,7 +165,7 @@ methods! {
     704 LinkAnswer            Auth       Device    Natural 5000  LinkAnswerRequest           LinkAnswerResponse;
     705 FetchLinkAnswer       Auth       Anonymous Read    5000  FetchLinkAnswerRequest      FetchLinkAnswerResponse;
     706 RenameDevice          Auth       Device    Keyed   5000  RenameDeviceRequest         RenameDeviceResponse;
-    707 RevokedSince          Auth       Service   Read    1000  RevokedSinceRequest         RevokedSinceResponse;
+    707 RevokedSince          Auth       Service   Read    5000  RevokedSinceRequest         RevokedSinceResponse;
     708 ForgetDeviceKeys      Keypackage Service   Natural 5000  ForgetDeviceKeysRequest     ForgetDeviceKeysResponse;
     709 ForgetDevice          Delivery   Service   Natural 5000  ForgetDeviceRequest         ForgetDeviceResponse;
     900 Ping                  Gateway    Anonymous Read    5000  PingRequest                 PingResponse;

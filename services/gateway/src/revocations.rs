@@ -19,6 +19,8 @@ use crate::core::Core;
 
 /// Time until auth is asked again after it did not answer.
 const RETRY: Duration = Duration::from_millis(500);
+/// Time that auth gets for an answer, so that one that is lost costs no more.
+const ANSWER: Duration = Duration::from_secs(1);
 /// Longest wait at the start for auth, which may start at the same time.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// Answers of auth read in one look; what is left comes with the next.
@@ -66,7 +68,10 @@ impl Revocations {
     }
 
     async fn ask(&self, after: u64) -> Result<RevokedSinceResponse, Status> {
-        self.client.call_unasked::<RevokedSince>(&RevokedSinceRequest { after }).await
+        // Less than the call's own deadline, which is a time of day and must bear clocks that differ.
+        let request = RevokedSinceRequest { after };
+        let answer = timeout(ANSWER, self.client.call_unasked::<RevokedSince>(&request)).await;
+        answer.unwrap_or_else(|_| Err(Status::unavailable("auth does not answer", 0)))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

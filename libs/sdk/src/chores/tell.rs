@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use qpc_crypto::mls::Role;
+use qpc_crypto::mls::{Kind, Role};
 use qpc_wire::GroupId;
 
 use crate::{
@@ -55,6 +55,11 @@ pub(super) async fn name(inner: &Arc<Inner>, conversation: GroupId) -> Result<()
 /// Sends the name of a conversation once more, as old as it is.
 pub(crate) fn push_name(tx: &Tx<'_>, identity: &Identity, conversation: GroupId) -> Result<(), Error> {
     let Some((name, sent_at_ms)) = tx.name(conversation)? else { return Ok(()) };
+    // Nobody takes it from others.
+    let policy = tx.load_current(conversation)?.policy()?;
+    if policy.kind != Kind::Group || policy.role(identity.account()) < Role::Admin {
+        return Ok(());
+    }
     let content = Content { sent_at_ms, ..receive::told_by(tx, identity, Body::Name(name)) };
     receive::push(tx, conversation, &content)
 }

@@ -92,6 +92,8 @@ fn followed(tx: &Tx<'_>, identity: &Identity, group: &Conversation, changed: Cha
     let conversation = changed.conversation;
     if !group.is_active() {
         tx.drop_chore(conversation, ChoreKind::Heal)?;
+        // Its secrets have no use any more; what is still in the mailbox may be of an epoch before.
+        tx.put_chore(conversation, ChoreKind::Retire, super::RETIRE_AFTER_MS)?;
         return Ok(vec![Received::Event(Event::Removed(conversation))]);
     }
     let mut received = vec![Received::Event(Event::EpochChanged { conversation, epoch: group.epoch() })];

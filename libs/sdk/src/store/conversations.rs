@@ -210,8 +210,8 @@ impl Tx<'_> {
 
     /// The MLS state of the group that carries a conversation; an error when this device is not in it.
     pub(crate) fn load_current(&self, conversation: GroupId) -> Result<Conversation, Error> {
-        let group = self.load_group(self.current_group(conversation)?)?;
-        if group.is_active() { Ok(group) } else { Err(Error::NotMember) }
+        let group = Conversation::load(&self.mls(), self.current_group(conversation)?)?;
+        group.filter(Conversation::is_active).ok_or(Error::NotMember)
     }
 
     /// Keeps a group that this device founds, was let in or has joined, and makes it the one that carries its
@@ -321,6 +321,9 @@ impl Tx<'_> {
     /// Forgets the secrets of all groups that have carried a conversation and do so no more.
     pub(crate) fn retire_former_groups(&self, conversation: GroupId) -> Result<(), Error> {
         let current = self.current_group(conversation)?;
+        if self.conversation(conversation)?.is_some_and(|info| !info.active) {
+            self.retire_group(current)?;
+        }
         let mut statement = self.sql.prepare_cached("SELECT id FROM groups WHERE conversation = ?1 AND id <> ?2")?;
         let rows =
             statement.query_map(params![conversation.as_ref(), current.as_ref()], |row| row.get(0).map(GroupId))?;
