@@ -16,9 +16,10 @@ use tempfile::TempDir;
 use zeroize::Zeroizing;
 
 use crate::{
-    Client, ClientOptions, Error, Event, GapReason, KsfParams, MessageState, Runtime,
+    Client, ClientOptions, Error, Event, GapReason, KsfParams, MessageId, MessageState, Runtime,
+    content::{Body as Said, Content},
     receive::{self, Delivered, Received},
-    store::{ConversationState, Outgoing},
+    store::{ConversationState, Outgoing, Tx},
     transport::Trust,
 };
 
@@ -391,4 +392,95 @@ async fn notes_are_of_this_device_alone() {
     assert_eq!(alice.stats().await.unwrap().outbox, 0);
     let history = alice.history(notes, 9).await.unwrap();
     assert_eq!((history[0].text.as_str(), history[0].state), ("remember the milk", MessageState::Local));
+}
+
+/// A message of `client` that says whatever it likes.
+async fn crafted(client: &Client, id: GroupId, again: Option<(u64, u64)>, body: Said) -> Vec<u8> {
+    let identity = client.inner.identity.clone();
+    let content = Content { id: MessageId([9; 16]), sent_at_ms: 5, from: "bob".into(), again, body };
+    let encrypt = move |tx: &Tx<'_>| {
+        let mut group = tx.load_current(id)?;
+        Ok(group.encrypt(&tx.mls(), &identity.device_key, &content.encode()?)?)
+    };
+    client.inner.store.run(encrypt).await.unwrap()
+}
+
+/// Alice's next message, accepted at the next place of the chain.
+async fn accept_next(post: &mut Post, alice: &Client, bob: &Client, id: GroupId) -> u64 {
+    let outgoing = take_outbox(alice).await.remove(0);
+    let sealed = outgoing.sealed.unwrap();
+    let device = bob.inner.identity.device();
+    let receipt = post.receipt(id, sealed.epoch, &sealed.payload, &[device]);
+    let place = receipt.seq;
+    let settle = move |tx: &Tx<'_>| {
+        tx.settle_message(id, outgoing.message.unwrap(), MessageState::Accepted, Some((id, &receipt)))?;
+        Ok(tx.put_own_receipt(id, &receipt)?)
+    };
+    alice.inner.store.run(settle).await.unwrap().unwrap();
+    place
+}
+
+#[tokio::test]
+async fn nobody_is_made_to_say_what_somebody_else_wrote() {
+    let folder = TempDir::new().unwrap();
+    let (alice, bob) = (open(&folder, "alice").await, open(&folder, "bob").await);
+    let mut post = Post::new();
+    let (id, welcome) = post.acquaint(&alice, &bob, Suite::Classic).await;
+    receive(&bob, welcome).await;
+    alice.send(id, "mine").await.unwrap();
+    let place = accept_next(&mut post, &alice, &bob, id).await;
+
+    // Bob claims Alice's place for a text of his, and then asks for what stands there.
+    let claim = crafted(&bob, id, Some((place, u64::MAX >> 1)), Said::Text("I owe bob a fortune".into())).await;
+    receive(&alice, post.entry(1, id, 1, &claim).into()).await;
+    let ask = crafted(&bob, id, None, Said::Ask(vec![(1, 9)])).await;
+    receive(&alice, post.entry(2, id, 1, &ask).into()).await;
+    let sent = take_outbox(&alice).await;
+    let texts: Vec<_> = sent.iter().map(|outgoing| Content::decode(&outgoing.content).unwrap().body).collect();
+    assert_eq!(texts.iter().filter(|body| matches!(body, Said::Text(text) if text == "mine")).count(), 1);
+    assert!(!texts.iter().any(|body| matches!(body, Said::Text(text) if text.contains("fortune"))));
+    // Nor does the time that he claims decide where it is shown.
+    let shown = alice.history(id, 9).await.unwrap();
+    assert_eq!(shown.iter().map(|message| message.text.as_str()).collect::<Vec<_>>(), ["mine", "I owe bob a fortune"]);
+}
+
+#[tokio::test]
+async fn the_past_is_for_those_who_were_there() {
+    let folder = TempDir::new().unwrap();
+    let (alice, bob) = (open(&folder, "alice").await, open(&folder, "bob").await);
+    let mut post = Post::new();
+    let (id, welcome) = post.acquaint(&alice, &bob, Suite::Classic).await;
+    receive(&bob, welcome).await;
+    alice.send(id, "before bob").await.unwrap();
+    // As if it had been accepted in an epoch without him.
+    let others = move |tx: &Tx<'_>| {
+        let empty = "UPDATE epochs SET accounts = x'' WHERE group_id = ?1";
+        Ok(tx.execute_for_test(empty, id)?)
+    };
+    accept_next(&mut post, &alice, &bob, id).await;
+    alice.inner.store.run(others).await.unwrap();
+    let ask = crafted(&bob, id, None, Said::Ask(vec![(1, 9)])).await;
+    receive(&alice, post.entry(1, id, 1, &ask).into()).await;
+    assert_eq!(take_outbox(&alice).await, []);
+}
+
+#[tokio::test]
+async fn a_receipt_that_comes_after_the_answer_of_the_reader_still_gives_the_place() {
+    let folder = TempDir::new().unwrap();
+    let (alice, bob) = (open(&folder, "alice").await, open(&folder, "bob").await);
+    let mut post = Post::new();
+    let (id, welcome) = post.acquaint(&alice, &bob, Suite::Classic).await;
+    receive(&bob, welcome).await;
+    let message = alice.send(id, "quick").await.unwrap();
+    let told = crafted(&bob, id, None, Said::Delivered(vec![message])).await;
+    receive(&alice, post.entry(1, id, 1, &told).into()).await;
+    assert_eq!(alice.history(id, 1).await.unwrap()[0].state, MessageState::Delivered);
+    let place = accept_next(&mut post, &alice, &bob, id).await;
+    let found = alice.inner.store.run(move |tx| tx.message_at(id, place, None)).await.unwrap();
+    assert_eq!(found.unwrap().id, message);
+    assert_eq!(
+        alice.history(id, 1).await.unwrap()[0].state,
+        MessageState::Delivered,
+        "more is known than the receipt says"
+    );
 }

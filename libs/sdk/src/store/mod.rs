@@ -184,6 +184,12 @@ impl Tx<'_> {
         self.runtime.now_ms()
     }
 
+    /// A statement about a group that only a test would make.
+    #[cfg(test)]
+    pub(crate) fn execute_for_test(&self, sql: &str, group: qpc_wire::GroupId) -> Result<usize, Error> {
+        Ok(self.sql.execute(sql, [group.as_ref()])?)
+    }
+
     /// Random bytes.
     pub(crate) fn random<const N: usize>(&self) -> [u8; N] {
         self.runtime.random()
