@@ -1,15 +1,19 @@
 //! `qpc`: quicprochat on a terminal.
 //!
-//! [`args`] is the command line; `ping`, `whoami`, [`repl`] and [`demo`] are its commands. [`exit`] turns errors into exit
-//! codes, [`text`] makes what others wrote safe to print.
+//! [`args`] is the command line; `ping`, `whoami`, [`repl`], [`link`], [`devices`], [`receipts`] and [`demo`] are its
+//! commands. [`exit`] turns errors into exit codes, [`text`] makes what others wrote safe to print, [`qr`] draws codes.
 
 mod args;
 mod console;
 #[cfg(feature = "embedded")]
 mod demo;
+mod devices;
 mod exit;
+mod link;
 mod password;
 mod ping;
+mod qr;
+mod receipts;
 mod repl;
 mod text;
 mod whoami;
@@ -45,6 +49,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "embedded")]
         Command::Demo(args) => demo::run(args).await,
         Command::Repl(args) => repl::run(args).await,
+        Command::Link(args) => link::run(args).await,
+        Command::Devices(args) => devices::run(args).await,
+        Command::Receipts(args) => receipts::run(args).await,
         Command::Ping(args) => ping::run(args).await,
         Command::Whoami(args) => whoami::run(args).await,
     }

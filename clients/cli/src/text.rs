@@ -1,7 +1,5 @@
 //! Text for a terminal. What others wrote is not to be trusted with it.
 
-use qpc_sdk::{Message, MessageState};
-
 /// Characters of a text that are shown on one line.
 const MAX_LINE: usize = 4_000;
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -30,6 +28,17 @@ fn steers(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}')
 }
 
+/// A name that somebody has given: one line, and not long.
+pub(crate) fn label(name: &str) -> String {
+    const LENGTH: usize = 64;
+    let blank = |character: char| if character.is_whitespace() { ' ' } else { character };
+    let mut label: String = name.trim().chars().take(LENGTH).map(blank).collect();
+    if name.trim().chars().nth(LENGTH).is_some() {
+        label.push('…');
+    }
+    safe(&label)
+}
+
 /// The beginning of a text, for a line about it.
 pub(crate) fn short(text: &str) -> String {
     const LENGTH: usize = 48;
@@ -38,26 +47,9 @@ pub(crate) fn short(text: &str) -> String {
     safe(&if short.len() < text.len() { format!("{short}…") } else { short })
 }
 
-/// Who wrote a message: the name that the directory has confirmed, or the beginning of the account id.
-pub(crate) fn sender(message: &Message) -> String {
-    name(message.sender_name.as_deref(), &message.sender.to_string())
-}
-
 /// A confirmed name, or the beginning of an account id.
 pub(crate) fn name(confirmed: Option<&str>, account: &str) -> String {
     confirmed.map_or_else(|| format!("?{}", account.get(..8).unwrap_or(account)), str::to_owned)
-}
-
-/// A message in a history.
-pub(crate) fn history_line(message: &Message) -> String {
-    let state = match message.state {
-        MessageState::Queued => " (queued)",
-        MessageState::Accepted => " ✓",
-        MessageState::Failed => " (failed)",
-        MessageState::ReceiptRefused => " (receipt refused)",
-        MessageState::Received => "",
-    };
-    format!("{} {}: {}{state}", utc(message.sent_at_ms), sender(message), safe(&message.text))
 }
 
 /// `2026-11-20 14:03Z` (proleptic Gregorian calendar; the algorithm is Howard Hinnant's `civil_from_days`).
@@ -85,6 +77,8 @@ mod tests {
         assert_eq!(safe("a\u{202e}b\rc\u{7}"), "a·b·c·");
         assert_eq!(safe("one\nbob: two"), "one\n    bob: two");
         assert_eq!(safe(&"x".repeat(MAX_LINE + 9)).chars().count(), MAX_LINE + 1);
+        assert_eq!(label(" Book\nclub\u{202e} "), "Book club·");
+        assert_eq!(label(&"x".repeat(99)), format!("{}…", "x".repeat(64)));
     }
 
     #[test]

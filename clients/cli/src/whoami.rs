@@ -7,11 +7,7 @@ use qpc_sdk::{Client, Identification, Stats};
 use crate::{args::AccountArgs, console::say};
 
 pub(crate) async fn run(args: AccountArgs) -> anyhow::Result<ExitCode> {
-    let folder = args.folder()?;
-    if !folder.join("store.db").exists() {
-        anyhow::bail!("there is no {} on this device ({} is not there)", args.username, folder.display());
-    }
-    let client = Client::open(args.options()?).await?;
+    let client = Client::open(args.existing()?).await?;
     let (who, stats) = (client.whoami().await?, client.stats().await?);
     describe(&who, &stats).iter().for_each(say);
     client.close().await;

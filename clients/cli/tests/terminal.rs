@@ -4,68 +4,8 @@
 
 mod common;
 
-use std::{process::Stdio, time::Duration};
-
-use common::Server;
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
-    process::{Child, ChildStdin, ChildStdout, Command},
-    time::timeout,
-};
-
-const PATIENCE: Duration = Duration::from_secs(30);
-
-struct Repl {
-    child: Child,
-    input: Option<ChildStdin>,
-    output: Lines<BufReader<ChildStdout>>,
-}
-
-impl Repl {
-    fn start(server: &Server, name: &str, password: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_qpc"))
-            .args(["repl", "-u", name, "--server", &server.address(), "--data"])
-            .arg(server.folder.path().join(name))
-            .arg("--ca-cert")
-            .arg(server.certificate())
-            .env("QPC_PASSWORD", password)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let input = child.stdin.take();
-        let output = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, input, output }
-    }
-
-    async fn types(&mut self, lines: &str) {
-        self.input.as_mut().unwrap().write_all(lines.as_bytes()).await.unwrap();
-    }
-
-    /// Reads lines until one contains `text`.
-    async fn shows(&mut self, text: &str) -> String {
-        let mut seen = Vec::new();
-        let search = async {
-            while let Some(line) = self.output.next_line().await.unwrap() {
-                seen.push(line);
-                if seen.last().is_some_and(|line| line.contains(text)) {
-                    return;
-                }
-            }
-        };
-        let found = timeout(PATIENCE, search).await.is_ok();
-        let last = seen.last().filter(|line| found && line.contains(text));
-        last.unwrap_or_else(|| panic!("no {text:?} in {seen:#?}")).clone()
-    }
-
-    /// Closes the pipe; the exit code.
-    async fn ends(mut self) -> i32 {
-        drop(self.input.take());
-        timeout(PATIENCE, self.child.wait()).await.unwrap().unwrap().code().unwrap()
-    }
-}
+use common::{Server, repl::Repl};
+use tokio::process::Command;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demonstration_proves_what_it_says() {

@@ -1,9 +1,12 @@
 //! `qpc repl`: a conversation on a terminal, or driven by a script through a pipe.
 
 mod command;
+mod events;
+mod execute;
 mod input;
 mod screen;
 mod session;
+mod show;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -39,10 +42,12 @@ pub(crate) async fn run(args: AccountArgs) -> anyhow::Result<ExitCode> {
     if !who.registered {
         screen.print(format_args!("registering {} …", who.username));
     }
-    let mut session = Session::new(client.clone(), screen.clone(), who.username.clone());
+    let mut session = Session::new(client.clone(), screen.clone()).await?;
     match client.connect().await {
-        Ok(()) => screen
-            .print(format_args!("{} is online at {}. /help lists the commands.", who.username, args.server.server)),
+        Ok(()) => screen.print(format_args!(
+            "{} is online at {}. /help lists the commands.",
+            who.username, args.device.server.server
+        )),
         Err(error) if error.is_transient() => {
             screen.print(format_args!("not connected ({error}); trying again. What you write is kept and sent then."));
             session.failed(exit::of_sdk(&error));

@@ -1,8 +1,13 @@
-//! One sitting: lines in, events in, lines out.
+//! One sitting: lines in, events in, lines out. What commands do is in [`super::execute`], what events say in
+//! [`super::events`].
 
-use std::{collections::HashMap, fmt, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt, future,
+    time::Duration,
+};
 
-use qpc_sdk::{Client, ConversationId, ConversationInfo, Error, Event, EventStream, GapReason, Message, MessageId};
+use qpc_sdk::{AccountId, Client, ConversationId, ConversationKind, Device, Error, Event, EventStream, MessageId};
 use tokio::signal::unix::Signal;
 
 use super::{
@@ -10,37 +15,67 @@ use super::{
     command::{self, Command},
     input::{Input, Line},
     screen::Screen,
+    show,
 };
-use crate::{exit, text, whoami::describe};
+use crate::{exit, text};
 
-/// Own messages whose fate is told by their text; of others it is not known.
-const MAX_REMEMBERED: usize = 10_000;
-/// A message that was written in another sitting.
-const EARLIER: &str = "an earlier message";
 /// Events that are still on their way when a session ends.
 const LAST_EVENTS: Duration = Duration::from_millis(50);
 
 /// See the module.
 pub(crate) struct Session {
-    client: Client,
+    pub(super) client: Client,
     screen: Screen,
-    username: String,
-    open: Option<Open>,
-    sent: HashMap<MessageId, String>,
+    pub(super) username: String,
+    pub(super) account: AccountId,
+    pub(super) open: Option<Open>,
+    /// Own messages whose fate is told by their text; of others it is not known.
+    pub(super) sent: HashMap<MessageId, String>,
+    /// Conversations whose beginning is no news.
+    pub(super) known: HashSet<ConversationId>,
+    /// Groups that this account was let into and whose name has not come yet.
+    pub(super) nameless: HashSet<ConversationId>,
+    /// Conversations as `/list` has numbered them.
+    pub(super) listed: Vec<ConversationId>,
+    /// Devices as `/devices` has numbered them.
+    pub(super) devices: Vec<Device>,
+    /// Invites of a conversation as `/invites` has numbered them.
+    pub(super) invites: Option<(ConversationId, Vec<[u8; 32]>)>,
+    /// Whether something was shown in the open conversation that does not count as read yet.
+    pub(super) unread: bool,
     events: Option<EventStream>,
     /// Exit code of the first command that failed.
     failure: u8,
 }
 
 /// The conversation that lines go to.
-struct Open {
-    id: ConversationId,
-    name: String,
+pub(super) struct Open {
+    pub(super) id: ConversationId,
+    pub(super) kind: ConversationKind,
+    pub(super) title: String,
 }
 
 impl Session {
-    pub(crate) fn new(client: Client, screen: Screen, username: String) -> Self {
-        Self { client, screen, username, open: None, sent: HashMap::new(), events: None, failure: 0 }
+    pub(crate) async fn new(client: Client, screen: Screen) -> Result<Self, Error> {
+        let who = client.whoami().await?;
+        let conversations = client.conversations().await?;
+        let known = conversations.iter().filter(|info| info.active).map(|info| info.id).collect();
+        Ok(Self {
+            client,
+            screen,
+            username: who.username,
+            account: who.account,
+            open: None,
+            sent: HashMap::new(),
+            known,
+            nameless: HashSet::new(),
+            listed: Vec::new(),
+            devices: Vec::new(),
+            invites: None,
+            unread: false,
+            events: None,
+            failure: 0,
+        })
     }
 
     /// Exit code of the first command that failed; 0 if none has.
@@ -64,7 +99,7 @@ impl Session {
                         self.print(format_args!("the server refuses: {error}"));
                         break Ending::Refused(exit::of_sdk(&error));
                     }
-                    Some(event) => self.show(event),
+                    Some(event) => self.show(event).await,
                     None => break Ending::Left,
                 },
                 _ = interrupts.recv() => break Ending::Interrupted,
@@ -78,6 +113,8 @@ impl Session {
                         input.ask(self.prompt());
                     }
                 },
+                // Once for all that has come together.
+                () = future::ready(()), if self.unread => self.read_shown().await,
             }
         };
         input.stop().await;
@@ -89,16 +126,14 @@ impl Session {
     pub(crate) async fn drain_events(&mut self) {
         let Some(mut events) = self.events.take() else { return };
         while let Ok(Some(event)) = tokio::time::timeout(LAST_EVENTS, events.next()).await {
-            self.show(event);
+            self.show(event).await;
         }
+        self.read_shown().await;
         self.events = Some(events);
     }
 
     fn prompt(&self) -> String {
-        match &self.open {
-            Some(open) => format!("{} @{}", self.username, open.name),
-            None => self.username.clone(),
-        }
+        show::prompt(&self.username, self.open.as_ref().map(|open| (&*open.title, open.kind)))
     }
 
     /// False when the person wants to leave.
@@ -107,16 +142,20 @@ impl Session {
             Ok(Command::Quit) => return false,
             Ok(command) => command,
             Err(slip) => {
-                self.print(slip);
-                self.failed(2);
+                self.refuse(2, slip);
                 return true;
             }
         };
         if let Err(error) = self.execute(command).await {
-            self.print(format_args!("! {error}"));
-            self.failed(exit::of_sdk(&error));
+            self.refuse(exit::of_sdk(&error), format_args!("! {error}"));
         }
         true
+    }
+
+    /// Says why a command was not done.
+    pub(super) fn refuse(&mut self, code: u8, line: impl fmt::Display) {
+        self.print(line);
+        self.failed(code);
     }
 
     /// Remembers the exit code of a failure, if it is the first.
@@ -126,146 +165,46 @@ impl Session {
         }
     }
 
-    async fn execute(&mut self, command: Command) -> Result<(), Error> {
-        match command {
-            Command::Nothing | Command::Quit => {}
-            Command::Say(text) => self.say(text).await?,
-            Command::Dm(name) => {
-                let id = self.client.dm(&name).await?;
-                self.enter(id, name).await?;
-            }
-            Command::List => self.list().await?,
-            Command::Switch(target) => self.switch(&target).await?,
-            Command::History(count) => match &self.open {
-                Some(open) => {
-                    let messages = self.client.history(open.id, count).await?;
-                    messages.iter().for_each(|message| self.print(text::history_line(message)));
-                }
-                None => self.nothing_open(),
-            },
-            Command::UpdateKey => match &self.open {
-                Some(open) => {
-                    let epoch = self.client.update_keys(open.id).await?;
-                    self.print(format_args!("new keys: epoch {epoch}"));
-                }
-                None => self.nothing_open(),
-            },
-            Command::Whoami => {
-                let (who, stats) = (self.client.whoami().await?, self.client.stats().await?);
-                describe(&who, &stats).iter().for_each(|line| self.print(line));
-                self.print(format_args!("link      {}", if who.connected { "connected" } else { "not connected" }));
-            }
-            Command::Help => command::help().iter().for_each(|line| self.print(line)),
+    /// What was shown in the open conversation has been read.
+    async fn read_shown(&mut self) {
+        let Some(open) = self.open.as_ref().filter(|_| self.unread) else { return };
+        if let Err(error) = self.client.mark_read(open.id).await {
+            tracing::warn!(%error, "not marked as read");
         }
-        Ok(())
+        self.unread = false;
     }
 
-    fn nothing_open(&mut self) {
-        self.print("no conversation is open: /dm NAME or /switch NAME");
-        self.failed(5);
-    }
-
-    async fn say(&mut self, text: String) -> Result<(), Error> {
-        let Some(open) = &self.open else {
-            self.nothing_open();
-            return Ok(());
-        };
-        let id = self.client.send(open.id, &text).await?;
-        if self.sent.len() < MAX_REMEMBERED {
-            self.sent.insert(id, text::short(&text));
-        }
-        if !self.client.whoami().await?.connected {
-            self.print(format_args!("… queued: {}", text::short(&text)));
-        }
-        Ok(())
-    }
-
-    async fn enter(&mut self, id: ConversationId, name: String) -> Result<(), Error> {
-        let info = self.client.conversation(id).await?;
-        self.print(format_args!("— {name} · {} · epoch {}", info.suite, info.epoch));
-        self.open = Some(Open { id, name });
-        Ok(())
-    }
-
-    async fn list(&mut self) -> Result<(), Error> {
-        let conversations = self.client.conversations().await?;
-        if conversations.is_empty() {
-            self.print("no conversations yet: /dm NAME begins one");
-        }
-        for (number, info) in (1..).zip(&conversations) {
-            let mark = if self.open.as_ref().is_some_and(|open| open.id == info.id) { '*' } else { ' ' };
-            self.print(format_args!(
-                "{mark}{number} {} · {} messages · last {} · epoch {}{}",
-                title(info),
-                info.messages,
-                text::utc(info.last_at_ms),
-                info.epoch,
-                if info.active { "" } else { " · removed" },
-            ));
-        }
-        Ok(())
-    }
-
-    async fn switch(&mut self, target: &str) -> Result<(), Error> {
-        let conversations = self.client.conversations().await?;
-        let by_name = conversations.iter().find(|info| title(info) == target);
-        let by_number = || conversations.get(target.parse::<usize>().ok()?.checked_sub(1)?);
-        match by_name.or_else(by_number) {
-            Some(info) => self.enter(info.id, title(info)).await,
-            None => {
-                self.print(format_args!("no conversation {target}: /list shows all, /dm {target} begins one"));
-                self.failed(5);
-                Ok(())
-            }
+    /// What a conversation is called.
+    pub(super) async fn title(&self, id: ConversationId) -> String {
+        match self.client.conversation(id).await {
+            Ok(info) => show::title(&info),
+            Err(_) => text::name(None, &id.to_string()),
         }
     }
 
-    fn show(&mut self, event: Event) {
-        match event {
-            Event::MessageReceived(message) => self.show_message(&message),
-            Event::Accepted { message, receipt, .. } => {
-                let devices = receipt.recipients;
-                let text = self.sent.remove(&message).unwrap_or_else(|| EARLIER.to_owned());
-                self.print(format_args!("✓ {text}   (stored for {devices}, receipt verified)"));
-            }
-            Event::SendFailed { message, error, .. } => {
-                let text = self.sent.remove(&message).unwrap_or_else(|| EARLIER.to_owned());
-                self.print(format_args!("⚠ not sent: {text} ({error})"));
-                self.failed(exit::of_sdk(&error));
-            }
-            Event::ReceiptRefused { message, error, .. } => {
-                let text = message.and_then(|id| self.sent.remove(&id)).unwrap_or_else(|| "a commit".to_owned());
-                self.print(format_args!("⚠ the server's receipt does not hold: {text} ({error})"));
-                self.failed(8);
-            }
-            Event::Connected => tracing::info!("connected"),
-            Event::Disconnected => self.print("connection lost; trying again. What you write is kept."),
-            Event::Undecryptable { seq, error, .. } => {
-                self.print(format_args!("⚠ entry {seq} cannot be read: {error}"));
-            }
-            Event::Gap { from, to, reason } => {
-                let why = match reason {
-                    GapReason::Expired => "expired",
-                    GapReason::Quota => "the mailbox was full",
-                    GapReason::Unexplained => "the server does not say why",
-                };
-                self.print(format_args!("⚠ entries {from} to {to} are gone: {why}"));
-            }
-            Event::Removed(id) => self.print(format_args!("you were removed from conversation {id}")),
-            Event::Lagged(missed) => self.print(format_args!("({missed} events not shown; /history has the messages)")),
-            _ => {}
+    /// Takes up the title of the open conversation if it may have changed.
+    pub(super) async fn retitle(&mut self) {
+        let Some(id) = self.open.as_ref().map(|open| open.id) else { return };
+        let title = self.title(id).await;
+        if let Some(open) = &mut self.open {
+            open.title = title;
         }
     }
 
-    fn show_message(&self, message: &Message) {
-        let (from, body) = (text::sender(message), text::safe(&message.text));
-        match &self.open {
-            Some(open) if open.id == message.conversation => self.print(format_args!("{from}: {body}")),
-            _ => self.print(format_args!("{from}: {body}   (/switch {from} to answer)")),
+    /// Who that is.
+    pub(super) async fn who(&self, account: AccountId) -> String {
+        if account == self.account {
+            return "you".to_owned();
         }
+        let name = self.client.name_of(account).await.unwrap_or_default();
+        text::name(name.as_deref(), &account.to_string())
     }
-}
 
-fn title(info: &ConversationInfo) -> String {
-    text::name(info.peer_name.as_deref(), &info.peer.to_string())
+    pub(super) async fn all_of(&self, accounts: &[AccountId]) -> String {
+        let mut names = Vec::with_capacity(accounts.len());
+        for account in accounts {
+            names.push(self.who(*account).await);
+        }
+        names.join(", ")
+    }
 }

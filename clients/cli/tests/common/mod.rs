@@ -1,5 +1,8 @@
 //! A server for a test.
 
+#[allow(dead_code, reason = "not every test file drives the binary")]
+pub(crate) mod repl;
+
 use std::path::PathBuf;
 
 use qpc_sdk::{Client, ClientOptions, KsfParams, transport::Trust};

@@ -1,0 +1,167 @@
+//! What events say: a line each, or nothing where the state says enough.
+
+use qpc_sdk::{AccountId, ConversationId, ConversationKind, Event, GapReason, Message};
+
+use super::{session::Session, show};
+use crate::{exit, text};
+
+/// A message that was written in another sitting.
+const EARLIER: &str = "an earlier message";
+
+impl Session {
+    pub(super) async fn show(&mut self, event: Event) {
+        match event {
+            Event::MessageReceived(message) => self.show_message(&message).await,
+            Event::ConversationAdded(id) if self.known.insert(id) => self.show_added(id).await,
+            Event::MembersChanged { conversation, by, added, removed, left } => {
+                let title = self.title(conversation).await;
+                let lines = [self.came(by, &added).await, self.went(by, &removed).await, self.left(&left).await];
+                lines.into_iter().flatten().for_each(|line| self.print(format_args!("{title}: {line}")));
+            }
+            Event::RolesChanged { conversation, by } => self.show_roles(conversation, by).await,
+            Event::Renamed { conversation, name } => self.show_renamed(conversation, &name).await,
+            Event::Replaced { conversation, suite } => {
+                let title = self.title(conversation).await;
+                self.print(format_args!("{title}: carried on in a new group · {suite}"));
+            }
+            Event::Removed(id) => {
+                self.known.remove(&id);
+                self.print(format_args!("you were removed from {}", self.title(id).await));
+            }
+            Event::Stuck(id) => {
+                let title = self.title(id).await;
+                self.print(format_args!(
+                    "⚠ {title}: this device cannot follow the group; repairing it. What you write is kept."
+                ));
+            }
+            Event::Healed(id) => self.print(format_args!("{}: repaired", self.title(id).await)),
+            Event::Recovered { conversation, .. } => {
+                self.print(format_args!("{}: a message that was missing has come", self.title(conversation).await));
+            }
+            Event::Lost { conversation, count } => {
+                let title = self.title(conversation).await;
+                self.print(format_args!("⚠ {title}: {count} messages are lost; nobody who was asked has them"));
+            }
+            Event::DeviceLinked(device) => {
+                self.print(format_args!("your new device {device} is there; conversations and history follow"));
+            }
+            Event::History { messages } => {
+                self.print(format_args!("{messages} earlier messages have come from another device of yours"));
+            }
+            Event::Synced(_) => self.retitle().await,
+            Event::Accepted { .. } | Event::SendFailed { .. } | Event::ReceiptRefused { .. } => self.show_fate(event),
+            event => self.show_mailbox(&event),
+        }
+    }
+
+    /// What became of something that was written here.
+    fn show_fate(&mut self, event: Event) {
+        match event {
+            Event::Accepted { message, receipt, .. } => {
+                let devices = receipt.recipients;
+                let text = self.sent.remove(&message).unwrap_or_else(|| EARLIER.to_owned());
+                self.print(format_args!("✓ {text}   (stored for {devices}, receipt verified)"));
+            }
+            Event::SendFailed { message, error, .. } => {
+                let text = self.sent.remove(&message).unwrap_or_else(|| EARLIER.to_owned());
+                self.refuse(exit::of_sdk(&error), format_args!("⚠ not sent: {text} ({error})"));
+            }
+            Event::ReceiptRefused { message, error, .. } => {
+                let text = message.and_then(|id| self.sent.remove(&id)).unwrap_or_else(|| "a commit".to_owned());
+                let line = format!("⚠ the server's receipt does not hold: {text} ({error})");
+                self.refuse(exit::VERIFICATION, line);
+            }
+            _ => {}
+        }
+    }
+
+    /// What happened to the connection and the mailbox. What others have and have read is shown by the history.
+    fn show_mailbox(&self, event: &Event) {
+        match event {
+            Event::Connected => tracing::info!("connected"),
+            Event::Disconnected => self.print("connection lost; trying again. What you write is kept."),
+            Event::Undecryptable { seq, error, .. } => {
+                self.print(format_args!("⚠ entry {seq} cannot be read: {error}"));
+            }
+            Event::Gap { from, to, reason } => {
+                let why = match reason {
+                    GapReason::Expired => "expired",
+                    GapReason::Quota => "the mailbox was full",
+                    GapReason::Unexplained => "the server does not say why",
+                };
+                self.print(format_args!("⚠ entries {from} to {to} are gone: {why}"));
+            }
+            Event::Lagged(missed) => self.print(format_args!("({missed} events not shown; /history has the messages)")),
+            _ => {}
+        }
+    }
+
+    async fn show_message(&mut self, message: &Message) {
+        if self.open.as_ref().is_some_and(|open| open.id == message.conversation) {
+            self.print(show::message(message, None));
+            self.unread = true;
+            // The name of who wrote may have been confirmed by this.
+            self.retitle().await;
+        } else {
+            let title = self.title(message.conversation).await;
+            self.print(show::message(message, Some(&title)));
+        }
+    }
+
+    async fn show_added(&mut self, id: ConversationId) {
+        let Ok(info) = self.client.conversation(id).await else { return };
+        // A direct one speaks for itself, with its first message.
+        if info.kind != ConversationKind::Group {
+            return;
+        }
+        if info.name.is_some() {
+            self.show_let_in(&show::title(&info));
+        } else {
+            self.nameless.insert(id);
+        }
+    }
+
+    fn show_let_in(&self, title: &str) {
+        self.print(format_args!("you are in the group {title} now   (/switch {title} to enter)"));
+    }
+
+    async fn came(&self, by: AccountId, added: &[AccountId]) -> Option<String> {
+        match added {
+            [] => None,
+            [one] if *one == by => Some(format!("{} has come in by an invite", self.who(by).await)),
+            added => Some(format!("{} added {}", self.who(by).await, self.all_of(added).await)),
+        }
+    }
+
+    async fn went(&self, by: AccountId, removed: &[AccountId]) -> Option<String> {
+        (!removed.is_empty()).then_some(())?;
+        Some(format!("{} removed {}", self.who(by).await, self.all_of(removed).await))
+    }
+
+    async fn left(&self, left: &[AccountId]) -> Option<String> {
+        (!left.is_empty()).then_some(())?;
+        Some(format!("{} left", self.all_of(left).await))
+    }
+
+    async fn show_roles(&mut self, id: ConversationId, by: AccountId) {
+        let title = self.title(id).await;
+        let members = self.client.members(id).await.unwrap_or_default();
+        let own = members.iter().find(|member| member.account == self.account).map(|member| show::role(member.role));
+        let you = own.map(|role| format!("; your role: {role}")).unwrap_or_default();
+        self.print(format_args!("{title}: {} changed roles or invites{you}", self.who(by).await));
+    }
+
+    async fn show_renamed(&mut self, id: ConversationId, name: &str) {
+        let name = text::label(name);
+        if self.nameless.remove(&id) {
+            return self.show_let_in(&name);
+        }
+        let before = self.open.as_ref().filter(|open| open.id == id).map(|open| open.title.clone());
+        self.retitle().await;
+        match before {
+            Some(before) if before != name => self.print(format_args!("{before} is called {name} now")),
+            Some(_) => {}
+            None => self.print(format_args!("a group is called {name} now   (/switch {name} to enter)")),
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! How things look on a line.
+
+use qpc_sdk::{
+    AccountId, ConversationId, ConversationInfo, ConversationKind, Invite, Member, Message, MessageState, Role,
+};
+
+use crate::text;
+
+/// What a conversation is called here: by this account, by its admins, or by who is in it.
+pub(crate) fn title(info: &ConversationInfo) -> String {
+    match (&info.petname, &info.name, info.kind) {
+        (Some(petname), ..) => text::label(petname),
+        (None, _, ConversationKind::Notes) => "notes".to_owned(),
+        (None, Some(name), ConversationKind::Group) => text::label(name),
+        (None, _, ConversationKind::Direct) => direct(info),
+        (None, ..) => text::name(None, &info.id.to_string()),
+    }
+}
+
+fn direct(info: &ConversationInfo) -> String {
+    let peer = info.peer.map_or_else(|| info.id.to_string(), |peer| peer.to_string());
+    text::name(info.peer_name.as_deref(), &peer)
+}
+
+/// The title as a prompt has it.
+pub(crate) fn prompt(username: &str, open: Option<(&str, ConversationKind)>) -> String {
+    match open {
+        Some((title, ConversationKind::Direct)) => format!("{username} @{title}"),
+        Some((title, _)) => format!("{username} #{title}"),
+        None => username.to_owned(),
+    }
+}
+
+/// A conversation in the list.
+pub(crate) fn list_line(number: usize, open: bool, info: &ConversationInfo) -> String {
+    let mut parts = vec![format!("{}{number} {}", if open { '*' } else { ' ' }, title(info))];
+    let given = match info.kind {
+        ConversationKind::Direct => Some(direct(info)),
+        _ => info.name.as_deref().map(text::label),
+    };
+    if let (Some(_), Some(given)) = (&info.petname, given) {
+        parts[0].push_str(&format!(" ({given})"));
+    }
+    parts.push(kind(info.kind).to_owned());
+    parts.push(if info.messages == 1 { "1 message".to_owned() } else { format!("{} messages", info.messages) });
+    if info.unread > 0 {
+        parts.push(format!("{} unread", info.unread));
+    }
+    if info.missing > 0 {
+        parts.push(format!("⚠ {} missing", info.missing));
+    }
+    parts.push(format!("last {}", text::utc(info.last_at_ms)));
+    if info.kind != ConversationKind::Notes {
+        parts.push(format!("epoch {}", info.epoch));
+    }
+    match standing(info) {
+        Some(standing) => parts.push(standing.to_owned()),
+        None if info.stuck => parts.push("being repaired".to_owned()),
+        None => {}
+    }
+    parts.join(" · ")
+}
+
+/// Why nothing can be written in a conversation.
+fn standing(info: &ConversationInfo) -> Option<&'static str> {
+    match (info.active, info.left) {
+        (true, _) => None,
+        (false, true) => Some("you have left"),
+        (false, false) => Some("you are not in it"),
+    }
+}
+
+fn kind(kind: ConversationKind) -> &'static str {
+    match kind {
+        ConversationKind::Direct => "direct",
+        ConversationKind::Group => "group",
+        ConversationKind::Own => "devices",
+        ConversationKind::Notes => "notes",
+    }
+}
+
+/// What is said when a conversation is opened.
+pub(crate) fn heading(info: &ConversationInfo, members: Option<usize>, unread: u64) -> String {
+    let mut parts = vec![format!("— {}", title(info))];
+    if info.kind == ConversationKind::Notes {
+        parts.push("they stay on this device".to_owned());
+    } else if let Some(standing) = standing(info) {
+        parts.push(standing.to_owned());
+    } else {
+        if let Some(count) = members.filter(|_| info.kind == ConversationKind::Group) {
+            parts.push(format!("{count} members"));
+        }
+        parts.push(format!("{} · epoch {}", info.suite, info.epoch));
+    }
+    if unread > 0 {
+        parts.push(format!("{unread} unread: /history {unread}"));
+    }
+    if info.missing > 0 {
+        parts.push(missing(info.missing));
+    }
+    parts.join(" · ")
+}
+
+/// What is said about a conversation with holes.
+pub(crate) fn missing(count: u64) -> String {
+    match count {
+        1 => "⚠ 1 message is missing; nobody who was asked has it".to_owned(),
+        count => format!("⚠ {count} messages are missing; nobody who was asked has them"),
+    }
+}
+
+/// Who wrote a message: the name that the directory has confirmed, or the beginning of the account id.
+pub(crate) fn sender(message: &Message) -> String {
+    text::name(message.sender_name.as_deref(), &message.sender.to_string())
+}
+
+/// A message that has come: in the open conversation, or in another one, whose title is then said.
+pub(crate) fn message(message: &Message, elsewhere: Option<&str>) -> String {
+    let (from, body) = (sender(message), text::safe(&message.text));
+    match elsewhere {
+        None => format!("{from}: {body}"),
+        Some(title) if title == from => format!("{from}: {body}   (/switch {title} to answer)"),
+        Some(title) => format!("{title} · {from}: {body}   (/switch {title} to answer)"),
+    }
+}
+
+/// A message in a history.
+pub(crate) fn history_line(message: &Message, kind: ConversationKind) -> String {
+    let time = text::utc(message.sent_at_ms);
+    format!("{time} {}: {}{}", sender(message), text::safe(&message.text), mark(message, kind))
+}
+
+/// What became of a message, for those written by this account. The word says what the ticks cannot.
+fn mark(message: &Message, kind: ConversationKind) -> String {
+    let state = match message.state {
+        MessageState::Queued => " … queued",
+        MessageState::Sent => " ↑ sent",
+        MessageState::Accepted => " ✓ accepted",
+        MessageState::Delivered => " ✓✓ delivered",
+        MessageState::Read => " ✓✓ read",
+        MessageState::Failed => " ⚠ not sent",
+        MessageState::ReceiptRefused => " ⚠ receipt refused",
+        MessageState::Received | MessageState::Local => "",
+    };
+    // In a group, some may have it before all do.
+    let some = match message.state {
+        MessageState::Accepted if kind == ConversationKind::Group => match (message.delivered_to, message.read_by) {
+            (0, _) => String::new(),
+            (have, 0) => format!(" ({have} have it)"),
+            (have, read) => format!(" ({have} have it, {read} read it)"),
+        },
+        MessageState::Delivered if kind == ConversationKind::Group && message.read_by > 0 => {
+            format!(" ({} read it)", message.read_by)
+        }
+        _ => String::new(),
+    };
+    format!("{state}{some}")
+}
+
+/// A member in a list.
+pub(crate) fn member(member: &Member, own: AccountId) -> String {
+    let name = text::name(member.name.as_deref(), &member.account.to_string());
+    let you = if member.account == own { " (you)" } else { "" };
+    let devices = match member.devices.len() {
+        1 => String::new(),
+        count => format!(" · {count} devices"),
+    };
+    format!("{:<10} {name}{you}{devices}", role(member.role))
+}
+
+/// The word for a role, as `/role` takes it.
+pub(crate) fn role(role: Role) -> &'static str {
+    match role {
+        Role::ReadOnly => "read-only",
+        Role::Member => "member",
+        Role::Admin => "admin",
+        Role::Owner => "owner",
+    }
+}
+
+/// An invite in a list.
+pub(crate) fn invite(number: usize, invite: &Invite) -> String {
+    let uses = match invite.max_uses {
+        0 => "any number of joins".to_owned(),
+        1 => "1 join".to_owned(),
+        uses => format!("{uses} joins"),
+    };
+    let until = text::utc(invite.expires_ms);
+    match &invite.link {
+        Some(link) => format!("{number} until {until} · {uses} · {link}"),
+        None => format!("{number} until {until} · {uses} · made on another device"),
+    }
+}
+
+/// Why a conversation was not found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Miss {
+    /// There is none.
+    None,
+    /// There are several of that name.
+    Several,
+}
+
+/// The conversation of a title, in any case if it is the only one, or of a number of the list that was last shown.
+pub(crate) fn find<'a>(
+    all: &'a [ConversationInfo],
+    listed: &[ConversationId],
+    target: &str,
+) -> Result<&'a ConversationInfo, Miss> {
+    let called = |same: &dyn Fn(&str) -> bool| -> Vec<&'a ConversationInfo> {
+        let names = |info: &ConversationInfo| {
+            [Some(title(info)), info.name.clone(), info.peer_name.clone()].into_iter().flatten().any(|name| same(&name))
+        };
+        all.iter().filter(|info| names(info)).collect()
+    };
+    let mut found = called(&|name| name == target);
+    if found.is_empty() {
+        found = called(&|name| name.to_lowercase() == target.to_lowercase());
+    }
+    if found.len() > 1 && found.iter().any(|info| info.active) {
+        found.retain(|info| info.active);
+    }
+    match found.as_slice() {
+        [one] => return Ok(one),
+        [] => {}
+        _ => return Err(Miss::Several),
+    }
+    let index = target.parse::<usize>().ok().and_then(|number| number.checked_sub(1)).ok_or(Miss::None)?;
+    match listed {
+        [] => all.get(index),
+        listed => listed.get(index).and_then(|id| all.iter().find(|info| info.id == *id)),
+    }
+    .ok_or(Miss::None)
+}
+
+#[cfg(test)]
+mod tests {
+    use qpc_sdk::{DeviceId, MessageId, Suite};
+
+    use super::*;
+
+    fn group(id: u8, name: &str) -> ConversationInfo {
+        ConversationInfo {
+            id: ConversationId([id; 16]),
+            kind: ConversationKind::Group,
+            name: Some(name.to_owned()),
+            petname: None,
+            peer: None,
+            peer_name: None,
+            suite: Suite::Hybrid,
+            epoch: 7,
+            active: true,
+            left: false,
+            stuck: false,
+            messages: 4,
+            unread: 0,
+            missing: 0,
+            last_at_ms: 0,
+        }
+    }
+
+    fn with(id: u8, peer_name: Option<&str>) -> ConversationInfo {
+        let kind = ConversationKind::Direct;
+        let (peer, peer_name) = (Some(AccountId([0xab; 16])), peer_name.map(str::to_owned));
+        ConversationInfo { kind, name: None, peer, peer_name, ..group(id, "") }
+    }
+
+    fn own(state: MessageState, delivered_to: u32, read_by: u32) -> Message {
+        Message {
+            id: MessageId([1; 16]),
+            conversation: ConversationId([1; 16]),
+            sender: AccountId([2; 16]),
+            sender_name: Some("alice".into()),
+            device: DeviceId([3; 16]),
+            text: "hello".into(),
+            sent_at_ms: 0,
+            seq: None,
+            epoch: 1,
+            state,
+            delivered_to,
+            read_by,
+        }
+    }
+
+    #[test]
+    fn what_this_account_calls_it_goes_first() {
+        let mut info = group(1, "Book club");
+        assert_eq!(title(&info), "Book club");
+        info.petname = Some("readers".into());
+        assert_eq!(title(&info), "readers");
+        assert!(list_line(2, true, &info).starts_with("*2 readers (Book club) · group · 4 messages · last"));
+        assert_eq!(title(&with(1, Some("bob"))), "bob");
+        assert_eq!(title(&with(1, None)), "?abababab");
+        assert_eq!(title(&ConversationInfo { name: None, ..group(1, "") }), "?01010101");
+        assert_eq!(title(&group(1, "a\u{1b}[2J\nb")), "a·[2J b");
+        assert_eq!(prompt("alice", Some(("bob", ConversationKind::Direct))), "alice @bob");
+        assert_eq!(prompt("alice", Some(("Book club", ConversationKind::Group))), "alice #Book club");
+    }
+
+    #[test]
+    fn the_list_says_what_is_wrong_and_nothing_else() {
+        let healthy = list_line(1, false, &group(1, "Book club"));
+        assert_eq!(healthy, " 1 Book club · group · 4 messages · last 1970-01-01 00:00Z · epoch 7");
+        let ill = ConversationInfo { unread: 2, missing: 3, stuck: true, ..group(1, "Book club") };
+        let line = list_line(1, false, &ill);
+        for word in ["2 unread", "⚠ 3 missing", "being repaired"] {
+            assert!(line.contains(word), "{line}");
+        }
+        let gone = ConversationInfo { active: false, stuck: true, ..group(1, "Book club") };
+        assert!(list_line(1, false, &gone).ends_with("you are not in it"));
+        let left = ConversationInfo { left: true, ..gone };
+        assert!(list_line(1, false, &left).ends_with("you have left"));
+        let heading = heading(&ill, Some(3), 2);
+        assert!(
+            heading.contains("3 members")
+                && heading.contains("/history 2")
+                && heading.contains("3 messages are missing")
+        );
+    }
+
+    #[test]
+    fn each_state_of_an_own_message_reads_differently() {
+        use MessageState::{Accepted, Delivered, Failed, Local, Queued, Read, ReceiptRefused, Received, Sent};
+        let line = |state| history_line(&own(state, 1, 1), ConversationKind::Direct);
+        let begin = "1970-01-01 00:00Z alice: hello";
+        for (state, mark) in [
+            (Queued, " … queued"),
+            (Sent, " ↑ sent"),
+            (Accepted, " ✓ accepted"),
+            (Delivered, " ✓✓ delivered"),
+            (Read, " ✓✓ read"),
+            (Failed, " ⚠ not sent"),
+            (ReceiptRefused, " ⚠ receipt refused"),
+            (Received, ""),
+            (Local, ""),
+        ] {
+            assert_eq!(line(state), format!("{begin}{mark}"));
+        }
+    }
+
+    #[test]
+    fn a_group_says_how_many_have_it() {
+        let line = |message: &Message| history_line(message, ConversationKind::Group);
+        assert!(line(&own(MessageState::Accepted, 0, 0)).ends_with("✓ accepted"));
+        assert!(line(&own(MessageState::Accepted, 2, 0)).ends_with("✓ accepted (2 have it)"));
+        assert!(line(&own(MessageState::Accepted, 2, 1)).ends_with("✓ accepted (2 have it, 1 read it)"));
+        assert!(line(&own(MessageState::Delivered, 3, 1)).ends_with("✓✓ delivered (1 read it)"));
+        assert!(line(&own(MessageState::Read, 3, 3)).ends_with("✓✓ read"));
+    }
+
+    #[test]
+    fn a_message_from_elsewhere_says_where() {
+        let message = |elsewhere| super::message(&own(MessageState::Received, 0, 0), elsewhere);
+        assert_eq!(message(None), "alice: hello");
+        assert_eq!(message(Some("alice")), "alice: hello   (/switch alice to answer)");
+        assert_eq!(message(Some("Book club")), "Book club · alice: hello   (/switch Book club to answer)");
+    }
+
+    #[test]
+    fn conversations_are_found_by_title_then_by_number() {
+        let petnamed = ConversationInfo { petname: Some("Mum".into()), ..with(4, Some("margaret")) };
+        let all = [group(1, "Book club"), group(2, "book club"), group(3, "2"), petnamed];
+        let found = |target: &str| find(&all, &[], target).map(|info| info.id.0[0]);
+        assert_eq!(found("Book club"), Ok(1));
+        assert_eq!(found("BOOK CLUB"), Err(Miss::Several));
+        assert_eq!(found("2"), Ok(3), "a title goes before a number");
+        assert_eq!(found("1"), Ok(1));
+        assert_eq!(found("mum"), Ok(4));
+        assert_eq!(found("margaret"), Ok(4));
+        for target in ["0", "5", "carol", ""] {
+            assert_eq!(found(target), Err(Miss::None), "{target}");
+        }
+        let listed = [ConversationId([4; 16]), ConversationId([9; 16])];
+        assert_eq!(find(&all, &listed, "1").map(|info| info.id.0[0]), Ok(4), "as it was listed");
+        assert_eq!(find(&all[..2], &listed, "2"), Err(Miss::None));
+        let gone = [ConversationInfo { active: false, ..group(1, "Club") }, group(2, "Club")];
+        assert_eq!(find(&gone, &[], "Club").map(|info| info.id.0[0]), Ok(2));
+    }
+
+    #[test]
+    fn invites_and_members_say_what_they_are_good_for() {
+        let mut info = Invite { key: [1; 32], expires_ms: 0, max_uses: 0, link: None };
+        assert_eq!(invite(1, &info), "1 until 1970-01-01 00:00Z · any number of joins · made on another device");
+        info.max_uses = 3;
+        assert!(invite(2, &info).contains("· 3 joins ·"));
+        let account = AccountId([2; 16]);
+        let mut bob =
+            Member { account, name: Some("bob".into()), role: Role::ReadOnly, devices: vec![DeviceId([1; 16])] };
+        assert_eq!(member(&bob, AccountId([1; 16])), "read-only  bob");
+        bob.devices.push(DeviceId([2; 16]));
+        assert_eq!(member(&bob, account), "read-only  bob (you) · 2 devices");
+    }
+}
