@@ -57,7 +57,11 @@ fn render(methods: &[Method], protos: &[(String, String)]) -> Result<String> {
          |---|---|---|---|---|---|---|---|---|\n",
     );
     for method in methods {
-        let who = if method.access == "Anonymous" { "any" } else { "device" };
+        let who = match &*method.access {
+            "Anonymous" => "any",
+            "Service" => "services",
+            _ => "device",
+        };
         let opening = format!("message {} {{", method.request);
         let (file, _) = protos
             .iter()

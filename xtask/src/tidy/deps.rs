@@ -26,7 +26,7 @@ struct Owned {
 }
 
 /// A name that ends in `*` means all that begin so.
-const OWNED: [Owned; 8] = [
+const OWNED: [Owned; 9] = [
     Owned { library: "sqlx", owners: &["libs/chassis"], tests: false },
     Owned { library: "async-nats", owners: &["libs/chassis"], tests: false },
     Owned { library: "redis", owners: &["libs/chassis"], tests: false },
@@ -34,8 +34,12 @@ const OWNED: [Owned; 8] = [
     Owned { library: "quinn", owners: &["services/gateway", "libs/sdk", "loadtest"], tests: true },
     // Tests of services play clients, whose groups live in memory. Before its kin, since the first match counts.
     Owned { library: "openmls_memory_storage", owners: &["libs/crypto", "loadtest"], tests: true },
-    Owned { library: "openmls*", owners: &["libs/crypto"], tests: false },
-    Owned { library: "rusqlite", owners: &["libs/sdk"], tests: false },
+    // Tests that seize a device read its groups as the thief would.
+    Owned { library: "openmls_sqlite_storage", owners: &["libs/crypto", "loadtest", "libs/testkit"], tests: false },
+    // The load generator measures them as they are, beside ours.
+    Owned { library: "openmls*", owners: &["libs/crypto", "loadtest"], tests: false },
+    // A simulation needs a database on its own thread; tests that show what is on disk read it there.
+    Owned { library: "rusqlite", owners: &["libs/sdk", "loadtest", "libs/chassis", "libs/testkit"], tests: false },
     // It brings a web server along, which nobody else should have to build.
     Owned { library: "stateright", owners: &["libs/model"], tests: false },
 ];
@@ -176,6 +180,8 @@ mod tests {
         assert!(judged("libs/chassis", "sqlx", false) && !judged("services/auth", "sqlx", false));
         assert!(judged("libs/crypto", "openmls_traits", false) && !judged("services/delivery", "openmls", true));
         assert!(judged("libs/sdk", "openmls_sqlite_storage", false) && !judged("libs/sdk", "openmls", false));
+        assert!(judged("loadtest", "openmls", false) && judged("loadtest", "rusqlite", false));
+        assert!(!judged("services/delivery", "rusqlite", true));
         assert!(judged("services/server", "quinn", true) && !judged("services/server", "quinn", false));
         assert!(judged("services/delivery", "openmls_memory_storage", true));
         assert!(!judged("services/delivery", "openmls_memory_storage", false));
