@@ -70,18 +70,15 @@ async fn insert(db: Db, client: u8, until: Instant) -> Result<u32> {
             Arg::Bytes(&device),
             Arg::Bytes(&body),
         ];
-        match &db {
-            Db::Postgres(_) => {
-                db.rows(ONE_STATEMENT, &args).await?;
-            }
-            Db::Sqlite { .. } => {
-                let mut tx = db.begin().await?;
-                tx.execute(KEY, &args[..4]).await?;
-                tx.execute(PAYLOAD, &args[4..]).await?;
-                let head = tx.row(HEAD, &args[5..6]).await?.map_or(Ok(0), |row| row.int(0))?;
-                tx.execute(ENTRY, &[args[5], Arg::Int(head), args[4], Arg::Int(BODY as i64), args[3]]).await?;
-                tx.commit().await?;
-            }
+        if let Db::Postgres(_) = &db {
+            db.rows(ONE_STATEMENT, &args).await?;
+        } else {
+            let mut tx = db.begin().await?;
+            tx.execute(KEY, &args[..4]).await?;
+            tx.execute(PAYLOAD, &args[4..]).await?;
+            let head = tx.row(HEAD, &args[5..6]).await?.map_or(Ok(0), |row| row.int(0))?;
+            tx.execute(ENTRY, &[args[5], Arg::Int(head), args[4], Arg::Int(BODY as i64), args[3]]).await?;
+            tx.commit().await?;
         }
         count += 1;
     }

@@ -239,7 +239,9 @@ async fn revoked_devices_go_with_the_next_commit_and_come_into_no_group() {
     assert!(world.fetch(&phone, 0).await.entries.is_empty() && world.fetch(&phone, 0).await.head == 1);
     assert_eq!(code(world.call::<Enqueue>(&phone, &late).await), Code::NotFound);
     assert_eq!(code(world.call::<FetchGroupInfo>(&phone, &world.group_info_request(id)).await), Code::NotFound);
-    world.call::<Enqueue>(&alice, &world.message(&alice, &mut group[0], "without the phone")).await.unwrap();
+    // Members cannot know of the revocation: the receipt names the phone until a commit removes it, though it gets nothing.
+    let sent = world.call::<Enqueue>(&alice, &world.message(&alice, &mut group[0], "without the phone")).await.unwrap();
+    assert_eq!(sent.receipt.unwrap().recipients, 3);
     assert_eq!(world.fetch(&phone, 0).await.head, 1);
 
     let refused = world.update(&alice, &mut group[0]).await.unwrap_err();
@@ -248,6 +250,8 @@ async fn revoked_devices_go_with_the_next_commit_and_come_into_no_group() {
     world.catch_up(&alice, &mut group[0], 0).await;
     assert_eq!(group[0].members().len(), 3);
     world.update(&alice, &mut group[0]).await.unwrap();
+    let sent = world.call::<Enqueue>(&alice, &world.message(&alice, &mut group[0], "and no more of it")).await.unwrap();
+    assert_eq!(sent.receipt.unwrap().recipients, 2);
 
     world.revoke(&tablet).await;
     let add = [tablet.key_package()];

@@ -37,6 +37,8 @@ pub(super) struct Checked {
     pub(super) leaves: Vec<(DeviceId, AccountId)>,
     pub(super) added: Vec<Member>,
     pub(super) removed: Vec<DeviceId>,
+    /// Those of them that get the commit: neither leavers nor revoked devices.
+    pub(super) former: Vec<DeviceId>,
     pub(super) roles: Vec<(AccountId, u8)>,
     /// Who gets the commit and is still in the group.
     pub(super) others: Vec<DeviceId>,
@@ -103,7 +105,8 @@ pub(super) fn check(
         policy,
         leaves,
         added,
-        removed: former,
+        removed,
+        former,
         roles,
         others,
         joined,

@@ -124,7 +124,7 @@ pub(crate) async fn accept(
 ) -> Result<Accepted, Error> {
     let limit = state.group_leaves;
     let checked = off_the_loop(state, move || check::check(view, bundle, arrival, limit)).await?;
-    let keys = seal::queue_keys(state, ctx, &checked.others, &checked.removed, &checked.joined).await?;
+    let keys = seal::queue_keys(state, ctx, &checked.others, &checked.former, &checked.joined).await?;
     let sealing = state.clone();
     off_the_loop(state, move || seal::commit(&sealing, checked, &keys)).await
 }

@@ -96,7 +96,7 @@ pub(super) fn handshake(
 pub(super) fn commit(state: &State, checked: Checked, keys: &QueueKeys) -> Result<Accepted, Error> {
     let (group, epoch) = (checked.view.group_id(), checked.applied.epoch);
     // Devices that are removed get the commit too: so they learn it.
-    let old: Vec<DeviceId> = checked.others.iter().chain(&checked.removed).copied().collect();
+    let old: Vec<DeviceId> = checked.others.iter().chain(&checked.former).copied().collect();
     let sealed = handshake(&state.runtime, group, epoch, &checked.commit, &old, keys)?;
     let mut payloads = sealed.payloads;
     let mut bodies: Vec<_> = sealed.body.into_iter().collect();
