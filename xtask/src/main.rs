@@ -3,6 +3,7 @@
 //! - [`test`]: everything a change must pass, against servers of its own;
 //! - [`tidy`]: the rules of the architecture that the compiler does not know;
 //! - [`cluster`], [`bench`]: the separate-processes shape on this machine;
+//! - [`sim`]: the installation in virtual time, under faults;
 //! - [`docs`]: reference pages made from the source;
 //! - [`servers`], [`process`], [`reaper`]: Postgres, NATS and Redis started, and everything stopped again.
 //!
@@ -21,6 +22,7 @@ mod reaper;
 mod repo;
 mod report;
 mod servers;
+mod sim;
 mod step;
 mod test;
 mod tidy;
@@ -56,13 +58,17 @@ enum Task {
     },
     /// Speed of both shapes beside the ceilings they are judged by
     Bench {
+        #[command(subcommand)]
+        what: Option<Bench>,
         /// A short run, to see that it works
-        #[arg(long)]
+        #[arg(long, global = true)]
         quick: bool,
         /// Writes the rows to this file
-        #[arg(long)]
+        #[arg(long, global = true)]
         json: Option<PathBuf>,
     },
+    /// Whole installations with their clients in virtual time, where a seed decides who does what and what goes wrong
+    Sim(sim::Options),
     /// Makes the reference pages that derive from the source
     Docs {
         /// Only says whether they are up to date
@@ -75,6 +81,12 @@ enum Task {
     /// Stops what it is told about once its standard input ends
     #[command(hide = true)]
     Reap,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Groups of up to 2,000 devices beside bare openmls: bytes and time of each step; starts no servers
+    Groups,
 }
 
 #[derive(Subcommand)]
@@ -104,7 +116,9 @@ fn main() -> ExitCode {
         Task::Test { quick } => test::run(quick),
         Task::Tidy => tidy::run(),
         Task::Cluster { action, dir } => cluster::run(&action, dir),
-        Task::Bench { quick, json } => bench::run(quick, json),
+        Task::Bench { what: None, quick, json } => bench::run(quick, json),
+        Task::Bench { what: Some(Bench::Groups), quick, json } => bench::groups(quick, json),
+        Task::Sim(options) => sim::run(&options),
         Task::Docs { performance: Some(figures), .. } => performance::write(&figures).map(|()| true),
         Task::Docs { check, .. } => docs::run(check),
         Task::Reap => reaper::reap(),

@@ -116,7 +116,7 @@ async fn show_early(inner: &Inner, connection: &Connection, delivered: &Delivere
     for received in received {
         announce(inner, connection, received).await;
     }
-    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
 }
 
 /// Fetches what an entry only points to. An error means that it cannot be had now; what is gone for good is left out.

@@ -11,6 +11,7 @@ use std::{
 use clap::Parser;
 use qpc_testkit::sim::{self, Counts, Tally};
 use serde_json::json;
+use tracing_subscriber::EnvFilter;
 
 /// Failures after which no more seeds are tried.
 const ENOUGH: usize = 10;
@@ -54,6 +55,11 @@ impl Sum {
 
 fn main() -> ExitCode {
     let Cli { seeds, from, json } = Cli::parse();
+    // What the code itself logs, of a single simulation: its times are those of the machine.
+    if seeds == 1 {
+        let filter = EnvFilter::try_from_env("QPC_LOG").unwrap_or_else(|_| "off".into());
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    }
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let (began, sum) = (Instant::now(), Mutex::new((Sum::default(), Instant::now())));
     let failures = sim::many(from..from.saturating_add(seeds), threads, ENOUGH, None, |outcome| {

@@ -257,7 +257,7 @@ impl Worker {
         let placed = append(&mut tx, &payloads, now_ms + self.kept_ms).await?;
         if planted(Mistake::AnswersBeforeCommit) {
             self.runtime.spawn(async move {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
                 drop(tx.commit().await);
             });
         } else {

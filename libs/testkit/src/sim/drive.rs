@@ -75,12 +75,17 @@ impl Simulation {
         let began = Instant::now();
         for (at, action) in self.plan.steps.clone() {
             tokio::time::sleep_until(began + Duration::from_millis(at)).await;
+            // What follows from something broken says nothing new.
+            if self.history.is_broken() {
+                return Ok(self.history.check(&[]));
+            }
             self.history.note(format!("{action:?}"));
             self.act(action).await?;
         }
         self.heal().await?;
         let all = match self.settle().await? {
             Ok(all) => all,
+            Err(_) if self.history.is_broken() => return Ok(self.history.check(&[])),
             Err(why) => {
                 self.history.broken(format!("not quiet after {QUIET_WITHIN:?}: {why}"));
                 self.collect().await?
@@ -104,6 +109,7 @@ impl Simulation {
                 self.change(client, pick, move |client, group| async move { client.remove(group, name).await });
             }
             Action::Leave { client, pick } => self.leave(client, pick),
+            Action::Revoke { client, whom } => self.revoke(client, whom),
             Action::Invite { client, pick, whom } => self.invite(client, pick, whom),
             Action::Sync { client } => self.with(client, |client, _, _| async move { client.sync().await }),
             Action::Crash(part) => {
@@ -274,6 +280,21 @@ impl Simulation {
         self.change(client, pick, |client, group| async move { client.leave(group).await.map(|()| 0) });
     }
 
+    fn revoke(&self, client: usize, whom: usize) {
+        let (by, device) = (&self.devices[client], self.devices[whom].id);
+        if client == whom || by.name != self.devices[whom].name {
+            return;
+        }
+        self.with(client, move |client, history, by| async move {
+            // Whatever is answered, it may have happened.
+            history.doom(device);
+            client.revoke_device(device).await?;
+            history.note(format!("{} has revoked {}", short(by), short(device)));
+            history.revoked(device);
+            Ok(())
+        });
+    }
+
     /// The link goes from one to the other by other means.
     fn invite(&self, client: usize, pick: usize, whom: usize) {
         let (give, take) = tokio::sync::oneshot::channel();
@@ -320,7 +341,7 @@ impl Simulation {
             }
             match open {
                 None => return Ok(Ok(self.collect().await?)),
-                Some(why) if Instant::now() > until => return Ok(Err(why)),
+                Some(why) if Instant::now() > until || self.history.is_broken() => return Ok(Err(why)),
                 Some(_) => {}
             }
         }
@@ -328,7 +349,8 @@ impl Simulation {
 
     /// What is still to be done, if anything is.
     async fn unfinished(&self) -> Result<Option<String>> {
-        for device in &self.devices {
+        let devices: Vec<_> = self.devices.iter().filter(|device| !self.history.is_doomed(device.id)).collect();
+        for device in &devices {
             let Some(client) = &device.client else { continue };
             if !client.whoami().await?.connected {
                 return Ok(Some(format!("{} is not connected", device.id)));
@@ -338,7 +360,7 @@ impl Simulation {
             }
         }
         let delivery = self.delivery().await?;
-        for device in &self.devices {
+        for device in &devices {
             let sql = "SELECT last_seq, acked FROM mailbox_head WHERE device = $1";
             let Some(row) = delivery.row(sql, &[(&device.id).into()]).await? else { continue };
             let (head, acked) = (row.uint(0)?, row.uint(1)?);
@@ -356,7 +378,7 @@ impl Simulation {
 
     async fn collect(&self) -> Result<Vec<Final>> {
         let mut all = Vec::new();
-        for device in &self.devices {
+        for device in self.devices.iter().filter(|device| !self.history.is_doomed(device.id)) {
             let Some(client) = &device.client else { continue };
             let mut conversations = BTreeMap::new();
             for info in client.conversations().await?.into_iter().filter(is_shared) {

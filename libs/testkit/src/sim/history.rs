@@ -5,11 +5,13 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use qpc_sdk::{ConversationId, DeviceId, Error, Event, Message, MessageId, MessageState};
+use qpc_sdk::{ConversationId, DeviceId, Event, Message, MessageId, MessageState};
 use tokio::time::Instant;
 
 /// Lines of the log that a failure shows.
 const LOG: usize = 400;
+/// Things that are told of one failure.
+const BROKEN: usize = 20;
 
 /// A message as its writer knows it.
 struct Written {
@@ -37,6 +39,11 @@ struct State {
     shown: BTreeMap<(DeviceId, MessageId), u32>,
     /// Whose commit began an epoch.
     commits: BTreeMap<(ConversationId, u64), DeviceId>,
+    /// Devices that were removed from a conversation, or have left it.
+    gone: BTreeSet<(DeviceId, ConversationId)>,
+    /// Devices of which nothing is asked any more, and those of them that are revoked for certain.
+    doomed: BTreeSet<DeviceId>,
+    revoked: BTreeSet<DeviceId>,
     /// Accounts of direct conversations.
     pairs: BTreeMap<[String; 2], ConversationId>,
     broken: Vec<String>,
@@ -117,7 +124,14 @@ impl History {
     /// What must never be.
     pub(super) fn broken(&self, what: String) {
         self.note(format!("BROKEN {what}"));
-        self.state().broken.push(what);
+        let mut state = self.state();
+        if state.broken.len() < BROKEN {
+            state.broken.push(what);
+        }
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        !self.state().broken.is_empty()
     }
 
     pub(super) fn wrote(&self, by: DeviceId, conversation: ConversationId, id: MessageId, epoch: u64) {
@@ -130,6 +144,20 @@ impl History {
         if let Some(other) = other {
             self.broken(format!("two commits began epoch {epoch} of {conversation}: by {other} and by {by}"));
         }
+    }
+
+    /// A device is about to be revoked: nothing more is asked of it.
+    pub(super) fn doom(&self, device: DeviceId) {
+        self.state().doomed.insert(device);
+    }
+
+    pub(super) fn is_doomed(&self, device: DeviceId) -> bool {
+        self.state().doomed.contains(&device)
+    }
+
+    /// The server has said that a device is revoked.
+    pub(super) fn revoked(&self, device: DeviceId) {
+        self.state().revoked.insert(device);
     }
 
     /// Who is in an epoch of a group, as one of them sees it.
@@ -152,6 +180,9 @@ impl History {
 
     /// A client was told something.
     pub(super) fn heard(&self, device: DeviceId, event: &Event) {
+        if self.is_doomed(device) && !matches!(event, Event::MessageReceived(_) | Event::Accepted { .. }) {
+            return;
+        }
         match event {
             Event::MessageReceived(message) => {
                 let times = {
@@ -170,10 +201,10 @@ impl History {
             Event::Lost { conversation, count } => {
                 self.broken(format!("{device} has lost {count} messages of {conversation}"));
             }
-            // Removed before it was sent.
-            Event::SendFailed { error, .. } if matches!(**error, Error::NotMember) => {}
             Event::Stuck(conversation) => self.broken(format!("{device} cannot follow {conversation}")),
-            Event::SendFailed { message, error, .. } => self.broken(format!("{message} of {device} refused: {error}")),
+            Event::Removed(conversation) | Event::Left(conversation) => {
+                self.state().gone.insert((device, *conversation));
+            }
             Event::ReceiptRefused { error, .. } => {
                 self.broken(format!("a receipt for {device} does not hold: {error}"))
             }
@@ -220,6 +251,10 @@ impl History {
             self.broken(format!("members of {conversation} end apart: {ends:?}"));
         }
         let Some((last, _, devices)) = ends.keys().next_back().cloned() else { return };
+        let revoked: Vec<_> = self.state().revoked.intersection(&devices).copied().collect();
+        if !revoked.is_empty() {
+            self.broken(format!("{revoked:?} are revoked, and still in {conversation}"));
+        }
         for one in all.iter().filter(|one| devices.contains(&one.device) && !inside.contains(&one.device)) {
             self.broken(format!("{} is in {conversation} for others and not for itself", one.device));
         }
@@ -233,7 +268,6 @@ impl History {
     fn check_messages(&self, conversation: ConversationId, one: &Final) {
         let nothing = Vec::new();
         let messages = one.conversations.get(&conversation).map_or(&nothing, |held| &held.messages);
-        let active = one.conversations.get(&conversation).is_some_and(|held| held.active);
         let mut times: BTreeMap<MessageId, Vec<&Message>> = BTreeMap::new();
         for message in messages {
             times.entry(message.id).or_default().push(message);
@@ -246,7 +280,8 @@ impl History {
                 let accepted = state.accepted.get(&written.id).copied();
                 let good = match &there[..] {
                     [message] if written.by == one.device => {
-                        is_accepted(message.state) || !active && message.state == MessageState::Failed
+                        let refused = message.state == MessageState::Failed;
+                        is_accepted(message.state) || refused && state.was_gone(one.device, conversation, written.epoch)
                     }
                     [_] => true,
                     [] if written.by == one.device => false,
@@ -300,6 +335,12 @@ impl History {
 }
 
 impl State {
+    /// Whether a device was out of a conversation some time after an epoch.
+    fn was_gone(&self, device: DeviceId, conversation: ConversationId, since: u64) -> bool {
+        let mut rosters = self.rosters.range((conversation, since)..=(conversation, u64::MAX));
+        self.gone.contains(&(device, conversation)) || rosters.any(|(_, roster)| !roster.contains(&device))
+    }
+
     /// Whether a device was in the group in all epochs from one to another, as far as somebody has looked.
     fn is_member(&self, device: DeviceId, conversation: ConversationId, from: u64, to: u64) -> bool {
         let of = |range: std::ops::RangeInclusive<u64>| {

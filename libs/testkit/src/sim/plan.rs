@@ -22,8 +22,10 @@ const SPAN_MS: std::ops::RangeInclusive<u64> = 3_000..=40_000;
 const BEGIN_MS: u64 = 1_500;
 /// Shortest and longest time for which something stays down.
 const DOWN_MS: std::ops::RangeInclusive<u64> = 50..=8_000;
+/// Time after an operation in which it is still going on.
+const SOON_MS: u64 = 200;
 /// The most that a server's clock is wrong: calls carry the time until which somebody waits for them.
-const SERVER_SKEW_MS: i64 = 800;
+const SERVER_SKEW_MS: i64 = 200;
 /// The same of a client's clock.
 const CLIENT_SKEW_MS: i64 = 10 * 60 * 1000;
 
@@ -75,6 +77,11 @@ pub(super) enum Action {
     Leave {
         client: usize,
         pick: usize,
+    },
+    /// Revokes the device of another client, if it is of the same account.
+    Revoke {
+        client: usize,
+        whom: usize,
     },
     /// An invite to one of the groups, by which another client joins.
     Invite {
@@ -136,7 +143,11 @@ impl Plan {
             plan.operation(&mut rng, at);
         }
         for _ in 0..rng.gen_range(FAULTS) {
-            let at = rng.gen_range(0..span);
+            // Half of them hit somebody in the middle of something.
+            let at = match plan.steps.choose(&mut rng) {
+                Some((at, _)) if rng.r#gen() => at + rng.gen_range(0..SOON_MS),
+                _ => rng.gen_range(0..span),
+            };
             plan.fault(&mut rng, at);
         }
         plan.steps.sort_by_key(|(at, _)| *at);
@@ -185,6 +196,12 @@ impl Plan {
             35..38 => ("remove", Action::Remove { client, pick, whom }),
             38..40 => ("leave", Action::Leave { client, pick }),
             40..43 => ("invite", Action::Invite { client, pick, whom }),
+            43..45 => ("revoke", Action::Revoke { client, whom }),
+            // Everybody at the same moment.
+            45..49 => {
+                (0..all).for_each(|client| self.step(at, Action::Update { client, pick }));
+                ("race", Action::Sync { client })
+            }
             _ => ("send", Action::Send { client, pick, burst: rng.gen_range(1..=3) }),
         };
         self.operate(at, name, action);
@@ -243,12 +260,7 @@ impl Plan {
 }
 
 fn bad_bus(rng: &mut StdRng) -> Faults {
-    Faults {
-        seed: rng.r#gen(),
-        lost: rng.gen_range(0..40),
-        doubled: rng.gen_range(0..30),
-        late: rng.gen_range(0..30),
-    }
+    Faults { seed: rng.r#gen(), lost: rng.gen_range(0..40), doubled: rng.gen_range(0..30), late: rng.gen_range(0..30) }
 }
 
 /// Three to five, of two accounts at least.
