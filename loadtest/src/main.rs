@@ -1,6 +1,7 @@
 //! See README.md.
 
 mod echo;
+mod groups;
 mod idle;
 mod messages;
 mod raw;
@@ -37,10 +38,10 @@ struct Args {
     #[arg(long)]
     server_bin: Option<PathBuf>,
     /// Write the rows to this file
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: Option<PathBuf>,
     /// Shorter phases and fewer idle connections
-    #[arg(long)]
+    #[arg(long, global = true)]
     quick: bool,
 }
 
@@ -52,6 +53,12 @@ enum Command {
         /// Where to put the certificate
         #[arg(long)]
         cert: PathBuf,
+    },
+    /// Groups of up to 2,000 leaves beside bare openmls; needs no cluster
+    Groups {
+        /// Where stores and databases are put while it runs
+        #[arg(long)]
+        folder: PathBuf,
     },
 }
 
@@ -72,8 +79,10 @@ pub(crate) const PAIRS: usize = 16;
 #[tokio::main]
 async fn main() -> Result<()> {
     let args = Args::parse();
-    if let Some(Command::EchoServer { cert }) = args.command {
-        return echo::serve(&cert).await;
+    match &args.command {
+        Some(Command::EchoServer { cert }) => return echo::serve(cert).await,
+        Some(Command::Groups { folder }) => return groups::run(folder, args.quick, args.json.as_deref()).await,
+        None => {}
     }
     let scale = if args.quick {
         Scale { phase: Duration::from_secs(2), idle_connections: 500, prepared: 700 }

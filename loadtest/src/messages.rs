@@ -121,6 +121,7 @@ fn request(sender: &User, conversation: &mut Conversation, text: &[u8]) -> Resul
         group_id: conversation.group_id().to_bytes(),
         epoch: conversation.epoch(),
         payload: Bytes::from(conversation.encrypt(&sender.provider, &sender.key, text)?),
+        epoch_tag: Bytes::copy_from_slice(&conversation.epoch_tag()),
     })
 }
 
@@ -156,7 +157,9 @@ async fn receive(mut user: User, mut conversation: Conversation, origin: Instant
                 before.await??;
             }
             let connection = user.connection.clone();
-            acking = Some(task(async move { connection.call::<Ack>(&AckRequest { seq: cursor }).await }));
+            acking = Some(task(async move {
+                connection.call::<Ack>(&AckRequest { seq: cursor, ..AckRequest::default() }).await
+            }));
             acked = cursor;
         }
     }

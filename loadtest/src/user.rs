@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use openmls_memory_storage::MemoryStorage;
 use qpc_crypto::{
-    AccountKey, Conversation, DeviceCertificate, DeviceKey, KsfParams, Provider, QueueKey, Suite,
+    AccountKey, Conversation, DeviceCertificate, DeviceKey, KsfParams, Policy, Provider, QueueKey, Suite,
     mls::key_package,
     opaque::{LoginClient, RegisterClient},
     sha256,
@@ -69,7 +69,8 @@ impl World {
     pub(crate) async fn pair(&mut self) -> Result<(User, User, Conversation, Conversation)> {
         let (sender, recipient) = (self.user().await?, self.user().await?);
         let id = GroupId(self.runtime.random());
-        let mut ours = Conversation::create(&sender.provider, &sender.key, &sender.certificate, Suite::Classic, id)?;
+        let (provider, policy) = (&sender.provider, Policy::direct(id));
+        let mut ours = Conversation::create(provider, &sender.key, &sender.certificate, Suite::Classic, id, &policy)?;
         let group_info = ours.group_info(&sender.provider, &sender.key)?;
         let package =
             key_package::generate(&recipient.provider, &recipient.key, &recipient.certificate, Suite::Classic, false)?;
@@ -81,11 +82,14 @@ impl World {
             first_commit: Some(v1::CommitBundle {
                 commit: pending.commit.into(),
                 welcome: pending.welcome.clone().into(),
+                group_info: pending.group_info.into(),
+                epoch_tag: pending.epoch_tag.to_vec().into(),
+                staged_commit: Bytes::new(),
             }),
         };
         sender.connection.call::<CreateGroup>(&request).await?;
         ours.merge_pending(&sender.provider)?;
-        let theirs = Conversation::join(&recipient.provider, &pending.welcome)?;
+        let theirs = Conversation::join(&recipient.provider, &pending.welcome, &ours.ratchet_tree()?)?;
         Ok((sender, recipient, ours, theirs))
     }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`.
+//! `cargo xtask bench`, `cargo xtask bench groups`.
 
 use std::{
     env,
@@ -46,11 +46,26 @@ pub(crate) fn run(quick: bool, json: Option<PathBuf>) -> Result<bool> {
         command.arg("--gateway-pid").arg(pid.to_string());
     }
     command.arg("--server-bin").arg(Profile::Release.binary("qpc-server")?);
+    finish(&mut reaper, command, quick, json)
+}
+
+/// The same for groups, which need no cluster. Returns whether it ran.
+pub(crate) fn groups(quick: bool, json: Option<PathBuf>) -> Result<bool> {
+    let mut reaper = Reaper::start()?;
+    cluster::build(&mut reaper, Profile::Release)?;
+    let folder = folder::temporary_in(Path::new(DISK), "groups")?;
+    reaper.remove(&folder)?;
+    let mut command = Command::new(Profile::Release.binary("qpc-loadtest")?);
+    command.current_dir(repo::root()).arg("groups").arg("--folder").arg(&folder);
+    finish(&mut reaper, command, quick, json)
+}
+
+fn finish(reaper: &mut Reaper, mut command: Command, quick: bool, json: Option<PathBuf>) -> Result<bool> {
     if let Some(json) = json {
         command.arg("--json").arg(env::current_dir().context("current folder")?.join(json));
     }
     if quick {
         command.arg("--quick");
     }
-    Ok(step::run(&mut reaper, "qpc-loadtest", &mut command, WITHIN, Show::Yes)?.success)
+    Ok(step::run(reaper, "qpc-loadtest", &mut command, WITHIN, Show::Yes)?.success)
 }
