@@ -6,6 +6,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{agree, all_accepted, client, insist, numbered, receives};
 use futures_util::future::join_all;
 use qpc_sdk::{Client, ConversationId};
@@ -99,13 +101,14 @@ async fn sixteen_committers_take_turns(backend: Backend) {
     let cluster = Cluster::start(Shape::pairs(backend)).await.unwrap();
     let mut clients = Vec::new();
     for name in ["alice", "bob"] {
-        let first = client(&cluster, name, 0, 0).await;
-        let key = first.export_account_key();
-        clients.push(first);
-        for device in 1..8 {
+        let mut key = None;
+        for device in 0..8 {
             let mut options = cluster.client_options(name, device, device % 2);
-            options.account_key = Some(key.clone());
+            options.account_key = key.clone();
+            // Every epoch of this test is one that it asks for.
+            options.warm_every = Duration::from_secs(3600);
             clients.push(common::open(options).await);
+            key = key.or_else(|| Some(clients.last()?.export_account_key()));
         }
     }
     let conversation = clients[0].dm("bob").await.unwrap();
