@@ -88,9 +88,6 @@ pub(crate) async fn run(folder: &Path, quick: bool, json: Option<&Path>) -> Resu
     let mut report = Report::default();
     let sizes: &[(usize, usize)] = if quick { &[(2, 3), (50, 2)] } else { &[(2, 9), (50, 7), (500, 3), (2000, 2)] };
     for suite in Suite::ALL {
-        for (leaves, repetitions) in sizes {
-            group(folder, suite, *leaves, *repetitions, &mut report)?;
-        }
         let leaves = match (quick, suite) {
             (true, _) => 101,
             (false, Suite::Classic) => 2000,
@@ -98,8 +95,11 @@ pub(crate) async fn run(folder: &Path, quick: bool, json: Option<&Path>) -> Resu
             (false, Suite::Hybrid) => 502,
         };
         report.seen(suite, leaves, &delivery::run(folder, suite, leaves).await?);
+        for (leaves, repetitions) in sizes {
+            group(folder, suite, *leaves, *repetitions, &mut report)?;
+        }
     }
-    report.print_checks();
+    report.print_sum();
     if let Some(file) = json {
         fs::write(file, serde_json::to_string_pretty(&report)? + "\n")?;
     }
@@ -195,7 +195,9 @@ impl Report {
         let group = format!("{} {leaves}", suite.name());
         let mut check = |name: &str, unit, value: f64, target: Option<f64>, exact: bool| {
             let met = target.map(|target| if exact { value == target } else { value < target });
-            self.checks.push(Check { name: format!("{group}: {name}"), value, unit, target, met });
+            let check = Check { name: format!("{group}: {name}"), value, unit, target, met };
+            check.print();
+            self.checks.push(check);
         };
         check("payload rows of a message", "", seen.payloads as f64, Some(1.0), true);
         check("mailbox rows of a message", "", seen.entries as f64, Some((leaves - 1) as f64), true);
@@ -209,18 +211,7 @@ impl Report {
         check("commits of later batches to the first joiner", "B", seen.later_bytes as f64, None, false);
     }
 
-    fn print_checks(&self) {
-        println!("\n{:<64} {:>12} {:<3} {:>8}  met", "", "value", "", "target");
-        for check in &self.checks {
-            println!(
-                "{:<64} {:>12.2} {:<3} {:>8}  {}",
-                check.name,
-                check.value,
-                check.unit,
-                check.target.map(|target| target.to_string()).unwrap_or_default(),
-                check.met.map(|met| if met { "yes" } else { "NO" }).unwrap_or_default(),
-            );
-        }
+    fn print_sum(&self) {
         let missed = |times: fn(&Row) -> &Times| {
             let ratios = self.rows.iter().filter_map(|row| Some((times(row).ratio?, row)));
             ratios.filter(|(ratio, row)| *ratio > TARGET && !row.step.starts_with('(')).count()
@@ -252,6 +243,20 @@ impl Row {
             times(&self.disk),
             number(self.server.ours),
             number(self.server.openmls),
+        );
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "a command line program")]
+impl Check {
+    fn print(&self) {
+        println!(
+            "{:<104} {:>12.2} {:<3} {:>8}  {}",
+            self.name,
+            self.value,
+            self.unit,
+            self.target.map(|target| target.to_string()).unwrap_or_default(),
+            self.met.map(|met| if met { "yes" } else { "NO" }).unwrap_or_default(),
         );
     }
 }

@@ -90,7 +90,8 @@ impl Samples {
     pub(super) fn median(&self, what: &'static str, place: Place) -> Option<f64> {
         let mut times = self.times.get(&(what, place))?.clone();
         times.sort_by(f64::total_cmp);
-        Some(times[times.len() / 2])
+        // Of an even number, the mean of the middle two: the larger alone would be the slowest of two.
+        Some(f64::midpoint(times[(times.len() - 1) / 2], times[times.len() / 2]))
     }
 }
 
