@@ -341,13 +341,14 @@ impl State {
         self.gone.contains(&(device, conversation)) || rosters.any(|(_, roster)| !roster.contains(&device))
     }
 
-    /// Whether a device was in the group in all epochs from one to another, as far as somebody has looked.
+    /// Whether a device was in the group in all epochs from one to another, as far as somebody has looked, and in the next
+    /// one: who says that it leaves gets nothing more, and the others learn of it when the epoch ends.
     fn is_member(&self, device: DeviceId, conversation: ConversationId, from: u64, to: u64) -> bool {
         let of = |range: std::ops::RangeInclusive<u64>| {
             self.rosters.range((conversation, *range.start())..=(conversation, *range.end())).map(|(_, roster)| roster)
         };
         let before = of(0..=from).next_back();
-        let after = of(to..=u64::MAX).next();
+        let after = of(to.saturating_add(1)..=u64::MAX).next();
         before.into_iter().chain(of(from..=to)).chain(after).all(|roster| roster.contains(&device)) && before.is_some()
     }
 }
