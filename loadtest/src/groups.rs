@@ -204,11 +204,10 @@ impl Report {
         check("transactions of a message", "", seen.transactions as f64, Some(1.0), true);
         check("message in a mailbox", "B", seen.entry_bytes as f64, None, false);
         check("Enqueue", "ms", seen.message_ms, None, false);
-        check("CommitGroup, add 50", "ms", seen.add_ms, None, false);
+        check("CommitGroup, all joiners at once", "ms", seen.add_ms, None, false);
         check("CommitGroup, update", "ms", seen.update_ms, None, false);
-        check("joiner gets", "B", seen.welcome_bytes as f64, Some(JOINER_BYTES), false);
+        check("joiner gets until all are added", "B", seen.joiner_bytes as f64, Some(JOINER_BYTES), false);
         check("joiners share", "B", seen.shared_bytes as f64, None, false);
-        check("commits of later batches to the first joiner", "B", seen.later_bytes as f64, None, false);
     }
 
     fn print_sum(&self) {

@@ -121,7 +121,7 @@ fn request(sender: &User, conversation: &mut Conversation, text: &[u8]) -> Resul
         group_id: conversation.group_id().to_bytes(),
         epoch: conversation.epoch(),
         payload: Bytes::from(conversation.encrypt(&sender.provider, &sender.key, text)?),
-        epoch_tag: Bytes::copy_from_slice(&conversation.epoch_tag()),
+        epoch_tag: Bytes::copy_from_slice(&conversation.epoch_tag()?),
     })
 }
 

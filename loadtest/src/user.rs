@@ -83,8 +83,7 @@ impl World {
                 commit: pending.commit.into(),
                 welcome: pending.welcome.clone().into(),
                 group_info: pending.group_info.into(),
-                epoch_tag: pending.epoch_tag.to_vec().into(),
-                staged_commit: Bytes::new(),
+                staged: Bytes::new(),
             }),
         };
         sender.connection.call::<CreateGroup>(&request).await?;

@@ -3,6 +3,8 @@
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use qpc_wire::{AccountId, DeviceId};
 use rand::{CryptoRng, RngCore};
+#[cfg(feature = "mls")]
+use rayon::iter::{IndexedParallelIterator as _, IntoParallelRefIterator as _, ParallelIterator as _};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -82,10 +84,13 @@ pub fn verify(public: &[u8; 32], message: &[u8], signature: &[u8]) -> Result<(),
     key.verify_strict(message, &signature).map_err(|_| BadSignature)
 }
 
-/// [`verify`] for each key, message and signature. Not the batch verification of the library, which is faster and takes
+/// [`verify`] for each key, message and signature, on all processors. Not the batch verification of the library, which takes
 /// signatures that the strict rules refuse: members must agree on what is signed.
+#[cfg(feature = "mls")]
 pub(crate) fn verify_all(signed: &[([u8; 32], Vec<u8>, [u8; 64])]) -> Result<(), BadSignature> {
-    signed.iter().try_for_each(|(public, message, signature)| verify(public, message, signature))
+    // A signature takes about 50 µs, handing a few of them to another thread a part of that.
+    let each = |(public, message, signature): &([u8; 32], Vec<u8>, [u8; 64])| verify(public, message, signature);
+    signed.par_iter().with_min_len(4).try_for_each(each)
 }
 
 /// SHA-256 of the parts one after the other.

@@ -20,7 +20,7 @@ use crate::{
     Error,
     client::Inner,
     commit::{self, Plan},
-    devices, heal, history, outbox,
+    devices, groups, heal, history, outbox,
     store::{Chore, ChoreKind, RENEW_EVERY_MS, Tx},
     transport::Connection,
 };
@@ -37,8 +37,11 @@ const MAX_DEVICE_LOOKS: u32 = 60;
 /// Looks for it, ten minutes long: so long the person at the other device has for the password.
 const MAX_LINK_LOOKS: u32 = 600;
 
+/// Times that a group is to be joined whose Welcome could not be read: for some hours.
+const MAX_JOINS: u32 = 30;
+
 /// What is to follow from a chore that went well.
-enum Done {
+pub(crate) enum Done {
     Finished,
     /// Tried, and to be tried again after these milliseconds.
     Later(u64),
@@ -96,13 +99,18 @@ async fn attempt(inner: &Arc<Inner>, connection: &Connection, chore: Chore) {
         Ok(Done::Later(ms)) => inner.store.run(move |tx| tx.postpone_chore(&chore, ms, chore.tries + 1)).await,
         Ok(Done::Wait(ms)) => inner.store.run(move |tx| tx.postpone_chore(&chore, ms, chore.tries)).await,
         // There is nothing left to be done it to.
-        Err(Error::NotMember | Error::UnknownConversation(_)) => {
+        Err(Error::NotMember | Error::NotLetIn | Error::UnknownConversation(_)) => {
             inner.store.run(move |tx| tx.drop_chore(chore.conversation, chore.kind)).await
         }
         Err(error) => {
             tracing::info!(%error, conversation = %chore.conversation, kind = ?chore.kind, "chore put off");
             commit::hang_up(&error, connection);
-            let pause = MAX_PAUSE_MS.min(FIRST_PAUSE_MS << chore.tries.min(16));
+            // What looks again and again has had many tries without a failure.
+            let failures = match chore.kind {
+                ChoreKind::Devices | ChoreKind::Linked => chore.tries.min(4),
+                _ => chore.tries.min(16),
+            };
+            let pause = MAX_PAUSE_MS.min(FIRST_PAUSE_MS << failures);
             let pause = inner.runtime.jittered(Duration::from_millis(pause)).as_millis() as u64;
             inner.store.run(move |tx| tx.postpone_chore(&chore, pause, chore.tries + 1)).await
         }
@@ -152,7 +160,12 @@ async fn perform(inner: &Arc<Inner>, connection: &Connection, chore: Chore) -> R
             let there = devices::let_in(inner, connection).await?;
             return Ok(if there || chore.tries > MAX_LINK_LOOKS { Done::Finished } else { Done::Later(LINK_LOOK_MS) });
         }
-        ChoreKind::History => history::send(inner).await?,
+        ChoreKind::History => return history::send(inner, chore).await,
+        ChoreKind::Join if chore.tries > MAX_JOINS => {
+            tracing::warn!(group = %conversation, "a group that this device was let into cannot be joined");
+        }
+        ChoreKind::Join => heal::come_in(inner, connection, conversation).await?,
+        ChoreKind::Admit => groups::admit(inner, connection, conversation).await?,
         ChoreKind::Retire => inner.store.run(move |tx| tx.retire_former_groups(conversation)).await?,
     }
     Ok(Done::Finished)

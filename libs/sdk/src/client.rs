@@ -18,7 +18,7 @@ use crate::{
     groups,
     link::{self, Link},
     linking, outbox, own, receipts,
-    store::{Identity, NOTES, Store, Tx},
+    store::{ChoreKind, Identity, NOTES, Store, Tx},
     transport::{Connection, Connector, Trust},
 };
 
@@ -29,6 +29,8 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
 /// What is due within this time, milliseconds, is waited for by [`Client::settle`].
 const SOON_MS: u64 = 5_000;
+/// Time in which another device lets in one that was given the account.
+const LET_IN_WITHIN_MS: u64 = 30_000;
 /// Time between two looks whether anything is left to do.
 const SETTLE_EVERY: Duration = Duration::from_millis(50);
 
@@ -316,7 +318,7 @@ impl Client {
 
     /// The conversation with oneself. Nothing of it ever leaves this device.
     pub async fn notes(&self) -> Result<GroupId, Error> {
-        let keep = |tx: &Tx<'_>| tx.put_bare_conversation(NOTES, ConversationKind::Notes, None, tx.now_ms());
+        let keep = |tx: &Tx<'_>| tx.put_bare_conversation(NOTES, ConversationKind::Notes, None, tx.now_ms(), true);
         self.inner.store.run(keep).await?;
         Ok(NOTES)
     }
@@ -499,6 +501,8 @@ fn create_identity(tx: &Tx<'_>, options: &ClientOptions, runtime: &Runtime) -> R
     if options.account_key.is_some() {
         tx.pin_peer(&identity.username, identity.account(), identity.certificate.account_key())?;
         tx.set_registered()?;
+        // Should nobody let it in, it comes by itself.
+        tx.put_chore(devices::ACCOUNT, ChoreKind::Devices, LET_IN_WITHIN_MS)?;
     }
     Ok(identity)
 }

@@ -16,7 +16,6 @@ use qpc_crypto::{
 };
 use qpc_wire::{
     AccountId, Code, DeviceId, GroupId,
-    limits::MAX_HANDSHAKE,
     methods::{CommitGroup, CreateGroup, LeaveGroup},
     status::Detail,
     v1,
@@ -25,6 +24,7 @@ use qpc_wire::{
 use crate::{
     Error, Event,
     client::Inner,
+    content::Body,
     heal, outbox, receive, retry,
     runtime::planted::{Mistake, planted},
     shared,
@@ -35,13 +35,17 @@ use crate::{
 
 /// Times that a commit is made anew because another one was first. Each time somebody's was accepted.
 const MAX_RACES: usize = 32;
+/// Times that a change is sent on which a server that answers has no verdict. Until then nothing else of the mailbox is read.
+const MAX_ATTEMPTS: u32 = 5;
 
 /// What became of a change.
 pub(crate) enum Outcome {
     /// It was accepted, and the group is in this epoch.
     Accepted(u64),
-    /// Another one was first, and the group is in this epoch; or something has to be part of it: make it anew.
+    /// Another one was first, and the group is in this epoch: make it anew.
     Late(u64),
+    /// Something has to be part of it, or must not be: make it anew.
+    Again,
     /// For a new conversation: there is this one.
     Exists(GroupId),
     /// The group has this successor.
@@ -101,45 +105,47 @@ pub(crate) async fn change(
                     request: request.encode_to_vec(),
                 };
                 tx.insert_pending(&pending)?;
-                Ok(Ok(pending))
+                Ok(Ok((pending, epoch)))
             })
             .await?;
-        let pending = match made {
-            Ok(pending) => pending,
+        let (pending, epoch) = match made {
+            Ok(made) => made,
             Err(epoch) => return Ok(epoch),
         };
         match submit(inner, connection, pending).await? {
             Outcome::Accepted(epoch) => return Ok(epoch),
-            Outcome::Late(current) => catch_up(inner, connection, conversation, current).await?,
+            Outcome::Late(current) => catch_up(inner, connection, conversation, epoch, current).await?,
             Outcome::Replaced(successor) => heal::follow(inner, connection, conversation, successor).await?,
-            Outcome::Exists(_) | Outcome::Forked => {}
+            Outcome::Again | Outcome::Exists(_) | Outcome::Forked => {}
         }
     }
     Err(Error::TooManyRaces)
 }
 
-/// Follows the mailbox to the epoch that the server has named. Every commit up to it is in there: whoever is not there
-/// then has missed one, perhaps one of its own whose answer was lost for too long, and joins again. The caller has the
-/// turn.
+/// Follows the mailbox to the epoch `current`, which the server has named in answer to something of epoch `sent`. Every
+/// commit up to it is in there: whoever is not there then has missed one, perhaps one of its own whose answer was lost for
+/// too long. Whoever was ahead is in a group that the server knows nothing of, as when it was restored from an older state.
+/// Both join again. The caller has the turn.
 pub(crate) async fn catch_up(
     inner: &Inner,
     connection: &Connection,
     conversation: GroupId,
+    sent: u64,
     current: u64,
 ) -> Result<(), Error> {
     sync::pull_in_turn(inner, connection).await?;
-    let behind = inner
+    let lost = inner
         .store
         .run(move |tx| match tx.load_current(conversation) {
-            Ok(group) if group.epoch() < current && !tx.is_stuck(group.group_id())? => {
+            Ok(group) if (group.epoch() < current || sent > current) && !tx.is_stuck(group.group_id())? => {
                 receive::forked(tx, group.group_id())
             }
             Ok(_) | Err(Error::NotMember) => Ok(None),
             Err(error) => Err(error),
         })
         .await?;
-    if let Some(event) = behind {
-        tracing::warn!(%conversation, current, "this device has missed a commit");
+    if let Some(event) = lost {
+        tracing::warn!(%conversation, sent, current, "this device is not where the group is");
         inner.events.emit(event);
         heal::rejoin(inner, connection, conversation).await?;
     }
@@ -156,7 +162,7 @@ pub(crate) fn make(
     let mut remove = plan.remove;
     let revoked = tx.revoked()?;
     if !revoked.is_empty() {
-        let (members, policy) = (group.members(), group.policy()?);
+        let (members, policy, leavers) = (group.members(), group.policy()?, group.pending_leaves());
         let own = policy.role(identity.account());
         for member in members.iter().filter(|member| revoked.contains(&member.device_id())) {
             let (device, account) = (member.device_id(), member.account_id());
@@ -164,9 +170,10 @@ pub(crate) fn make(
                 continue;
             }
             // Whoever may not remove the account can still remove a device that is not its last.
+            let goes = |device: DeviceId| remove.contains(&device) || leavers.contains(&device);
             let stays = members
                 .iter()
-                .any(|other| other.account_id() == account && other != member && !remove.contains(&other.device_id()));
+                .any(|other| other.account_id() == account && other != member && !goes(other.device_id()));
             let outranks = policy.kind == Kind::Group && own >= Role::Admin && policy.role(account) < own;
             if stays || outranks || account == identity.account() {
                 remove.push(device);
@@ -184,24 +191,70 @@ pub(crate) fn bundle(made: PendingCommit) -> v1::CommitBundle {
         commit: made.commit.into(),
         welcome: made.welcome.into(),
         group_info: made.group_info.into(),
-        epoch_tag: made.epoch_tag.to_vec().into(),
-        staged_commit: bytes::Bytes::new(),
+        staged: bytes::Bytes::new(),
     }
 }
 
 /// Asks again for the answer to every change that has none. The caller has the turn.
 pub(crate) async fn resume(inner: &Inner, connection: &Connection) -> Result<(), Error> {
     while let Some(pending) = inner.store.run(|tx| tx.some_pending()).await? {
-        let (id, kind) = (pending.conversation, pending.kind);
-        match submit(inner, connection, pending).await {
+        let (group, id, kind) = (pending.group, pending.conversation, pending.kind);
+        match submit(inner, connection, pending.clone()).await {
             Ok(Outcome::Accepted(_)) if kind == PendingKind::Create => {
                 inner.events.emit(Event::ConversationAdded(id));
             }
             Ok(_) => {}
-            Err(error) if keeps(&error) => return Err(error),
-            Err(error) => tracing::warn!(conversation = %id, %error, "change given up"),
+            Err(error) if !keeps(&error) => tracing::warn!(conversation = %id, %error, "change given up"),
+            Err(error) if is_of_the_change(&error) => {
+                let tries = inner.store.run(move |tx| tx.count_pending_attempt(group)).await?;
+                if tries < MAX_ATTEMPTS {
+                    return Err(error);
+                }
+                tracing::error!(conversation = %id, %error, "no verdict on a change; the group is joined again");
+                give_up(inner, pending).await?;
+            }
+            Err(error) => return Err(error),
         }
     }
+    Ok(())
+}
+
+/// Whether an answer, or what came of it here, says that this one change goes wrong and not the connection, the session or
+/// the store.
+fn is_of_the_change(error: &Error) -> bool {
+    match error {
+        Error::Call(CallError::Status(status)) => {
+            outbox::is_no_verdict(status.code) && status.code != Code::Unauthenticated
+        }
+        Error::Call(_) | Error::Offline | Error::Interrupted | Error::Io { .. } => false,
+        error => !receive::is_ours(error),
+    }
+}
+
+/// Forgets a change of which nobody can say whether it was accepted, so that other conversations go on. This one is joined
+/// again as it is at the server.
+async fn give_up(inner: &Inner, pending: Pending) -> Result<(), Error> {
+    let event = inner
+        .store
+        .run(move |tx| {
+            let (group, conversation) = (pending.group, pending.conversation);
+            // What cannot be undone has no group any more.
+            if tx.attempt(|| drop_change(tx, &pending))?.is_err() {
+                tx.remove_pending(group)?;
+            }
+            if tx.conversation_of(group)?.is_none() {
+                // Founded or joined, perhaps.
+                tx.put_chore(group, ChoreKind::Join, 0)?;
+                return Ok(None);
+            }
+            let event = receive::forked(tx, group)?;
+            Ok(event.or(Some(Event::Stuck(conversation))))
+        })
+        .await?;
+    if let Some(event) = event {
+        inner.events.emit(event);
+    }
+    inner.chore_wake.notify_one();
     Ok(())
 }
 
@@ -274,20 +327,21 @@ async fn ask(inner: &Inner, connection: &Connection, pending: &Pending) -> Resul
     let request = pending.request.as_slice();
     Ok(match pending.kind {
         PendingKind::Create => {
-            let request = v1::CreateGroupRequest::decode(request)?;
-            let message = request.first_commit.clone().unwrap_or_default().commit;
+            let mut request = v1::CreateGroupRequest::decode(request)?;
+            let bundle = request.first_commit.get_or_insert_default();
+            let message = bundle.commit.clone();
+            if let Err(error) = shared::fit(inner, connection, bundle).await {
+                return Ok(Err(error));
+            }
             let answer = retry::call::<CreateGroup>(&inner.runtime, connection, &request).await;
             answer.map(|answer| Answer { message, receipt: answer.receipt })
         }
         PendingKind::Commit | PendingKind::Join => {
             let mut request = v1::CommitGroupRequest::decode(request)?;
-            let message = request.bundle.clone().unwrap_or_default().commit;
-            if let Some(bundle) = request.bundle.as_mut().filter(|bundle| bundle.commit.len() > MAX_HANDSHAKE) {
-                bundle.staged_commit = match shared::stage(inner, connection, &bundle.commit).await {
-                    Ok(staged) => staged,
-                    Err(error) => return Ok(Err(error)),
-                };
-                bundle.commit.clear();
+            let bundle = request.bundle.get_or_insert_default();
+            let message = bundle.commit.clone();
+            if let Err(error) = shared::fit(inner, connection, bundle).await {
+                return Ok(Err(error));
             }
             let answer = retry::call::<CommitGroup>(&inner.runtime, connection, &request).await;
             answer.map(|answer| Answer { message, receipt: answer.receipt })
@@ -330,7 +384,7 @@ async fn refused(inner: &Inner, connection: &Connection, pending: Pending, error
         Some(Detail::DevicesRevoked(revoked)) => {
             let devices = revoked.device_ids.iter().map(DeviceId::try_from).collect::<Result<Vec<_>, _>>()?;
             inner.store.run(move |tx| devices.into_iter().try_for_each(|device| tx.put_revoked(device))).await?;
-            Outcome::Late(0)
+            Outcome::Again
         }
         Some(Detail::Forked(_)) => fork(inner, conversation, id).await?,
         // A commit that was made by the rules and that the server cannot verify was made in another group than it has.
@@ -416,6 +470,8 @@ fn merge(tx: &Tx<'_>, identity: &Identity, pending: &Pending, mut group: Convers
     tx.remove_pending(id)?;
     if pending.kind == PendingKind::Leave {
         tx.set_conversation_state(conversation, ConversationState::Left)?;
+        tx.drop_chores(conversation)?;
+        tx.put_chore(conversation, ChoreKind::Retire, receive::RETIRE_AFTER_MS)?;
         return Ok(group);
     }
     if group.has_pending() {
@@ -424,12 +480,23 @@ fn merge(tx: &Tx<'_>, identity: &Identity, pending: &Pending, mut group: Convers
     if matches!(pending.kind, PendingKind::Create | PendingKind::Join) {
         // That it may be was checked before it was sent.
         let replaced = tx.current_group(conversation).is_ok_and(|current| current != id);
+        let own = identity.account();
+        let others = group.members().into_iter().filter(|member| member.device_id() != identity.device());
+        let is_stranger = pending.kind == PendingKind::Join && others.into_iter().all(|it| it.account_id() != own);
         tx.put_group(&group, identity, ConversationState::Active)?;
         if replaced {
             tx.put_chore(conversation, ChoreKind::Retire, receive::RETIRE_AFTER_MS)?;
         }
         tx.unseal_outbox(conversation)?;
         tx.put_chore(conversation, ChoreKind::Devices, 0)?;
+        tx.drop_chore(id, ChoreKind::Join)?;
+        if !tx.admissions(conversation, 1)?.is_empty() {
+            tx.put_chore(conversation, ChoreKind::Admit, 0)?;
+        }
+        if is_stranger {
+            // Whoever came by an invite is somebody without a name to the others, until something comes of them that has it.
+            receive::push(tx, conversation, &receive::told_by(tx, identity, Body::Delivered(Vec::new())))?;
+        }
     }
     tx.note_epoch(&group, identity)?;
     tx.drop_chore(conversation, ChoreKind::CommitLeaves)?;
@@ -450,6 +517,9 @@ fn drop_change(tx: &Tx<'_>, pending: &Pending) -> Result<(), Error> {
         PendingKind::Create | PendingKind::Join => {
             tx.load_group(id)?.delete(&tx.mls())?;
             tx.delete_group_unless_known(id)?;
+            if pending.kind == PendingKind::Create {
+                tx.clear_admissions(pending.conversation)?;
+            }
         }
         PendingKind::Leave => tx.load_group(id)?.stay(&tx.mls())?,
     }
@@ -478,6 +548,8 @@ pub(crate) fn keep_join(
         request: request.encode_to_vec(),
     };
     tx.insert_pending(&pending)?;
+    // What was to go with the group before would now go with this one.
+    tx.drop_chore(pending.conversation, ChoreKind::Retire)?;
     Ok(pending)
 }
 
@@ -487,7 +559,7 @@ pub(crate) async fn leave(inner: &Arc<Inner>, connection: &Connection, conversat
         let _turn = inner.turn.lock().await;
         sync::pull_in_turn(inner, connection).await?;
         let (identity, key) = (inner.identity.clone(), inner.idempotency_key());
-        let pending = inner
+        let (pending, epoch) = inner
             .store
             .run(move |tx| {
                 let mut group = tx.load_current(conversation)?;
@@ -505,13 +577,14 @@ pub(crate) async fn leave(inner: &Arc<Inner>, connection: &Connection, conversat
                     request: request.encode_to_vec(),
                 };
                 tx.insert_pending(&pending)?;
-                Ok(pending)
+                Ok((pending, group.epoch()))
             })
             .await?;
         match submit(inner, connection, pending).await? {
             Outcome::Accepted(_) => return Ok(()),
-            Outcome::Late(current) => catch_up(inner, connection, conversation, current).await?,
+            Outcome::Late(current) => catch_up(inner, connection, conversation, epoch, current).await?,
             Outcome::Replaced(successor) => heal::follow(inner, connection, conversation, successor).await?,
+            Outcome::Again => {}
             Outcome::Exists(_) | Outcome::Forked => heal::rejoin(inner, connection, conversation).await?,
         }
     }

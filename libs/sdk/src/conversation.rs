@@ -42,7 +42,16 @@ pub(crate) async fn dm(inner: &Arc<Inner>, username: &str, suite: Suite) -> Resu
     let people = [(username.to_owned(), person)];
     let packages = packages::fetch(inner, &connection, &devices, &people, suite).await?;
     let id = GroupId(inner.runtime.random());
-    match groups::found(inner, &connection, id, Founding::Begin(Policy::direct(id)), packages, suite).await? {
+    match groups::found(
+        inner,
+        &connection,
+        id,
+        Founding::Begin { policy: Policy::direct(id), name: None },
+        packages,
+        suite,
+    )
+    .await?
+    {
         Founded::Here => {
             inner.events.emit(Event::ConversationAdded(id));
             Ok(id)

@@ -227,7 +227,9 @@ async fn found_own(
     if packages.is_empty() {
         return Ok(None);
     }
-    match groups::found(inner, connection, id, Founding::Begin(Policy::own(id)), packages, suite).await? {
+    match groups::found(inner, connection, id, Founding::Begin { policy: Policy::own(id), name: None }, packages, suite)
+        .await?
+    {
         Founded::Here => {
             inner.store.run(|tx| tx.put_chore(ACCOUNT, ChoreKind::History, 0)).await?;
             new.into_iter().for_each(|device| inner.events.emit(Event::DeviceLinked(device)));

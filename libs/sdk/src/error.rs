@@ -122,6 +122,9 @@ pub enum Error {
     /// This device was removed from the conversation.
     #[error("this device is no longer in the conversation")]
     NotMember,
+    /// This device is new, and another one of the account is yet to let it in.
+    #[error("this device is not in the conversation yet: another device of the account lets it in when it is online")]
+    NotLetIn,
     /// The group cannot be followed at the moment; this device is joining it again.
     #[error("conversation {0} is being repaired; what you write is kept")]
     Stuck(GroupId),

@@ -26,12 +26,15 @@ use crate::{
     content::{Body, MAX_NAME},
     directory::{self, Person},
     heal, packages, receive,
-    store::{ConversationState, Pending, PendingKind, Tx},
+    store::{ChoreKind, ConversationState, Pending, PendingKind, Tx},
     sync,
     transport::Connection,
 };
 
 pub use invite::{Invite, InviteLink};
+
+/// Time after which those who are still to be added are added by themselves, should the program end before.
+const ADMIT_AFTER_MS: u64 = 5_000;
 
 /// A member of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +67,9 @@ pub(crate) fn members(tx: &Tx<'_>, conversation: GroupId) -> Result<Vec<Member>,
     Ok(members)
 }
 
+/// Times that a group is founded anew because devices were revoked meanwhile.
+const MAX_FOUNDINGS: usize = 3;
+
 /// Founds a group with a name and members. Whoever cannot be reached is an error before anything is done.
 pub(crate) async fn create(
     inner: &Arc<Inner>,
@@ -73,14 +79,20 @@ pub(crate) async fn create(
 ) -> Result<GroupId, Error> {
     check_name(name)?;
     let connection = inner.connection()?;
-    let (people, devices) = reach(inner, &connection, usernames).await?;
-    let packages = packages::fetch(inner, &connection, &devices, &people, suite).await?;
-    let id = GroupId(inner.runtime.random());
-    let founding = Founding::Begin(Policy::group(id, inner.identity.account()));
-    found(inner, &connection, id, founding, packages, suite).await?;
-    rename(inner, id, name).await?;
-    inner.events.emit(Event::ConversationAdded(id));
-    Ok(id)
+    for _ in 0..MAX_FOUNDINGS {
+        let (people, devices) = reach(inner, &connection, usernames).await?;
+        let packages = packages::fetch(inner, &connection, &devices, &people, suite).await?;
+        let id = GroupId(inner.runtime.random());
+        let policy = Policy::group(id, inner.identity.account());
+        let founding = Founding::Begin { policy, name: Some(name.to_owned()) };
+        if let Founded::Late = found(inner, &connection, id, founding, packages, suite).await? {
+            continue;
+        }
+        inner.events.emit(Event::ConversationAdded(id));
+        inner.outbox_wake.notify_one();
+        return Ok(id);
+    }
+    Err(Error::TooManyRaces)
 }
 
 /// Founds a group of this device and those that the packages are of; those that one commit cannot add come by further
@@ -90,12 +102,11 @@ pub(crate) async fn found(
     connection: &Connection,
     id: GroupId,
     founding: Founding,
-    mut packages: Vec<(DeviceId, Vec<u8>)>,
+    packages: Vec<(DeviceId, Vec<u8>)>,
     suite: Suite,
 ) -> Result<Founded, Error> {
-    let later = packages.split_off(packages.len().min(MAX_ADDS));
     let conversation = match &founding {
-        Founding::Begin(policy) => policy.conversation,
+        Founding::Begin { policy, .. } => policy.conversation,
         Founding::CarryOn { conversation, .. } => *conversation,
     };
     {
@@ -107,11 +118,11 @@ pub(crate) async fn found(
             Outcome::Accepted(_) => {}
             Outcome::Exists(existing) => return Ok(Founded::Exists(existing)),
             Outcome::Replaced(successor) => return Ok(Founded::Exists(successor)),
-            Outcome::Late(_) => return Ok(Founded::Late),
+            Outcome::Late(_) | Outcome::Again => return Ok(Founded::Late),
             Outcome::Forked => return Err(Error::TooManyRaces),
         }
     }
-    add_packages(inner, connection, conversation, later).await?;
+    admit(inner, connection, conversation).await?;
     Ok(Founded::Here)
 }
 
@@ -121,14 +132,14 @@ pub(crate) enum Founded {
     Here,
     /// There is this group already.
     Exists(GroupId),
-    /// The group that was to be carried on has changed meanwhile.
+    /// The group that was to be carried on has changed meanwhile, or devices were revoked.
     Late,
 }
 
 /// What a group is founded for.
 pub(crate) enum Founding {
-    /// A new conversation.
-    Begin(Policy),
+    /// A new conversation, with its name if it has one.
+    Begin { policy: Policy, name: Option<String> },
     /// One that there is, whose group is this.
     CarryOn { conversation: GroupId, old: GroupId },
 }
@@ -146,8 +157,12 @@ async fn keep_founding(
         .store
         .run(move |tx| {
             let (mut packages, mls) = (packages, tx.mls());
+            let mut named = None;
             let policy = match founding {
-                Founding::Begin(policy) => policy,
+                Founding::Begin { policy, name } => {
+                    named = name;
+                    policy
+                }
                 Founding::CarryOn { conversation, old } => {
                     let group = tx.load_current(conversation)?;
                     if group.group_id() != old {
@@ -164,6 +179,9 @@ async fn keep_founding(
             let (device_key, certificate) = (&identity.device_key, &identity.certificate);
             let mut group = Conversation::create(&mls, device_key, certificate, suite, id, &policy)?;
             let group_info = group.group_info(&mls, device_key)?;
+            // What one commit cannot add waits in the store, so that no crash forgets it.
+            let later = packages.split_off(packages.len().min(MAX_ADDS));
+            tx.put_admissions(policy.conversation, &later)?;
             let update = packages.is_empty();
             let plan = Plan { add: packages, update, ..Plan::default() };
             let made = commit::make(tx, &identity, &mut group, plan)?;
@@ -180,6 +198,11 @@ async fn keep_founding(
             };
             if policy.predecessor.is_none() {
                 tx.put_group(&group, &identity, ConversationState::Creating)?;
+            }
+            if let Some(name) = named {
+                let content = receive::told_by(tx, &identity, Body::Name(name.clone()));
+                tx.set_name(policy.conversation, &name, content.sent_at_ms)?;
+                receive::push(tx, policy.conversation, &content)?;
             }
             let pending = Pending {
                 group: id,
@@ -211,7 +234,7 @@ async fn reach(
     Ok((people, devices))
 }
 
-/// Adds people to a group, in commits of at most 50 devices, and tells them its name.
+/// Adds people to a group, and tells them its name.
 pub(crate) async fn add(inner: &Arc<Inner>, conversation: GroupId, usernames: &[String]) -> Result<u64, Error> {
     let connection = inner.connection()?;
     let (people, mut devices) = reach(inner, &connection, usernames).await?;
@@ -241,19 +264,53 @@ pub(crate) async fn add_packages(
     inner: &Arc<Inner>,
     connection: &Connection,
     conversation: GroupId,
-    packages: Vec<(DeviceId, Vec<u8>)>,
+    mut packages: Vec<(DeviceId, Vec<u8>)>,
 ) -> Result<u64, Error> {
-    let mut epoch = inner.store.run(move |tx| Ok(tx.load_current(conversation)?.epoch())).await?;
-    for batch in packages.chunks(MAX_ADDS) {
-        let batch = batch.to_vec();
-        let plan = move |_: &Tx<'_>, group: &Conversation| {
-            let present: BTreeSet<_> = group.members().iter().map(DeviceCertificate::device_id).collect();
-            let add: Vec<_> = batch.iter().filter(|(device, _)| !present.contains(device)).cloned().collect();
-            Ok((!add.is_empty()).then(|| Plan { add, ..Plan::default() }))
-        };
-        epoch = commit::change(inner, connection, conversation, Arc::new(plan)).await?;
+    let later = packages.split_off(packages.len().min(MAX_ADDS));
+    let epoch = add_batch(inner, connection, conversation, packages).await?;
+    if later.is_empty() {
+        return Ok(epoch);
     }
-    Ok(epoch)
+    let keep = move |tx: &Tx<'_>| {
+        tx.put_admissions(conversation, &later)?;
+        tx.put_chore(conversation, ChoreKind::Admit, ADMIT_AFTER_MS)
+    };
+    inner.store.run(keep).await?;
+    admit(inner, connection, conversation).await?;
+    inner.store.run(move |tx| Ok(tx.load_current(conversation)?.epoch())).await
+}
+
+/// Adds those who are still to be added, some at a time.
+pub(crate) async fn admit(inner: &Arc<Inner>, connection: &Connection, conversation: GroupId) -> Result<(), Error> {
+    loop {
+        let batch = inner.store.run(move |tx| tx.admissions(conversation, MAX_ADDS)).await?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let devices: Vec<DeviceId> = batch.iter().map(|(device, _)| *device).collect();
+        match add_batch(inner, connection, conversation, batch).await {
+            // Whatever is wrong with them, it does not go away, and others wait behind.
+            Err(error @ Error::Mls(_)) if !receive::is_ours(&error) => {
+                tracing::warn!(%conversation, %error, devices = devices.len(), "not added");
+            }
+            added => drop(added?),
+        }
+        inner.store.run(move |tx| tx.remove_admissions(conversation, &devices)).await?;
+    }
+}
+
+async fn add_batch(
+    inner: &Arc<Inner>,
+    connection: &Connection,
+    conversation: GroupId,
+    batch: Vec<(DeviceId, Vec<u8>)>,
+) -> Result<u64, Error> {
+    let plan = move |_: &Tx<'_>, group: &Conversation| {
+        let present: BTreeSet<_> = group.members().iter().map(DeviceCertificate::device_id).collect();
+        let add: Vec<_> = batch.iter().filter(|(device, _)| !present.contains(device)).cloned().collect();
+        Ok((!add.is_empty()).then(|| Plan { add, ..Plan::default() }))
+    };
+    commit::change(inner, connection, conversation, Arc::new(plan)).await
 }
 
 /// Removes somebody with all devices.
@@ -363,18 +420,20 @@ pub(crate) async fn invite(
 ) -> Result<InviteLink, Error> {
     let secret = InviteSecret::generate(&mut inner.runtime.rng());
     let (key, seed) = (secret.key(), *secret.to_bytes());
-    change_policy(inner, conversation, move |_, policy| {
+    // Before the commit: an invite that is open and that nobody can use would be of no good to anyone.
+    inner.store.run(move |tx| tx.put_invite(conversation, &key, &seed)).await?;
+    let opened = change_policy(inner, conversation, move |_, policy| {
         policy.add_invite(key, InviteTerms { expires_ms, max_uses })?;
         Ok(true)
-    })
-    .await?;
-    inner
-        .store
-        .run(move |tx| {
-            tx.put_invite(conversation, &key, &seed)?;
-            Ok(InviteLink { group: tx.current_group(conversation)?, secret: seed.into() })
-        })
-        .await
+    });
+    if let Err(error) = opened.await {
+        if !error.is_transient() {
+            inner.store.run(move |tx| tx.delete_invite(conversation, &key)).await?;
+        }
+        return Err(error);
+    }
+    let group = inner.store.run(move |tx| tx.current_group(conversation)).await?;
+    Ok(InviteLink { group, secret: seed.into() })
 }
 
 /// All invites of a group, with links for those that were made here.

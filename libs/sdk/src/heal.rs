@@ -48,20 +48,52 @@ pub(crate) async fn rejoin(inner: &Inner, connection: &Connection, conversation:
             inner.chore_wake.notify_one();
             Ok(())
         }
-        // Nobody of this account is in it any more.
-        Err(Error::Call(error)) if error.code() == Some(Code::NotFound) => {
-            inner
-                .store
-                .run(move |tx| {
-                    tx.retire_group(group)?;
-                    tx.set_conversation_state(conversation, ConversationState::Removed)
-                })
-                .await?;
-            inner.events.emit(Event::Removed(conversation));
-            Ok(())
-        }
+        Err(error) if is_out(&error) => out(inner, conversation, group).await,
         Err(error) => Err(error),
     }
+}
+
+/// Nobody of this account is in the group any more.
+fn is_out(error: &Error) -> bool {
+    matches!(error, Error::Call(error) if error.code() == Some(Code::NotFound))
+}
+
+/// Takes leave of a conversation from which this account was removed, or that was carried on without it.
+async fn out(inner: &Inner, conversation: GroupId, group: GroupId) -> Result<(), Error> {
+    inner
+        .store
+        .run(move |tx| {
+            tx.retire_group(group)?;
+            tx.clear_stuck(group)?;
+            tx.set_conversation_state(conversation, ConversationState::Removed)
+        })
+        .await?;
+    inner.events.emit(Event::Removed(conversation));
+    // What waits there is told to fail.
+    inner.outbox_wake.notify_one();
+    Ok(())
+}
+
+/// Comes into a group that has let this device in by a Welcome which cannot be read. The others take it for a member.
+pub(crate) async fn come_in(inner: &Inner, connection: &Connection, group: GroupId) -> Result<(), Error> {
+    let _turn = inner.turn.lock().await;
+    sync::pull_in_turn(inner, connection).await?;
+    let settled = move |tx: &Tx<'_>| {
+        let Some(conversation) = tx.conversation_of(group)? else { return Ok(false) };
+        let is_in = tx.conversation(conversation)?.is_some_and(|info| info.active && !info.stuck);
+        Ok(is_in || tx.current_group(conversation)? != group)
+    };
+    if inner.store.run(settled).await? {
+        return Ok(());
+    }
+    let conversation = match join(inner, connection, group, None).await {
+        Err(error) if is_out(&error) => return Ok(()),
+        conversation => conversation?,
+    };
+    inner.store.run(move |tx| tx.put_chore(conversation, ChoreKind::Ask, 0)).await?;
+    inner.events.emit(Event::ConversationAdded(conversation));
+    inner.chore_wake.notify_one();
+    Ok(())
 }
 
 /// Goes to the group that carries a conversation on, when its Welcome did not come. The caller has the turn.
@@ -76,7 +108,13 @@ pub(crate) async fn follow(
     if inner.store.run(there).await? {
         return Ok(());
     }
-    join(inner, connection, successor, None).await?;
+    match join(inner, connection, successor, None).await {
+        Err(error) if is_out(&error) => {
+            let group = inner.store.run(move |tx| tx.current_group(conversation)).await?;
+            return out(inner, conversation, group).await;
+        }
+        joined => drop(joined?),
+    }
     inner.store.run(move |tx| tx.put_chore(conversation, ChoreKind::Ask, 0)).await?;
     inner.events.emit(Event::Healed(conversation));
     Ok(())
@@ -97,7 +135,7 @@ pub(crate) async fn join(
             (_, Outcome::Replaced(successor)) if hops < MAX_HOPS => {
                 (group, hops) = (successor, hops + 1);
             }
-            (_, Outcome::Replaced(_) | Outcome::Late(_) | Outcome::Exists(_) | Outcome::Forked) => {}
+            (_, Outcome::Replaced(_) | Outcome::Late(_) | Outcome::Again | Outcome::Exists(_) | Outcome::Forked) => {}
         }
     }
     Err(Error::TooManyRaces)

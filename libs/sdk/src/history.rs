@@ -5,7 +5,7 @@
 //! | kind | then                                                                                              |
 //! |------|---------------------------------------------------------------------------------------------------|
 //! | 0    | a person: username, account key                                                                   |
-//! | 1    | a conversation: id, kind, peer or null, name or null, ms of the name, ms of its beginning         |
+//! | 1    | a conversation: id, kind, peer or null, name or null, ms of the name, ms of its beginning, whether the account is in it |
 //! | 2    | a message: conversation, account, device, id, ms written, text, ms accepted, group, place in chain |
 //!
 //! Entries that are known change nothing, so parts may come twice and in any order.
@@ -18,65 +18,68 @@ use qpc_wire::{AccountId, DeviceId, GroupId};
 
 use crate::{
     Error, Event, MessageId, MessageState,
+    chores::Done,
     client::Inner,
     content::{Body, MAX_LIST, MAX_TEXT},
     receive::{self, Received},
-    store::{Archived, ConversationKind, Identity, MAX_OUTBOX, NewMessage, Tx},
+    store::{Archived, Chore, ConversationKind, Identity, MAX_OUTBOX, NewMessage, Tx},
 };
 
 /// Bytes of a part, about; a message may make it larger by its own size.
 const PART: usize = 48 << 10;
 /// Messages that are sent, the newest.
 const MAX_MESSAGES: u64 = 50_000;
-/// Messages that are read from the store at a time.
+/// Messages that are sent at a time.
 const CHUNK: u64 = 500;
+/// Time that the outbox gets when there is too much in it, milliseconds.
+const FULL_MS: u64 = 1_000;
 
-/// Sends everything to the other devices of this account.
-pub(crate) async fn send(inner: &Arc<Inner>) -> Result<(), Error> {
+/// Sends everything to the other devices of this account, a chunk each time: people and conversations first, then messages
+/// from the newest on, since what is looked at first should be there first.
+pub(crate) async fn send(inner: &Arc<Inner>, chore: Chore) -> Result<Done, Error> {
     let identity = inner.identity.clone();
-    let parts = inner
+    let skip = u64::from(chore.tries) * CHUNK;
+    let done = inner
         .store
         .run(move |tx| {
-            let Some(own) = tx.own_conversation()? else { return Ok(0) };
-            let mut parts = Parts { tx, own, identity: &identity, entries: Vec::new(), size: 0, count: 0 };
-            for (username, key) in tx.peers()? {
-                parts.add(vec![0.into(), username.into(), Value::Bytes(key.to_vec())])?;
+            let Some(own) = tx.own_conversation()? else { return Ok(Done::Finished) };
+            // The user's own messages need room too.
+            if tx.outbox_len()? > MAX_OUTBOX / 2 {
+                return Ok(Done::Wait(FULL_MS));
             }
-            for conversation in tx.all_conversations()? {
-                parts.add(describe(tx, &conversation)?)?;
+            let mut parts = Parts { tx, own, identity: &identity, entries: Vec::new(), size: 0 };
+            if skip == 0 {
+                begin(&mut parts)?;
             }
-            // From the newest on: what people look at first is there first.
-            let mut skip = 0;
-            while skip < MAX_MESSAGES {
-                // The user's own messages need room too.
-                if tx.outbox_len()? > MAX_OUTBOX / 2 {
-                    tracing::warn!(skip, "the history is too long to be sent at once; older messages stay here");
-                    break;
-                }
-                let messages = tx.newest_messages(skip, CHUNK)?;
-                skip += CHUNK;
-                let last = (messages.len() as u64) < CHUNK;
-                for message in messages {
-                    parts.add(message_entry(message))?;
-                }
-                if last {
-                    break;
-                }
+            let messages = tx.newest_messages(skip, CHUNK)?;
+            let last = (messages.len() as u64) < CHUNK || skip + CHUNK >= MAX_MESSAGES;
+            for message in messages {
+                parts.add(message_entry(message))?;
             }
             parts.flush()?;
-            let mut after = String::new();
-            loop {
-                let values = tx.synced_after(&after, MAX_LIST)?;
-                let Some(last) = values.last() else { break };
-                after = last.name.clone();
-                receive::push(tx, own, &receive::told_by(tx, &identity, Body::Sync(values)))?;
-            }
-            Ok(parts.count)
+            Ok(if last { Done::Finished } else { Done::Later(0) })
         })
         .await?;
-    tracing::info!(parts, "history sent to the other devices");
     inner.outbox_wake.notify_one();
-    Ok(())
+    Ok(done)
+}
+
+/// What there is but messages.
+fn begin(parts: &mut Parts<'_, '_>) -> Result<(), Error> {
+    let (tx, own, identity) = (parts.tx, parts.own, parts.identity);
+    for (username, key) in tx.peers()? {
+        parts.add(vec![0.into(), username.into(), Value::Bytes(key.to_vec())])?;
+    }
+    for conversation in tx.all_conversations()? {
+        parts.add(describe(tx, &conversation)?)?;
+    }
+    let mut after = String::new();
+    loop {
+        let values = tx.synced_after(&after, MAX_LIST)?;
+        let Some(last) = values.last() else { return Ok(()) };
+        after = last.name.clone();
+        receive::push(tx, own, &receive::told_by(tx, identity, Body::Sync(values)))?;
+    }
 }
 
 /// Keeps a part of the history of another device of this account.
@@ -101,7 +104,6 @@ struct Parts<'a, 'tx> {
     identity: &'a Identity,
     entries: Vec<Value>,
     size: usize,
-    count: u64,
 }
 
 impl Parts<'_, '_> {
@@ -123,7 +125,7 @@ impl Parts<'_, '_> {
         let mut bytes = Vec::with_capacity(self.size);
         let entries = Value::Array(std::mem::take(&mut self.entries));
         ciborium::into_writer(&entries, &mut bytes).map_err(|_| crate::ContentError::Malformed)?;
-        (self.size, self.count) = (0, self.count + 1);
+        self.size = 0;
         receive::push(self.tx, self.own, &receive::told_by(self.tx, self.identity, Body::History(bytes)))
     }
 }
@@ -139,6 +141,7 @@ fn describe(tx: &Tx<'_>, info: &crate::ConversationInfo) -> Result<Vec<Value>, E
         name.as_ref().map_or(Value::Null, |(name, _)| name.clone().into()),
         name.map_or(0, |(_, at_ms)| at_ms).into(),
         info.last_at_ms.into(),
+        (info.active || info.awaited).into(),
     ])
 }
 
@@ -175,12 +178,13 @@ fn keep(tx: &Tx<'_>, own: AccountId, fields: &[Value]) -> Result<Option<bool>, E
                 Err(error) => Err(error),
             }
         }
-        (Some(1), [conversation, kind, peer, name, named_at, began_at]) => {
+        (Some(1), [conversation, kind, peer, name, named_at, began_at, alive]) => {
             let (Some(conversation), Some(kind)) = (id(conversation), number(kind)) else { return Ok(None) };
             let (Some(named_at), Some(began_at)) = (number(named_at), number(began_at)) else { return Ok(None) };
             let conversation = GroupId(conversation);
             let kind = if kind == 1 { ConversationKind::Direct } else { ConversationKind::Group };
-            tx.put_bare_conversation(conversation, kind, id(peer).map(AccountId), began_at)?;
+            let alive = alive.as_bool().unwrap_or_default();
+            tx.put_bare_conversation(conversation, kind, id(peer).map(AccountId), began_at, alive)?;
             if let Some(name) = name.as_text() {
                 tx.set_name(conversation, name, named_at)?;
             }

@@ -97,7 +97,7 @@ async fn keep(inner: Arc<Inner>) {
                 failures = 0;
                 next = use_session(&inner, session).await;
             }
-            Err(error) if error.is_transient() => {
+            Err(error) if !is_final(&error) => {
                 tracing::info!(%error, "not connected");
                 inner.link.send_replace(Link::Offline(Some(Arc::new(error))));
                 let pause = MAX_PAUSE.min(FIRST_PAUSE * 2u32.pow(failures));
@@ -117,6 +117,15 @@ async fn keep(inner: Arc<Inner>) {
         }
     }
     inner.link.send_replace(Link::Idle);
+}
+
+/// Whether another try would end the same way until a person has done something about it.
+fn is_final(error: &Error) -> bool {
+    match error.root() {
+        Error::LoginRefused(_) | Error::NameTaken(_) | Error::InvalidUsername(_) | Error::IdentityChanged(_) => true,
+        error @ Error::Connect(_) => !error.is_transient(),
+        _ => false,
+    }
 }
 
 async fn establish(inner: &Inner) -> Result<Session, Error> {

@@ -182,13 +182,14 @@ pub(crate) async fn answer(inner: &Inner, code: &LinkCode) -> Result<(), Error> 
     }
     let identity = &inner.identity;
     let answer = seal(inner, code, &offer, &identity.username, &identity.account_key.to_bytes())?;
+    // Before it is sent: whoever has been given the account is waited for.
+    inner.store.run(|tx| tx.put_chore(ACCOUNT, ChoreKind::Linked, 0)).await?;
     retry::call::<LinkAnswer>(
         &inner.runtime,
         &connection,
         &v1::LinkAnswerRequest { link_id: id, answer: answer.into() },
     )
     .await?;
-    inner.store.run(|tx| tx.put_chore(ACCOUNT, ChoreKind::Linked, 0)).await?;
     inner.chore_wake.notify_one();
     Ok(())
 }

@@ -6,10 +6,11 @@
 //! and later than it was written, when it is written while somebody's leaving has to be committed first. Whoever gets it
 //! twice sees it once, by its id.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use qpc_crypto::{MlsError, mls::Role, receipt};
 use qpc_wire::{Code, DeviceId, GroupId, methods::Enqueue, status::Detail, v1};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -83,7 +84,10 @@ pub(crate) async fn write(inner: &Inner, conversation: GroupId, text: &str) -> R
 
 /// What does not hinder writing: it is encrypted when it is sent.
 fn is_for_later(error: &Error) -> bool {
-    matches!(error, Error::Stuck(_) | Error::Mls(MlsError::ProposalsPending | MlsError::CommitPending))
+    matches!(
+        error,
+        Error::Stuck(_) | Error::NotLetIn | Error::Mls(MlsError::ProposalsPending | MlsError::CommitPending)
+    )
 }
 
 pub(crate) fn encrypt(
@@ -104,38 +108,95 @@ pub(crate) fn encrypt(
         return Err(Error::NotAllowed("write"));
     }
     let payload = mls.encrypt(&tx.mls(), &identity.device_key, content)?;
-    Ok(Sealed { group, epoch: mls.epoch(), tag: mls.epoch_tag().to_vec(), payload })
+    Ok(Sealed { group, epoch: mls.epoch(), tag: mls.epoch_tag()?.to_vec(), payload })
 }
 
-/// Sends what is written, one after the other, until told to stop.
+/// Conversations whose messages wait because one of them goes wrong.
+#[derive(Default)]
+struct PutOff(HashMap<GroupId, (Instant, u32)>);
+
+impl PutOff {
+    /// Those whose pause is not over.
+    fn waiting(&self) -> Vec<GroupId> {
+        let now = Instant::now();
+        self.0.iter().filter(|(_, (until, _))| *until > now).map(|(id, _)| *id).collect()
+    }
+
+    fn next(&self) -> Option<Instant> {
+        let now = Instant::now();
+        self.0.values().map(|(until, _)| *until).filter(|until| *until > now).min()
+    }
+
+    fn put(&mut self, conversation: GroupId, pause: impl FnOnce(u32) -> Duration) {
+        let (until, failures) = self.0.entry(conversation).or_insert_with(|| (Instant::now(), 0));
+        *until = Instant::now() + pause(*failures);
+        *failures += 1;
+    }
+}
+
+/// Sends what is written, one after the other in each conversation, until told to stop.
 pub(crate) async fn send_all(inner: &Arc<Inner>, connection: &Connection, stop: &CancellationToken) {
-    let mut failures = 0;
+    let (mut failures, mut put_off) = (0, PutOff::default());
+    let pause = |failures: u32, error: &Error| {
+        let own = MAX_PAUSE.min(FIRST_PAUSE * 2u32.pow(failures.min(16)));
+        inner.runtime.jittered(own).max(asked_pause(error))
+    };
     while !stop.is_cancelled() {
-        let sent = match inner.store.run(|tx| tx.first_in_outbox()).await {
-            Ok(Some(outgoing)) => send(inner, connection, outgoing).await,
+        let waiting = put_off.waiting();
+        let (sent, conversation) = match inner.store.run(move |tx| tx.first_in_outbox(&waiting)).await {
+            Ok(Some(outgoing)) => {
+                let conversation = outgoing.conversation;
+                (send(inner, connection, outgoing).await, Some(conversation))
+            }
             Ok(None) => {
+                let until = put_off.next();
                 tokio::select! {
                     biased;
                     () = stop.cancelled() => return,
                     () = inner.outbox_wake.notified() => {}
+                    () = sleep_until(until) => {}
                 }
                 continue;
             }
-            Err(error) => Err(error),
+            Err(error) => (Err(error), None),
         };
-        let Err(error) = sent else {
-            failures = 0;
-            continue;
-        };
-        tracing::info!(%error, "message not sent yet");
-        let own = MAX_PAUSE.min(FIRST_PAUSE * 2u32.pow(failures));
-        let pause = inner.runtime.jittered(own).max(asked_pause(&error));
-        failures = (failures + 1).min(16);
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
+        match (sent, conversation) {
+            (Ok(()), conversation) => {
+                failures = 0;
+                conversation.map(|conversation| put_off.0.remove(&conversation));
+            }
+            // Others need not wait for it.
+            (Err(error), Some(conversation)) if !is_of_all(&error) => {
+                tracing::info!(%error, %conversation, "message not sent yet");
+                put_off.put(conversation, |failures| pause(failures, &error));
+            }
+            (Err(error), _) => {
+                tracing::info!(%error, "messages not sent yet");
+                let pause = pause(failures, &error);
+                failures += 1;
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(pause) => {}
+                }
+            }
         }
+    }
+}
+
+async fn sleep_until(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether a failure is of the connection, the session or the store, and not of one conversation.
+fn is_of_all(error: &Error) -> bool {
+    match error {
+        Error::Call(CallError::Status(status)) => status.code == Code::Unauthenticated,
+        Error::Call(_) | Error::Interrupted | Error::Io { .. } => true,
+        error => receive::is_ours(error),
     }
 }
 
@@ -172,8 +233,8 @@ async fn send(inner: &Arc<Inner>, connection: &Connection, outgoing: Outgoing) -
         }
         Err(error) => match error.detail() {
             Some(Detail::WrongEpoch(wrong)) if outgoing.attempts < MAX_REENCRYPTIONS => {
-                let current = wrong.current_epoch;
-                seal(inner, connection, outgoing, Some(current)).await
+                let epochs = (sealed.epoch, wrong.current_epoch);
+                seal(inner, connection, outgoing, Some(epochs)).await
             }
             Some(Detail::Forked(_)) => {
                 let group = sealed.group;
@@ -283,16 +344,16 @@ fn rosters(tx: &Tx<'_>, group: GroupId, epoch: u64) -> Result<Vec<Vec<DeviceId>>
     Ok(rosters)
 }
 
-/// Encrypts a message for the group as it is: after following it to `current`, where the server has named an epoch.
+/// Encrypts a message for the group as it is: after following it, where the server has refused an epoch and named another.
 async fn seal(
     inner: &Arc<Inner>,
     connection: &Connection,
     outgoing: Outgoing,
-    current: Option<u64>,
+    epochs: Option<(u64, u64)>,
 ) -> Result<(), Error> {
-    if let Some(current) = current {
+    if let Some((sent, current)) = epochs {
         let _turn = inner.turn.lock().await;
-        commit::catch_up(inner, connection, outgoing.conversation, current).await?;
+        commit::catch_up(inner, connection, outgoing.conversation, sent, current).await?;
     } else if outgoing.attempts > 0 {
         sync::pull(inner, connection).await?;
     }
@@ -308,7 +369,7 @@ async fn seal(
         })
         .await;
     match sealed {
-        Ok(epoch) if epoch >= current.unwrap_or_default() => Ok(()),
+        Ok(epoch) if epoch >= epochs.map_or(0, |(_, current)| current) => Ok(()),
         Ok(_) => Err(Error::Offline),
         Err(Error::Mls(MlsError::ProposalsPending)) => {
             match commit_leaves(inner, connection, conversation).await {

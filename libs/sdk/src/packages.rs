@@ -5,7 +5,7 @@ use qpc_wire::{DeviceId, limits::MAX_FETCH_DEVICES, methods::FetchKeyPackage, v1
 
 use crate::{Error, client::Inner, directory::Person, retry, transport::Connection};
 
-/// One package for each device that has any. Of each of `people` there must be one at least.
+/// One package for each device that has any that can be used. Of each of `people` there must be one at least.
 pub(crate) async fn fetch(
     inner: &Inner,
     connection: &Connection,
@@ -22,7 +22,15 @@ pub(crate) async fn fetch(
         };
         let fetched = retry::call::<FetchKeyPackage>(&inner.runtime, connection, &request).await?;
         for package in fetched.key_packages {
-            let valid = key_package::validate(&package.key_package)?;
+            let valid = match key_package::validate(&package.key_package) {
+                Ok(valid) => valid,
+                // Of a device that has been away for months, for example: its others must not suffer for it.
+                Err(error) => {
+                    let device = hex::encode(&package.device_id);
+                    tracing::warn!(%error, device, "a key package cannot be used");
+                    continue;
+                }
+            };
             let device = valid.certificate.device_id();
             // The certificate in the package may be a later one of the same device; the keys are what counts.
             let asked_for = wanted.iter().any(|certificate| {

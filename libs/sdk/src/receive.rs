@@ -21,6 +21,8 @@ use crate::{
 
 /// Time that what is still on its way gets before something missing is asked for.
 const ASK_AFTER_MS: u64 = 300;
+/// Time that what is still on its way gets before a group is joined whose Welcome cannot be read.
+const JOIN_AFTER_MS: u64 = 300;
 
 /// Accounts of a group by which the time grows that a device waits at most before it joins again: with their square.
 const MAX_CROWD: u64 = 32;
@@ -105,7 +107,7 @@ fn is_harmless(error: &Error) -> bool {
 }
 
 /// The failure is in this store, not in the entry, which must therefore stay unread.
-fn is_ours(error: &Error) -> bool {
+pub(crate) fn is_ours(error: &Error) -> bool {
     matches!(error, Error::Sqlite(rusqlite::Error::SqliteFailure(..)) | Error::Mls(MlsError::Storage(_)))
 }
 
@@ -116,6 +118,17 @@ fn unreadable(tx: &Tx<'_>, seq: u64, envelope: &v1::Envelope, error: Error) -> R
     tracing::warn!(seq, %error, "entry cannot be read");
     tx.insert_undecryptable(seq, group, envelope.epoch.min(i64::MAX as u64), envelope.kind, &error.to_string())?;
     let mut received = Vec::new();
+    if let Some(group) = group.filter(|_| conversation.is_none() || envelope.kind() == EnvelopeKind::Welcome) {
+        // The server, and so everybody, takes this device for a member.
+        tx.put_chore(group, ChoreKind::Join, JOIN_AFTER_MS)?;
+        if matches!(error, Error::Mls(MlsError::NotForUs)) {
+            // Of a store that was restored from an older copy: others of the stock may be lost as well.
+            tx.doubt_stock()?;
+        }
+        if let Some(receipt) = envelope.receipt.as_ref().filter(|_| envelope.kind() == EnvelopeKind::Application) {
+            tx.tear_hole(group, receipt.seq)?;
+        }
+    }
     if let (Some(group), Some(conversation)) = (group, conversation) {
         let lost_track = match envelope.kind() {
             EnvelopeKind::Handshake => true,

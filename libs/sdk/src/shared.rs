@@ -5,7 +5,7 @@ use prost::Message as _;
 use qpc_crypto::{aead, sha256};
 use qpc_wire::{
     Code,
-    limits::{MAX_STAGED, PART},
+    limits::{MAX_HANDSHAKE, PART},
     methods::{FetchPart, StagePart},
     v1,
 };
@@ -20,20 +20,28 @@ use crate::{
 /// Largest thing that is fetched: the tree of a group of 5,000, or a commit.
 const MAX_SHARED: u64 = 32 << 20;
 
-/// Brings a commit. Returns what the request then says instead of it. What was brought before is brought again.
-pub(crate) async fn stage(inner: &Inner, connection: &Connection, commit: &Bytes) -> Result<Bytes, CallError> {
-    debug_assert!(commit.len() <= MAX_STAGED);
-    let staged_id = Bytes::copy_from_slice(&sha256(&[commit])[..16]);
-    for start in (0..commit.len()).step_by(PART) {
+/// Brings a bundle that is too large for a request, and leaves in it where it is. What was brought before is brought again.
+pub(crate) async fn fit(
+    inner: &Inner,
+    connection: &Connection,
+    bundle: &mut v1::CommitBundle,
+) -> Result<(), CallError> {
+    if bundle.encoded_len() <= MAX_HANDSHAKE {
+        return Ok(());
+    }
+    let whole = Bytes::from(bundle.encode_to_vec());
+    let staged_id = Bytes::copy_from_slice(&sha256(&[&whole])[..16]);
+    for start in (0..whole.len()).step_by(PART) {
         let request = v1::StagePartRequest {
             staged_id: staged_id.clone(),
             offset: start as u64,
-            total: commit.len() as u64,
-            data: commit.slice(start..commit.len().min(start + PART)),
+            total: whole.len() as u64,
+            data: whole.slice(start..whole.len().min(start + PART)),
         };
         retry::call::<StagePart>(&inner.runtime, connection, &request).await?;
     }
-    Ok(staged_id)
+    *bundle = v1::CommitBundle { staged: staged_id, ..v1::CommitBundle::default() };
+    Ok(())
 }
 
 /// Fetches what a pointer points to, and opens it if the pointer has a key. None if it is there no more.

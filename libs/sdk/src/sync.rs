@@ -200,7 +200,7 @@ async fn tell(inner: &Inner, connection: &Connection, seq: u64) -> Result<(), Er
                 if let Ok(group) = tx.load_group(id)
                     && group.epoch() == epoch
                 {
-                    epochs.push((id, epoch, group.epoch_tag()));
+                    epochs.push((id, epoch, group.epoch_tag()?));
                 }
             }
             Ok((epochs, tx.untold_undecryptable()?))

@@ -139,7 +139,7 @@ fn again(delivered: &Delivered, seq: u64) -> Delivered {
 /// Empties the outbox, as sending would.
 async fn take_outbox(client: &Client) -> Vec<Outgoing> {
     let mut taken = Vec::new();
-    while let Some(first) = client.inner.store.run(|tx| tx.first_in_outbox()).await.unwrap() {
+    while let Some(first) = client.inner.store.run(|tx| tx.first_in_outbox(&[])).await.unwrap() {
         let n = first.n;
         client.inner.store.run(move |tx| tx.remove_from_outbox(n)).await.unwrap();
         taken.push(first);
@@ -225,11 +225,11 @@ async fn what_is_written_offline_waits_in_order_across_a_restart() {
     for text in ["one", "two"] {
         alice.send(id, text).await.unwrap();
     }
-    let first = alice.inner.store.run(|tx| tx.first_in_outbox()).await.unwrap();
+    let first = alice.inner.store.run(|tx| tx.first_in_outbox(&[])).await.unwrap();
     drop(alice);
 
     let alice = open(&folder, "alice").await;
-    assert_eq!(alice.inner.store.run(|tx| tx.first_in_outbox()).await.unwrap(), first, "same key, same ciphertext");
+    assert_eq!(alice.inner.store.run(|tx| tx.first_in_outbox(&[])).await.unwrap(), first, "same key, same ciphertext");
     alice.send(id, "three").await.unwrap();
     assert_eq!(alice.stats().await.unwrap().outbox, 3);
     assert!(!alice.flush(std::time::Duration::from_millis(1)).await);

@@ -71,6 +71,7 @@ async fn everything_is_replaced_under_way(backend: Backend) {
     let mut cluster = Cluster::start(Shape::pairs(backend)).await.unwrap();
     let (alice, bob) = (client(&cluster, "alice", 0, 0).await, client(&cluster, "bob", 0, 1).await);
     let conversation = alice.dm("bob").await.unwrap();
+    assert_eq!(bob.dm("alice").await.unwrap(), conversation);
     let (a, b) = (numbered("alice", 60), numbered("bob", 60));
     let roll = async {
         for gateway in [0, 1] {

@@ -88,6 +88,11 @@ id!(
     GroupId,
     "group id"
 );
+
+impl GroupId {
+    /// The id of no group and no conversation of several devices. What is of one device alone may stand under it.
+    pub const NIL: Self = Self([0; Self::LEN]);
+}
 id!(
     /// Client-made random key under which a mutating call takes effect once in 24 hours.
     IdempotencyKey,

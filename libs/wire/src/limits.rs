@@ -10,12 +10,14 @@ pub const MAX_FRAME_PAYLOAD: usize = 1 << 20;
 pub const MAX_ENVELOPE: usize = 256 << 10;
 /// Largest commit or Welcome inside a request, bytes: sealed and wrapped it still fits a fetch response.
 pub const MAX_HANDSHAKE: usize = 512 << 10;
-/// Largest commit that is brought and fetched in parts, bytes: an update in a group of 5,000 that was filled at once.
+/// Largest CommitBundle that is brought in parts, bytes: an update in a group of 5,000 that was filled at once. What it
+/// sends is fetched in parts too.
 pub const MAX_STAGED: usize = 8 << 20;
 /// Size of all parts but the last of what is brought or fetched in parts, bytes.
 pub const PART: usize = 512 << 10;
-/// Devices added by one commit.
-pub const MAX_ADDS: usize = 50;
+/// Devices added by one commit. Whoever is added by one of several gets the commits of the later ones too; with the hybrid
+/// suite each device is 2.8 KB of a commit.
+pub const MAX_ADDS: usize = 500;
 /// Epoch tags of one acknowledgement.
 pub const MAX_TAGS: usize = 100;
 /// Entries of one fetch when the client does not say.

@@ -19,7 +19,7 @@ use qpc_delivery::store::MIGRATIONS;
 use qpc_sdk::Runtime;
 use qpc_wire::{
     GroupId, Method, Status, bus,
-    limits::{MAX_HANDSHAKE, PART},
+    limits::{MAX_ADDS, MAX_HANDSHAKE, PART},
     methods::{CommitGroup, CreateGroup, Enqueue, Fetch, FetchHybridKeys, StagePart},
     v1::{
         CommitBundle, CommitGroupRequest, CreateGroupRequest, EnqueueRequest, Entry, EnvelopeKind,
@@ -43,7 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What was seen.
 pub(super) struct Seen {
-    /// Milliseconds of CommitGroup that adds 50 to the whole group, of an update, and of Enqueue.
+    /// Milliseconds of CommitGroup that adds all joiners, of an update, and of Enqueue.
     pub(super) add_ms: f64,
     pub(super) update_ms: f64,
     pub(super) message_ms: f64,
@@ -52,11 +52,9 @@ pub(super) struct Seen {
     pub(super) entries: i64,
     pub(super) transactions: usize,
     pub(super) entry_bytes: usize,
-    /// What the first and the last of those added got in their mailbox for being added, and what they share.
-    pub(super) welcome_bytes: usize,
+    /// What the first and the last of those added got in their mailbox until all were added, and what they share.
+    pub(super) joiner_bytes: usize,
     pub(super) shared_bytes: u64,
-    /// What else the first of them got, from later batches of the same addition.
-    pub(super) later_bytes: usize,
 }
 
 struct Service {
@@ -176,8 +174,9 @@ impl Group<'_> {
     async fn commit(&mut self, change: &Change<'_>) -> Result<f64> {
         let mut bundle = self.bundle(change)?;
         let start = Instant::now();
-        if bundle.commit.len() > MAX_HANDSHAKE {
-            bundle.staged_commit = self.stage(&std::mem::take(&mut bundle.commit)).await?;
+        if bundle.encoded_len() > MAX_HANDSHAKE {
+            let staged = self.stage(&bundle.encode_to_vec().into()).await?;
+            bundle = CommitBundle { staged, ..CommitBundle::default() };
         }
         let request = CommitGroupRequest {
             idempotency_key: self.service.key(),
@@ -191,15 +190,15 @@ impl Group<'_> {
         Ok(ms)
     }
 
-    /// Brings a commit that is too large for a request.
-    async fn stage(&self, commit: &Bytes) -> Result<Bytes> {
+    /// Brings a bundle that is too large for a request.
+    async fn stage(&self, bundle: &Bytes) -> Result<Bytes> {
         let staged_id = self.service.key();
-        for start in (0..commit.len()).step_by(PART) {
+        for start in (0..bundle.len()).step_by(PART) {
             let request = StagePartRequest {
                 staged_id: staged_id.clone(),
                 offset: start as u64,
-                total: commit.len() as u64,
-                data: commit.slice(start..commit.len().min(start + PART)),
+                total: bundle.len() as u64,
+                data: bundle.slice(start..bundle.len().min(start + PART)),
             };
             self.service.call::<StagePart>(self.identity, &request).await?;
         }
@@ -212,8 +211,7 @@ impl Group<'_> {
             commit: commit.into(),
             welcome: welcome.into(),
             group_info: group_info.into(),
-            epoch_tag: self.founder.next_tag(),
-            staged_commit: Bytes::new(),
+            staged: Bytes::new(),
         })
     }
 }
@@ -223,7 +221,7 @@ fn identity(held: &Held) -> Identity {
     Identity { account: certificate.account_id(), device: certificate.device_id() }
 }
 
-/// Fills a group to `leaves` in batches, the last 500 of which count as one addition, and writes one message.
+/// Fills a group to `leaves`, the last 500 of them by one addition, and writes one message.
 pub(super) async fn run(folder: &Path, suite: Suite, leaves: usize) -> Result<Seen> {
     const ADDITION: usize = 500;
     let service = Service::start(folder).await?;
@@ -233,9 +231,8 @@ pub(super) async fn run(folder: &Path, suite: Suite, leaves: usize) -> Result<Se
     let group_info = founder.found(suite, id)?;
     let mut group = Group { service: &service, suite, id, founder, identity, epoch: 0 };
 
-    let missing = leaves - 1;
-    let addition = ADDITION.min(missing);
-    let first = group.newcomers(missing.saturating_sub(addition).clamp(1, BATCH))?;
+    let before = (leaves - 1).saturating_sub(ADDITION).max(1);
+    let first = group.newcomers(before.min(BATCH))?;
     let packages: Vec<_> = first.iter().map(|(identity, package)| (identity.device, package.clone())).collect();
     let request = CreateGroupRequest {
         idempotency_key: service.key(),
@@ -245,22 +242,22 @@ pub(super) async fn run(folder: &Path, suite: Suite, leaves: usize) -> Result<Se
     };
     group.epoch = service.call::<CreateGroup>(identity, &request).await?.epoch;
     group.founder.settle()?;
-    let (mut there, mut joiners, mut add_ms) = (1 + first.len(), Vec::new(), 0.0);
-    while there < leaves {
-        // Ends of batches and the beginning of the addition fall together.
-        let ahead = (leaves - addition).saturating_sub(there);
-        let count = if ahead > 0 { ahead.min(BATCH) } else { (leaves - there).min(BATCH) };
-        let batch = group.newcomers(count)?;
-        add_ms = group.add(&batch).await?;
-        there += count;
-        if ahead == 0 {
-            joiners.push(batch.first().context("an empty batch")?.0);
-        }
+    let mut there = first.len();
+    while there < before {
+        let batch = group.newcomers((before - there).min(BATCH))?;
+        group.add(&batch).await?;
+        there += batch.len();
+    }
+    // As clients do it: in as few commits as there can be.
+    let joiners = group.newcomers(leaves - 1 - there)?;
+    let mut add_ms = 0.0;
+    for batch in joiners.chunks(MAX_ADDS) {
+        add_ms += group.add(batch).await?;
     }
     let update_ms = group.commit(&Change::Update).await?;
 
     let (payload, entry) = ("SELECT COUNT(*) FROM payload", "SELECT COUNT(*) FROM mailbox_entry");
-    let before = (service.count(payload).await?, service.count(entry).await?, service.transactions()?);
+    let counted = (service.count(payload).await?, service.count(entry).await?, service.transactions()?);
     let request = EnqueueRequest {
         idempotency_key: service.key(),
         group_id: id.to_bytes(),
@@ -273,25 +270,28 @@ pub(super) async fn run(folder: &Path, suite: Suite, leaves: usize) -> Result<Se
     let message_ms = start.elapsed().as_secs_f64() * 1e3;
     let transactions = service.transactions()?;
     // A log that was begun anew holds nothing else.
-    let transactions = transactions.checked_sub(before.2).filter(|count| *count > 0).unwrap_or(transactions);
+    let transactions = transactions.checked_sub(counted.2).filter(|count| *count > 0).unwrap_or(transactions);
 
-    let first = mailbox(&service, *joiners.first().context("nobody was added")?).await?;
-    let last = mailbox(&service, *joiners.last().context("nobody was added")?).await?;
-    let welcomes = [welcome(&first)?, welcome(&last)?];
-    let later = |entry: &&Entry| kind(entry) == EnvelopeKind::Handshake;
-    // The last of them is the update.
-    let later: usize = first.iter().filter(later).map(Entry::encoded_len).rev().skip(1).sum();
+    let (mut joiner_bytes, mut shared_bytes, mut entry_bytes) = (0, 0, 0);
+    for (joiner, _) in [joiners.first(), joiners.last()].into_iter().flatten() {
+        let entries = mailbox(&service, *joiner).await?;
+        let (welcome, shared) = welcome(&entries)?;
+        let commits = entries.iter().filter(|entry| kind(entry) == EnvelopeKind::Handshake).map(Entry::encoded_len);
+        // The last commit is the update.
+        joiner_bytes = joiner_bytes.max(welcome + commits.rev().skip(1).sum::<usize>());
+        shared_bytes = shared_bytes.max(shared);
+        entry_bytes = entries.last().map(Entry::encoded_len).context("no message")?;
+    }
     Ok(Seen {
         add_ms,
         update_ms,
         message_ms,
-        payloads: service.count(payload).await? - before.0,
-        entries: service.count(entry).await? - before.1,
+        payloads: service.count(payload).await? - counted.0,
+        entries: service.count(entry).await? - counted.1,
         transactions,
-        entry_bytes: last.last().map(Entry::encoded_len).context("no message")?,
-        welcome_bytes: welcomes.iter().map(|welcome| welcome.0).max().unwrap_or_default(),
-        shared_bytes: welcomes.iter().map(|welcome| welcome.1).max().unwrap_or_default(),
-        later_bytes: later,
+        entry_bytes,
+        joiner_bytes,
+        shared_bytes,
     })
 }
 

@@ -1,7 +1,6 @@
 //! Devices that are ours: MLS state in memory, or the client's store on a disk.
 
 use anyhow::{Context, Result, bail};
-use bytes::Bytes;
 use openmls_memory_storage::MemoryStorage;
 use prost::Message as _;
 use qpc_crypto::{
@@ -42,24 +41,17 @@ pub(super) struct Held {
     provider: Provider<MemoryStorage>,
     package: Vec<u8>,
     conversation: Option<Conversation>,
-    /// Of the epoch that the last commit begins.
-    tag: [u8; 16],
 }
 
 impl Held {
     pub(super) fn new(runtime: &Runtime, account: &AccountKey) -> Self {
         let key = DeviceKey::generate(&mut runtime.rng());
         let certificate = DeviceCertificate::issue(account, &key.public(), 1);
-        Self { key, certificate, provider: Provider::default(), package: Vec::new(), conversation: None, tag: [0; 16] }
+        Self { key, certificate, provider: Provider::default(), package: Vec::new(), conversation: None }
     }
 
     pub(super) fn certificate(&self) -> &DeviceCertificate {
         &self.certificate
-    }
-
-    /// The tag of the epoch that the last commit begins.
-    pub(super) fn next_tag(&self) -> Bytes {
-        Bytes::copy_from_slice(&self.tag)
     }
 }
 
@@ -90,7 +82,6 @@ impl Member for Held {
             Change::Remove(remove) => conversation.change(provider, key, Changes { remove, ..Changes::default() })?,
             Change::Update => conversation.update(provider, key)?,
         };
-        self.tag = made.epoch_tag;
         Ok(made.into())
     }
 

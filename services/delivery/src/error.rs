@@ -79,8 +79,8 @@ pub enum Error {
     /// A part that does not follow the rules of its call.
     #[error("not a part of something staged: at most {max} bytes in parts of {part}", max = limits::MAX_STAGED, part = limits::PART)]
     StagedPart,
-    /// A staged commit of which parts are missing.
-    #[error("the staged commit is not complete")]
+    /// Something staged of which parts are missing.
+    #[error("what was staged is not complete")]
     StagedIncomplete,
     /// Nothing is shared under this id, or not any more.
     #[error("nothing is kept under this id")]

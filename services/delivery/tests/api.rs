@@ -263,7 +263,7 @@ async fn a_fork_is_noticed_by_a_message_and_by_an_acknowledgement() {
         epoch: group.epoch(),
         tag: Bytes::copy_from_slice(tag),
     };
-    let own = group[1].epoch_tag();
+    let own = group[1].epoch_tag().unwrap();
     let ack = |tags: Vec<EpochTag>| AckRequest { seq: 1, tags, undecryptable: 7 };
     let answer = world.call::<Ack>(&bob, &ack(vec![tag(&group[1], &own), tag(&group[1], &[9; 16])])).await.unwrap();
     assert_eq!((answer.acked, answer.forked), (1, vec![id.to_bytes()]));

@@ -6,6 +6,7 @@ mod common;
 
 use bytes::Bytes;
 use common::{Device, World, code, envelope, revoked, wrong_epoch};
+use prost::Message;
 use qpc_crypto::{Changes, Conversation, InviteSecret, mls::InviteTerms};
 use qpc_wire::{
     Code, GroupId,
@@ -27,13 +28,13 @@ async fn a_sibling_and_a_stuck_device_come_in_by_themselves() {
 
     let mut joined = world.come(&phone, id, None).await.unwrap();
     world.catch_up(&alice, &mut group[0], 0).await;
-    assert_eq!((group[0].members().len(), group[0].epoch_tag()), (3, joined.epoch_tag()));
+    assert_eq!((group[0].members().len(), group[0].epoch_tag().unwrap()), (3, joined.epoch_tag().unwrap()));
     world.call::<Enqueue>(&phone, &world.message(&phone, &mut joined, "me too")).await.unwrap();
 
     // Bob has lost what he had and comes back in place of himself.
     let mut again = world.come(&bob, id, None).await.unwrap();
     world.catch_up(&phone, &mut joined, 0).await;
-    assert_eq!((joined.members().len(), joined.epoch_tag()), (3, again.epoch_tag()));
+    assert_eq!((joined.members().len(), joined.epoch_tag().unwrap()), (3, again.epoch_tag().unwrap()));
     world.call::<Enqueue>(&bob, &world.message(&bob, &mut again, "back")).await.unwrap();
     assert_eq!(world.rows("SELECT COUNT(*) FROM group_member").await, 3);
 }
@@ -126,7 +127,7 @@ async fn an_invite_opens_for_its_holder_as_often_as_it_says() {
     world.call::<CommitGroup>(&carol, &request).await.unwrap();
     joined.merge_pending(&carol.provider).unwrap();
     world.catch_up(&alice, &mut group[0], 0).await;
-    assert_eq!(group[0].epoch_tag(), joined.epoch_tag());
+    assert_eq!(group[0].epoch_tag().unwrap(), joined.epoch_tag().unwrap());
     let replayed = CommitGroupRequest { idempotency_key: world.key(), ..request };
     assert_eq!(wrong_epoch(&world.call::<CommitGroup>(&carol, &replayed).await.unwrap_err()), Some(joined.epoch()));
 
@@ -189,17 +190,13 @@ async fn a_commit_may_come_in_parts() {
     let (alice, bob) = (world.device(), world.device());
     let mut group = world.group(GroupKind::Direct, &alice, &[&bob]).await;
     let pending = group[0].update(&alice.provider, &alice.key).unwrap();
-    let mut request = world.commit_of(group[0].group_id(), group[0].epoch(), pending.clone());
+    let mut request = world.commit_of(group[0].group_id(), group[0].epoch(), pending);
     let staged_id = world.key();
-    request.bundle =
-        request.bundle.map(|bundle| CommitBundle { commit: Bytes::new(), staged_commit: staged_id.clone(), ..bundle });
+    let whole = request.bundle.replace(CommitBundle { staged: staged_id.clone(), ..CommitBundle::default() });
+    let whole = Bytes::from(whole.unwrap().encode_to_vec());
     assert_eq!(code(world.call::<CommitGroup>(&alice, &request).await), Code::FailedPrecondition, "nothing is staged");
-    let part = StagePartRequest {
-        staged_id: staged_id.clone(),
-        offset: 0,
-        total: pending.commit.len() as u64,
-        data: pending.commit.clone().into(),
-    };
+    let part =
+        StagePartRequest { staged_id: staged_id.clone(), offset: 0, total: whole.len() as u64, data: whole.clone() };
     for wrong in [
         StagePartRequest { staged_id: "short".into(), ..part.clone() },
         StagePartRequest { offset: 1, ..part.clone() },
@@ -216,6 +213,6 @@ async fn a_commit_may_come_in_parts() {
     world.call::<CommitGroup>(&alice, &request).await.unwrap();
     group[0].merge_pending(&alice.provider).unwrap();
     world.catch_up(&bob, &mut group[1], 1).await;
-    assert_eq!(group[0].epoch_tag(), group[1].epoch_tag());
+    assert_eq!(group[0].epoch_tag().unwrap(), group[1].epoch_tag().unwrap());
     assert_eq!(world.rows("SELECT COUNT(*) FROM staged").await, 1, "only bob's is left");
 }

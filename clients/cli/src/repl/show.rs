@@ -63,10 +63,11 @@ pub(crate) fn list_line(number: usize, open: bool, info: &ConversationInfo) -> S
 
 /// Why nothing can be written in a conversation.
 fn standing(info: &ConversationInfo) -> Option<&'static str> {
-    match (info.active, info.left) {
-        (true, _) => None,
-        (false, true) => Some("you have left"),
-        (false, false) => Some("you are not in it"),
+    match info {
+        _ if info.active => None,
+        _ if info.left => Some("you have left"),
+        _ if info.awaited => Some("your other device is yet to let this one in"),
+        _ => Some("you are not in it"),
     }
 }
 
@@ -251,6 +252,7 @@ mod tests {
             epoch: 7,
             active: true,
             left: false,
+            awaited: false,
             stuck: false,
             messages: 4,
             unread: 0,
@@ -308,6 +310,8 @@ mod tests {
         }
         let gone = ConversationInfo { active: false, stuck: true, ..group(1, "Book club") };
         assert!(list_line(1, false, &gone).ends_with("you are not in it"));
+        let awaited = ConversationInfo { awaited: true, ..gone.clone() };
+        assert!(list_line(1, false, &awaited).ends_with("yet to let this one in"));
         let left = ConversationInfo { left: true, ..gone };
         assert!(list_line(1, false, &left).ends_with("you have left"));
         let heading = heading(&ill, Some(3), 2);

@@ -6,6 +6,7 @@ use openmls::prelude::{
     Sender,
 };
 use qpc_wire::{AccountId, DeviceId};
+use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 
 use super::policy::Policy;
 use super::rules::{self, Change, Committer, Leaf, State};
@@ -26,8 +27,6 @@ pub struct PendingCommit {
     /// For those who join from outside at the new epoch: an MLSMessage with a GroupInfo that has the external public key
     /// and not the ratchet tree.
     pub group_info: Vec<u8>,
-    /// [`Conversation::epoch_tag`] of the new epoch.
-    pub epoch_tag: [u8; 16],
 }
 
 /// What one commit is to change. All of it happens or nothing.
@@ -74,10 +73,7 @@ impl Conversation {
             .use_ratchet_tree_extension(false)
             .build(provider.crypto(), provider.crypto(), key, goes)?
             .stage_commit(provider)?;
-        let staged = self.group.pending_commit().ok_or(MlsError::NothingPending)?;
-        let authenticator = staged.epoch_authenticator().ok_or(MlsError::NotMember)?;
-        let epoch_tag = self.tag_of(staged.epoch().as_u64(), authenticator.as_slice());
-        messages(bundle, epoch_tag)
+        messages(bundle)
     }
 
     /// [`Self::change`] that adds the devices of these KeyPackages (MLSMessages). The commit has no path, so the next
@@ -237,23 +233,25 @@ fn verified<S: MlsStore>(
     ciphersuite: Ciphersuite,
     key_packages: &[Vec<u8>],
 ) -> Result<(Vec<KeyPackage>, Vec<AccountId>), MlsError> {
-    let mut verified = Vec::with_capacity(key_packages.len());
-    for bytes in key_packages {
-        let (key_package, valid) = key_package::verify(provider.crypto(), bytes)?;
+    let crypto = provider.crypto();
+    let verified = |bytes: &Vec<u8>| {
+        let (key_package, valid) = key_package::verify(crypto, bytes)?;
         if key_package.ciphersuite() != ciphersuite {
             return Err(MlsError::Suite(valid.suite.id()));
         }
-        verified.push((key_package, valid.certificate.account_id()));
-    }
-    Ok(verified.into_iter().unzip())
+        Ok((key_package, valid.certificate.account_id()))
+    };
+    // Three signatures each.
+    let verified: Result<Vec<_>, MlsError> = key_packages.par_iter().map(verified).collect();
+    Ok(verified?.into_iter().unzip())
 }
 
 /// The messages of a commit that was made with a GroupInfo.
-pub(super) fn messages(bundle: CommitMessageBundle, epoch_tag: [u8; 16]) -> Result<PendingCommit, MlsError> {
+pub(super) fn messages(bundle: CommitMessageBundle) -> Result<PendingCommit, MlsError> {
     let (commit, welcome, group_info) = bundle.into_messages();
     let welcome = welcome.as_ref().map(bytes).transpose()?.unwrap_or_default();
     let group_info = group_info.ok_or(MlsError::Malformed("commit with a group info"))?;
-    Ok(PendingCommit { commit: bytes(&commit)?, welcome, group_info: bytes(&group_info)?, epoch_tag })
+    Ok(PendingCommit { commit: bytes(&commit)?, welcome, group_info: bytes(&group_info)? })
 }
 
 fn bytes(message: &MlsMessageOut) -> Result<Vec<u8>, MlsError> {

@@ -36,11 +36,13 @@ impl Conversation {
         let info = parse::group_info(group_info, "group info")?;
         let policy = inspect::context(info.group_context())?;
         let tree = parse::ratchet_tree(ratchet_tree)?;
+        let leaves = tree.leaves().map(|leaf| (leaf.credential(), leaf.signature_key().as_slice()));
+        let certificates = inspect::credentials(leaves)?;
         let outside = Outside {
             group: parse::group_id(info.group_id())?,
             epoch: info.epoch().as_u64(),
             policy,
-            members: members(&tree, ratchet_tree)?,
+            members: members(&tree, ratchet_tree, certificates.claims())?,
             own: inspect::leaf_of(certificate),
         };
         let proof = outside.proof(invite);
@@ -51,8 +53,9 @@ impl Conversation {
             .with_ratchet_tree(tree)
             .with_config(join_config())
             .with_aad(proof)
-            .skip_lifetime_validation()
-            .build_group(provider, info, identity)?
+            .skip_lifetime_validation();
+        let (_, builder) = certificates.verify_beside(|| builder.build_group(provider, info, identity))?;
+        let builder = builder?
             .leaf_node_parameters(LeafNodeParameters::builder().with_capabilities(key_package::capabilities()).build())
             .load_psks(provider.storage())?
             .create_group_info(true)
@@ -65,7 +68,7 @@ impl Conversation {
         let mark = JoiningKey::of(outside.group);
         provider.storage().write_psk(&mark, &Joining(true)).map_err(MlsError::storage)?;
         let conversation = Self::wrap(group, Standing::Joining)?;
-        let pending = messages(bundle, conversation.epoch_tag())?;
+        let pending = messages(bundle)?;
         Ok((conversation, pending))
     }
 
@@ -142,15 +145,17 @@ impl Outside {
     }
 }
 
-/// The members by index of their leaves, every certificate verified. openmls lists the nodes of a tree that came in, and
-/// leaves out which places are empty, so those are read from the bytes.
-fn members(tree: &RatchetTreeIn, bytes: &[u8]) -> Result<Vec<Option<Leaf>>, MlsError> {
+/// The members by index of their leaves. openmls lists the nodes of a tree that came in, and leaves out which places are
+/// empty, so those are read from the bytes.
+fn members(
+    tree: &RatchetTreeIn,
+    bytes: &[u8],
+    certificates: &[DeviceCertificate],
+) -> Result<Vec<Option<Leaf>>, MlsError> {
     const KIND: &str = "ratchet tree";
     // optional<Node> ratchet_tree<V>; leaves stand at even places.
     let (places, _) = parse::vector(bytes, KIND)?;
     let mut places = places.as_slice();
-    let credentials: Vec<_> = tree.leaves().map(|leaf| (leaf.credential(), leaf.signature_key().as_slice())).collect();
-    let certificates = inspect::credentials(credentials.iter().copied())?;
     let (mut nodes, mut leaves) = (tree.nodes(), certificates.iter().map(inspect::leaf_of));
     let (mut members, mut is_leaf) = (Vec::new(), true);
     while let Some((present, rest)) = places.split_first() {

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::policy::{Policy, Role};
 use super::rules::{self, Leaves};
 use super::{MlsError, MlsStore, Provider, Suite, external, inspect, key_package, parse, warm};
-use crate::{DeviceCertificate, DeviceKey, identity};
+use crate::{DeviceCertificate, DeviceKey};
 
 /// Epochs whose messages can still be decrypted: those in flight while a commit was accepted.
 const MAX_PAST_EPOCHS: usize = 5;
@@ -91,6 +91,8 @@ impl Conversation {
             return Err(MlsError::Malformed(KIND));
         };
         let ratchet_tree = parse::ratchet_tree(ratchet_tree)?;
+        let leaves = ratchet_tree.leaves().map(|leaf| (leaf.credential(), leaf.signature_key().as_slice()));
+        let certificates = inspect::credentials(leaves)?;
         let mut builder = StagedWelcome::build_from_welcome(provider, &join_config(), welcome)?
             .with_ratchet_tree(ratchet_tree)
             .skip_lifetime_validation();
@@ -100,11 +102,10 @@ impl Conversation {
             Some(_) => builder = builder.replace_old_group(),
             None => {}
         }
-        let staged = builder.build()?;
-        let members: Vec<_> = staged.members().collect();
-        let credentials = members.iter().map(|member| (&member.credential, member.signature_key.as_slice()));
+        let (certificates, staged) = certificates.verify_beside(|| builder.build())?;
+        let staged = staged?;
         let mut leaves = Leaves::new();
-        for certificate in inspect::credentials(credentials)? {
+        for certificate in certificates {
             *leaves.entry(certificate.account_id()).or_default() += 1;
         }
         rules::sound(&inspect::context(staged.group_context())?, &leaves)?;
@@ -187,17 +188,11 @@ impl Conversation {
         warm::path_is_cold(self.group.treesync(), self.group.own_leaf_index())
     }
 
-    /// What members put in the open to see whether they are in the same group: first 16 bytes of SHA-256("qpc epoch tag v1"
-    /// || group id || epoch || [`Self::epoch_authenticator`]).
-    pub fn epoch_tag(&self) -> [u8; 16] {
-        self.tag_of(self.epoch(), self.group.epoch_authenticator().as_slice())
-    }
-
-    pub(super) fn tag_of(&self, epoch: u64, authenticator: &[u8]) -> [u8; 16] {
-        let hash = identity::sha256(&[b"qpc epoch tag v1", self.id.as_ref(), &epoch.to_be_bytes(), authenticator]);
-        let mut tag = [0; 16];
-        tag.copy_from_slice(&hash[..16]);
-        tag
+    /// What a member puts in the open to see whether it is in the same group as the server and so the others:
+    /// [`super::GroupView::epoch_tag`] of the same epoch. The confirmation tag is a MAC under a secret of the epoch over all
+    /// that led to it (RFC 9420 section 8.1), so whoever has the same tag has the same secrets.
+    pub fn epoch_tag(&self) -> Result<[u8; 16], MlsError> {
+        inspect::epoch_tag(self.group.public_group())
     }
 
     /// A secret of the epoch that only its members have, for use beside MLS (RFC 9420 section 8.5); `len` in bytes.

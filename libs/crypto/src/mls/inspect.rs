@@ -12,7 +12,7 @@ use super::policy::{POLICY_EXTENSION, Policy};
 use super::provider::Crypto;
 use super::rules::{self, Change, Committer, Denied, Leaf, Leaves, State, Verdict};
 use super::{MlsError, Suite, parse};
-use crate::DeviceCertificate;
+use crate::{DeviceCertificate, identity};
 
 /// A device that a commit adds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,6 +126,7 @@ fn proposals(
     staged: &StagedCommit,
 ) -> Result<Proposals, MlsError> {
     let mut found = Proposals::default();
+    let mut added = Vec::new();
     for proposal in staged.queued_proposals() {
         let by_value = proposal.proposal_or_ref_type() == ProposalOrRefType::Proposal;
         match proposal.proposal() {
@@ -133,16 +134,22 @@ fn proposals(
                 found.left.push(self_remove(group, &[], proposal)?.certificate);
             }
             _ if !by_value => return Err(MlsError::Forbidden("a proposal by reference")),
-            Proposal::Add(add) => found.added.push(Added {
-                certificate: leaf(add.key_package().leaf_node())?,
-                key_package_ref: add.key_package().hash_ref(crypto)?.as_slice().to_vec(),
-            }),
+            Proposal::Add(add) => added.push(add.key_package()),
             Proposal::Remove(remove) => found.removed.push(member_at(group, remove.removed())?),
             Proposal::GroupContextExtensions(change) => found.policy = Some(policy(change.extensions())?),
             Proposal::ExternalInit(_) if external => {}
             _ => return Err(MlsError::Forbidden("a proposal other than add, remove, leave and policy")),
         }
     }
+    let leaves = added.iter().map(|package| package.leaf_node());
+    let certificates = credentials(leaves.map(|leaf| (leaf.credential(), leaf.signature_key().as_slice())))?;
+    let refs = || added.iter().map(|package| package.hash_ref(crypto)).collect::<Result<Vec<_>, _>>();
+    let (certificates, refs) = certificates.verify_beside(refs)?;
+    found.added = certificates
+        .into_iter()
+        .zip(refs?)
+        .map(|(certificate, reference)| Added { certificate, key_package_ref: reference.as_slice().to_vec() })
+        .collect();
     Ok(found)
 }
 
@@ -174,14 +181,38 @@ pub(super) fn credential(credential: &Credential, signature_key: &[u8]) -> Resul
     Ok(certificate)
 }
 
-/// [`credential`] of every leaf of a tree that its members hold already.
+/// The certificates of the leaves of a tree that comes in, whose signatures are still to be verified.
 pub(super) fn credentials<'a>(
-    leaves: impl Iterator<Item = (&'a Credential, &'a [u8])> + Clone,
-) -> Result<Vec<DeviceCertificate>, MlsError> {
-    let contents: Vec<&[u8]> = leaves.clone().map(|(credential, _)| content(credential)).collect::<Result<_, _>>()?;
-    let certificates = DeviceCertificate::parse_all(contents)?;
-    certificates.iter().zip(leaves).try_for_each(|(certificate, (_, key))| expect_key(certificate, key))?;
-    Ok(certificates)
+    leaves: impl Iterator<Item = (&'a Credential, &'a [u8])>,
+) -> Result<Unverified, MlsError> {
+    let certificate = |(credential, key): (&'a Credential, &'a [u8])| {
+        let certificate = known(credential)?;
+        expect_key(&certificate, key)?;
+        Ok(certificate)
+    };
+    leaves.map(certificate).collect::<Result<_, MlsError>>().map(Unverified)
+}
+
+/// Certificates as somebody says they are.
+pub(super) struct Unverified(Vec<DeviceCertificate>);
+
+impl Unverified {
+    /// What they say.
+    pub(super) fn claims(&self) -> &[DeviceCertificate] {
+        &self.0
+    }
+
+    /// Verifies them all on other processors while `work` runs on this one. A tree has as many signatures for openmls to
+    /// verify, which so hides the time of ours.
+    pub(super) fn verify_beside<T>(self, work: impl FnOnce() -> T) -> Result<(Vec<DeviceCertificate>, T), MlsError> {
+        let mut verified = Ok(());
+        let value = rayon::in_place_scope(|scope| {
+            scope.spawn(|_| verified = DeviceCertificate::verify_all(&self.0));
+            work()
+        });
+        verified?;
+        Ok((self.0, value))
+    }
 }
 
 fn content(credential: &Credential) -> Result<&[u8], MlsError> {
@@ -197,7 +228,7 @@ fn expect_key(certificate: &DeviceCertificate, signature_key: &[u8]) -> Result<(
 
 /// The certificate of a member, whose leaf was checked when it came in.
 pub(super) fn known(credential: &Credential) -> Result<DeviceCertificate, MlsError> {
-    Ok(DeviceCertificate::parse_verified_before(credential.serialized_content())?)
+    Ok(DeviceCertificate::parse_unverified(content(credential)?)?)
 }
 
 /// All members in the order of their leaves. None is lost: every leaf passed [`credential`] when it came in.
@@ -220,6 +251,17 @@ pub(super) fn leaves(group: &PublicGroup) -> Leaves {
 
 pub(super) fn member_at(group: &PublicGroup, index: LeafNodeIndex) -> Result<DeviceCertificate, MlsError> {
     known(group.leaf(index).ok_or(MlsError::UnknownSender)?.credential())
+}
+
+/// The tag of the group's epoch, see [`super::GroupView::epoch_tag`].
+pub(super) fn epoch_tag(group: &PublicGroup) -> Result<[u8; 16], MlsError> {
+    let context = group.group_context();
+    let (id, epoch) = (parse::group_id(context.group_id())?, context.epoch().as_u64().to_be_bytes());
+    let (confirmation, _) = parse::vector(&encode(group.confirmation_tag())?, "confirmation tag")?;
+    let hash = identity::sha256(&[b"qpc epoch tag v2", id.as_ref(), &epoch, &confirmation]);
+    let mut tag = [0; 16];
+    tag.copy_from_slice(&hash[..16]);
+    Ok(tag)
 }
 
 /// The policy in a context that comes in, and that the suite is one of ours.

@@ -29,6 +29,9 @@ pub enum PolicyError {
     /// Roles or invites in a conversation of two or of one account, or a default role above member.
     #[error("group's policy does not fit its kind")]
     Kind,
+    /// The conversation of id 0, which is no group's: clients keep there what is of one device alone.
+    #[error("no group carries the conversation 0")]
+    Conversation,
     /// More than [`MAX_ROLES`].
     #[error("a group's policy holds at most {MAX_ROLES} roles")]
     TooManyRoles,
@@ -171,6 +174,12 @@ impl Policy {
         self.invites.iter()
     }
 
+    /// Whether an account may come into the group from outside because of its role: one that came along from the group before,
+    /// so that nobody gets rid of owners and admins by carrying a conversation on without them.
+    pub fn readmits(&self, account: AccountId) -> bool {
+        self.predecessor.is_some() && self.role(account) >= Role::Admin
+    }
+
     /// Whether all of roles, default role and invites are the same.
     pub(super) fn grants_the_same(&self, other: &Self) -> bool {
         self.default_role == other.default_role && self.invites == other.invites && self.written().eq(other.written())
@@ -219,6 +228,9 @@ impl Policy {
         let kind = reader.byte()?;
         let kind = kinds.into_iter().find(|known| *known as u8 == kind).ok_or(PolicyError::Malformed)?;
         let mut policy = Self::new(kind, GroupId(reader.array()?));
+        if policy.conversation == GroupId::NIL {
+            return Err(PolicyError::Conversation);
+        }
         let flags = reader.byte()?;
         if flags & !(HAS_PREDECESSOR | HAS_SUCCESSOR) != 0 {
             return Err(PolicyError::Malformed);
@@ -317,7 +329,8 @@ mod tests {
         let terms = any::<(u64, u32)>().prop_map(|(expires_ms, max_uses)| InviteTerms { expires_ms, max_uses });
         let invites = prop::collection::btree_map(any::<[u8; 32]>(), terms, 0..5);
         let kind = prop::sample::select(vec![Kind::Direct, Kind::Group, Kind::Own]);
-        (kind, any::<[u8; 16]>(), id.clone(), id, any::<bool>(), roles, invites).prop_map(
+        let conversation = any::<[u8; 16]>().prop_filter("0 is no group's", |id| *id != [0; 16]);
+        (kind, conversation, id.clone(), id, any::<bool>(), roles, invites).prop_map(
             |(kind, conversation, predecessor, successor, read_only, roles, invites)| {
                 let mut policy = Policy::new(kind, GroupId(conversation));
                 (policy.predecessor, policy.successor) = (predecessor, successor);
@@ -384,6 +397,7 @@ mod tests {
         ]
         .concat();
         assert_eq!(policy.to_bytes(), expected);
+        assert_eq!(Policy::parse(&Policy::direct(GroupId::NIL).to_bytes()), Err(PolicyError::Conversation));
         assert_eq!(Policy::direct(GroupId([1; 16])).to_bytes(), [&[1, 1][..], &[1; 16], &[0, 2, 0, 0, 0]].concat());
     }
 

@@ -4,6 +4,7 @@ use openmls::prelude::{
     CreationFromExternalError, LeafNodeIndex, MergeCommitError, MlsMessageBodyIn, OpenMlsSignaturePublicKey,
     ProcessedMessageContent, ProposalStore, PublicGroup, Verifiable as _, WireFormat,
 };
+use openmls_traits::crypto::OpenMlsCrypto as _;
 use qpc_wire::{DeviceId, GroupId};
 
 use super::commit::MAX_PROPOSALS;
@@ -174,14 +175,18 @@ impl GroupView {
     }
 
     /// Checks the GroupInfo (an MLSMessage) that comes with a commit, after that was applied: it is of exactly this state,
-    /// signed by a member, with the external public key and nothing else. Whether that key is right only members can know.
+    /// signed by a member, with an external public key and nothing else. Whether that key is right only members can know.
     pub fn check_group_info(&self, bytes: &[u8]) -> Result<(), MlsError> {
         const KIND: &str = "group info with external key and without ratchet tree";
         let info = parse::group_info(bytes, KIND)?;
         self.expect_here(info.group_id(), info.epoch().as_u64())?;
-        if info.extensions().external_pub().is_none() || info.extensions().iter().count() != 1 {
+        let external = info.extensions().external_pub().ok_or(MlsError::Malformed(KIND))?.external_pub();
+        if info.extensions().iter().count() != 1 {
             return Err(MlsError::Malformed(KIND));
         }
+        // Nobody could ever join again by a key that is none.
+        let hpke = self.group.ciphersuite().hpke_config();
+        self.crypto.hpke_seal(hpke, external.as_slice(), b"", b"", b"").map_err(|_| MlsError::Malformed(KIND))?;
         // struct { GroupContext group_context; Extension extensions<V>; MAC confirmation_tag; uint32 signer; ... } GroupInfo;
         let context = inspect::encode(self.group.group_context())?;
         let rest = parse::body_of(bytes, WireFormat::GroupInfo, KIND)?;
@@ -196,6 +201,12 @@ impl GroupView {
         let scheme = self.group.ciphersuite().signature_algorithm();
         let key = OpenMlsSignaturePublicKey::from_signature_key(key, scheme);
         info.verify(&self.crypto, &key).map(|_| ()).map_err(MlsError::invalid)
+    }
+
+    /// What members name to see whether they are in this group: first 16 bytes of SHA-256("qpc epoch tag v2" || group id (16)
+    /// || epoch (8, big-endian) || confirmation_tag of the epoch).
+    pub fn epoch_tag(&self) -> Result<[u8; 16], MlsError> {
+        inspect::epoch_tag(&self.group)
     }
 
     /// The ratchet tree of the current epoch, for those who join.

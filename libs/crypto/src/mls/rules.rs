@@ -348,7 +348,7 @@ fn by_joiner(
         return Ok(Verdict { resync, ..Verdict::default() });
     }
     if proof.is_empty() {
-        return Err(Denied::NotInvited);
+        return if state.policy.readmits(joiner.account) { Ok(Verdict::default()) } else { Err(Denied::NotInvited) };
     }
     let key = invite::proven(proof, state.group, state.epoch, joiner.device).ok_or(Denied::BadInvite)?;
     state.policy.invite(&key).ok_or(Denied::BadInvite)?;
@@ -606,6 +606,18 @@ mod tests {
         assert_eq!(join(ned, &closed, &[], &[]), Err(Denied::BadInvite));
         let member = invite().proof(GROUP, 5, leaf(MEG, 7).device);
         assert_eq!(join(leaf(MEG, 7), &member, &[], &[]), Err(Denied::BadInvite), "not needed");
+
+        // A group that carries another one on without its owner and an admin.
+        let mut successor = policy();
+        successor.predecessor = Some(GroupId([1; 16]));
+        let mut without = group_leaves();
+        without.retain(|account, _| ![OWEN, AL, MEG].contains(account));
+        let come = |account| {
+            let committer = Committer::Joiner(leaf(account, 0), &[]);
+            judge(&successor, 5, &without, committer, &Case::default())
+        };
+        assert_eq!((come(OWEN), come(AL)), (allowed(), allowed()));
+        assert_eq!((come(MEG), come(NED)), (Err(Denied::NotInvited), Err(Denied::NotInvited)));
     }
 
     #[test]

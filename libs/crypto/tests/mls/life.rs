@@ -286,8 +286,8 @@ fn exported_secrets_are_of_the_epoch() {
     let secret = export(&world, 0, "qpc test");
     assert_eq!((secret.len(), &secret), (40, &export(&world, 1, "qpc test")));
     assert_ne!(secret, export(&world, 0, "qpc other"));
-    let tag = world.members[0].at.epoch_tag();
+    let tag = world.members[0].at.epoch_tag().unwrap();
     world.commit(0, Changes::default(), Vec::new());
     assert_ne!(secret, export(&world, 0, "qpc test"));
-    assert_ne!(tag, world.members[0].at.epoch_tag());
+    assert_ne!(tag, world.members[0].at.epoch_tag().unwrap());
 }

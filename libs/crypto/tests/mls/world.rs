@@ -191,7 +191,7 @@ impl World {
             }
         }
         self.group_info = pending.group_info;
-        self.agree(pending.epoch_tag);
+        self.agree();
         applied
     }
 
@@ -213,7 +213,7 @@ impl World {
         });
         self.members.push(Member { device, at });
         self.group_info = pending.group_info;
-        self.agree(pending.epoch_tag);
+        self.agree();
         applied
     }
 
@@ -232,10 +232,10 @@ impl World {
     }
 
     /// All members and the server see the same group.
-    pub fn agree(&self, tag: [u8; 16]) {
+    pub fn agree(&self) {
         let authenticator = self.members[0].at.epoch_authenticator();
         for Member { device, at } in &self.members {
-            assert_eq!((at.epoch(), at.epoch_tag()), (self.server.epoch(), tag));
+            assert_eq!((at.epoch(), at.epoch_tag().unwrap()), (self.server.epoch(), self.server.epoch_tag().unwrap()));
             assert_eq!(at.epoch_authenticator(), authenticator);
             assert_eq!(at.member_leaves(), self.server.member_leaves());
             assert_eq!((at.policy().unwrap(), at.is_active()), (self.policy(), true));

@@ -67,7 +67,7 @@ pub(crate) fn push_name(tx: &Tx<'_>, identity: &Identity, conversation: GroupId)
 fn may_write(tx: &Tx<'_>, conversation: GroupId) -> Result<bool, Error> {
     match tx.load_current(conversation) {
         Ok(group) => Ok(group.role_of_self()? >= Some(Role::Member)),
-        Err(Error::NotMember | Error::UnknownConversation(_)) => Ok(false),
+        Err(Error::NotMember | Error::NotLetIn | Error::UnknownConversation(_)) => Ok(false),
         Err(error) => Err(error),
     }
 }

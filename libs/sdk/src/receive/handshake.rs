@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 
 use qpc_crypto::{
     Conversation, DeviceCertificate, MlsError,
-    mls::{Incoming, Role},
+    mls::{Incoming, Kind, Role},
 };
 use qpc_wire::{AccountId, DeviceId, GroupId, v1};
 
 use super::{Received, stick};
 use crate::{
     Error, Event,
+    devices::ACCOUNT,
     store::{ChoreKind, Identity, Tx},
 };
 
@@ -129,8 +130,24 @@ fn followed(tx: &Tx<'_>, identity: &Identity, group: &Conversation, changed: Cha
     if changed.policy_changed {
         received.push(Received::Event(Event::RolesChanged { conversation, by: changed.by.account_id() }));
     }
+    if changed.external && group.policy()?.kind == Kind::Own {
+        received.extend(came_by_itself(tx, group, &changed.added)?);
+    }
     keep_warm(tx, group, conversation)?;
     Ok(received)
+}
+
+/// A device of this account that nobody has let in is in the group of the own ones. The first of the others sees to it that
+/// it gets the history and is let into every conversation.
+fn came_by_itself(tx: &Tx<'_>, group: &Conversation, added: &[DeviceCertificate]) -> Result<Vec<Received>, Error> {
+    let others = group.member_leaves().into_iter().filter(|(_, device)| !added.contains(device));
+    if others.map(|(leaf, _)| leaf).min() != Some(group.own_leaf()) || added.is_empty() {
+        return Ok(Vec::new());
+    }
+    tx.put_chore(ACCOUNT, ChoreKind::History, 0)?;
+    tx.put_chore(ACCOUNT, ChoreKind::Devices, 0)?;
+    let linked = |device: &DeviceCertificate| Received::Event(Event::DeviceLinked(device.device_id()));
+    Ok(added.iter().map(linked).collect())
 }
 
 /// In a group that has grown, a commit is as large as the tree is cold. Members renew their leaves one after the other, in

@@ -68,7 +68,7 @@ pub(super) fn open(
     let now = envelope.receipt.as_ref().map_or((0, envelope.accepted_at_ms), |it| (it.seq, it.accepted_at_ms));
     let (place, at_ms) = match content.again {
         // A place of its own is what a writer claims: not one that is taken, nor a time that is still to come.
-        Some((place, at_ms)) if !tx.is_taken(id, place)? => (place, at_ms.min(now.1)),
+        Some((place, at_ms)) if !tx.is_taken(id, place)? => (place, at_ms.clamp(1, now.1.max(1))),
         _ => now,
     };
     let (account, claim) = (sender.account_id(), content.from.clone());
@@ -175,7 +175,7 @@ pub(crate) fn read_all(tx: &Tx<'_>, conversation: GroupId) -> Result<(u64, u64),
     }
     let tells = match tx.load_current(conversation) {
         Ok(group) => tells(tx, group.group_id(), group.epoch())?,
-        Err(Error::NotMember | Error::UnknownConversation(_)) => false,
+        Err(Error::NotMember | Error::NotLetIn | Error::UnknownConversation(_)) => false,
         Err(error) => return Err(error),
     };
     let mut count = 0;
@@ -266,8 +266,9 @@ fn answer(tx: &Tx<'_>, origin: &Origin<'_>, ranges: &[(u64, u64)]) -> Result<(),
                 let content = Content { id, sent_at_ms, from, again: Some((place, at_ms)), body };
                 push(tx, origin.conversation, &content)?;
             }
-            None if ours => void.push(place),
-            Some(_) | None => {}
+            None if ours && tx.may_resend(group, place, RESEND_PAUSE_MS)? => void.push(place),
+            None => {}
+            Some(_) => {}
         }
     }
     if void.is_empty() {

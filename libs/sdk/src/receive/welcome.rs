@@ -1,15 +1,17 @@
 //! Being let into a group: one that is new, one that this device was in before, or the successor of one.
 
+use std::collections::BTreeSet;
+
 use prost::Message as _;
 use qpc_crypto::{
     Conversation, DeviceCertificate, MlsError, Policy,
     mls::{Kind, Role, join_welcome},
 };
-use qpc_wire::{GroupId, v1};
+use qpc_wire::{AccountId, GroupId, v1};
 
 use super::{Received, handshake};
 use crate::{
-    Error, Event,
+    ConversationInfo, ConversationKind, Error, Event,
     store::{ChoreKind, ConversationState, Identity, Tx},
 };
 
@@ -45,6 +47,7 @@ pub(super) fn open(
     }
     let conversation = group.policy()?.conversation;
     let known = tx.conversation(conversation)?;
+    let former = tx.current_group(conversation).ok();
     let replaced = check_place(tx, &group)?;
     tx.put_group(&group, identity, ConversationState::Active)?;
     tx.note_epoch(&group, identity)?;
@@ -54,10 +57,33 @@ pub(super) fn open(
         tx.put_chore(conversation, ChoreKind::Retire, RETIRE_AFTER_MS)?;
     }
     tx.unseal_outbox(conversation)?;
-    Ok(vec![Received::Event(match known {
-        Some(known) if known.active => Event::Replaced { conversation, suite: group.suite() },
-        _ => Event::ConversationAdded(conversation),
-    })])
+    tx.drop_chore(id, ChoreKind::Join)?;
+    let Some(known) = known.filter(|known| known.active) else {
+        return Ok(vec![Received::Event(Event::ConversationAdded(conversation))]);
+    };
+    let mut received = vec![Received::Event(Event::Replaced { conversation, suite: group.suite() })];
+    // A reset keeps the members; who is not there any more, or is there only now, is told.
+    let before = accounts_before(tx, &known, former)?;
+    let now: BTreeSet<AccountId> = group.members().iter().map(DeviceCertificate::account_id).collect();
+    let added: Vec<AccountId> = now.difference(&before).copied().collect();
+    let removed: Vec<AccountId> = before.difference(&now).copied().collect();
+    if !(added.is_empty() && removed.is_empty()) {
+        let by = group.members().first().map_or(identity.account(), DeviceCertificate::account_id);
+        received.push(Received::Event(Event::MembersChanged { conversation, by, added, removed, left: Vec::new() }));
+    }
+    Ok(received)
+}
+
+/// The accounts of a conversation in the group that carried it before.
+fn accounts_before(
+    tx: &Tx<'_>,
+    known: &ConversationInfo,
+    former: Option<GroupId>,
+) -> Result<BTreeSet<AccountId>, Error> {
+    let others = former.map(|former| tx.last_accounts(former)).transpose()?.flatten();
+    let mut accounts: BTreeSet<AccountId> = others.into_iter().flatten().chain(known.peer).collect();
+    accounts.insert(tx.own_account()?);
+    Ok(accounts)
 }
 
 /// Whether the group may carry the conversation that it says. Tells whether it replaces another one.
@@ -65,25 +91,28 @@ pub(super) fn open(
 /// A group that begins a conversation has its id. One that carries on a conversation known here must name the group that
 /// carries it now. At its founding it must be founded by somebody who had the right there, with kind, roles and invites as
 /// they were, and nobody who was not in the conversation; later than that it has had a life of its own. Who was no longer in
-/// the conversation knows nothing to compare with but its kind.
+/// the conversation, or is not yet, knows nothing to compare with but its kind, and the two of a direct one.
 pub(crate) fn check_place(tx: &Tx<'_>, group: &Conversation) -> Result<bool, Error> {
     let (policy, id) = (group.policy()?, group.group_id());
     let Some(known) = tx.conversation(policy.conversation)? else { return Ok(false) };
-    let current = match tx.current_group(policy.conversation) {
-        Ok(current) => current,
-        // Known from a history alone.
-        Err(Error::NotMember) => return Ok(false),
-        Err(error) => return Err(error),
-    };
     let wrong = Error::WrongSuccessor(policy.conversation);
     if known.kind != policy.kind.into() {
         return Err(wrong);
     }
+    let current = match tx.current_group(policy.conversation) {
+        Ok(current) => current,
+        // Known from a history alone.
+        Err(Error::NotMember | Error::NotLetIn) => {
+            return if of_the_two(tx, &known, group)? { Ok(false) } else { Err(wrong) };
+        }
+        Err(error) => return Err(error),
+    };
     if current == id {
         return check_return(tx, group, &policy).map(|()| false);
     }
     let Some(old) = Conversation::load(&tx.mls(), current)?.filter(|_| known.active) else {
-        return if policy.predecessor.is_some() { Ok(true) } else { Err(wrong) };
+        let fits = policy.predecessor.is_some() && of_the_two(tx, &known, group)?;
+        return if fits { Ok(true) } else { Err(wrong) };
     };
     let (members, before) = (group.members(), old.members());
     let known = |member: &DeviceCertificate| before.iter().any(|old| old.account_id() == member.account_id());
@@ -96,6 +125,16 @@ pub(crate) fn check_place(tx: &Tx<'_>, group: &Conversation) -> Result<bool, Err
     let later = group.epoch() > FOUNDED && (policy.kind == Kind::Group || members.iter().all(known));
     let fits = policy.predecessor == Some(current) && (as_founded || later);
     if fits { Ok(true) } else { Err(wrong) }
+}
+
+/// Whether a direct conversation is of the two that it was known to be of.
+fn of_the_two(tx: &Tx<'_>, known: &ConversationInfo, group: &Conversation) -> Result<bool, Error> {
+    if known.kind != ConversationKind::Direct {
+        return Ok(true);
+    }
+    let (own, peer) = (tx.own_account()?, known.peer);
+    let known = |member: &DeviceCertificate| member.account_id() == own || Some(member.account_id()) == peer;
+    Ok(group.members().iter().all(known))
 }
 
 /// A group that this device comes back to must be the one that it has left: a server could show another one of the same id.

@@ -33,10 +33,14 @@ pub(crate) enum ChoreKind {
     Linked = 11,
     /// Leave once more: somebody's commit has left the proposal out.
     Leave = 12,
+    /// Join a group, under whose id it stands, that has let this device in by a Welcome which cannot be read.
+    Join = 13,
+    /// Add those who are still to be added.
+    Admit = 14,
 }
 
 impl ChoreKind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::Heal,
         Self::CommitLeaves,
         Self::Warm,
@@ -49,6 +53,8 @@ impl ChoreKind {
         Self::Retire,
         Self::Linked,
         Self::Leave,
+        Self::Join,
+        Self::Admit,
     ];
 }
 
@@ -125,6 +131,12 @@ impl Tx<'_> {
             "UPDATE chores SET due_ms = ?3, tries = ?4 WHERE conversation = ?1 AND kind = ?2 AND wish = ?5",
             params![chore.conversation.as_ref(), chore.kind as u8, self.now_ms() + in_ms, tries, chore.wish],
         )?;
+        Ok(())
+    }
+
+    /// Nothing is to be done in a conversation any more.
+    pub(crate) fn drop_chores(&self, conversation: GroupId) -> Result<(), Error> {
+        self.sql.execute("DELETE FROM chores WHERE conversation = ?1", [conversation.as_ref()])?;
         Ok(())
     }
 

@@ -13,8 +13,8 @@ use crate::Error;
 const EPOCHS_KEPT: u64 = 64;
 /// Time after which a device renews its leaf although nothing calls for it, so that what was stolen once becomes useless.
 pub(crate) const RENEW_EVERY_MS: u64 = 7 * 24 * 60 * 60 * 1000;
-/// The conversation with oneself, which has no group: nothing of it leaves this device.
-pub(crate) const NOTES: GroupId = GroupId([0; 16]);
+/// The conversation with oneself, which has no group: nothing of it leaves this device. No policy names this id.
+pub(crate) const NOTES: GroupId = GroupId::NIL;
 
 /// Where a conversation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(crate) enum ConversationState {
     Active = 1,
     Removed = 2,
     Left = 3,
+    /// Known from another device of this account, which is to let this one in.
+    Awaited = 4,
 }
 
 /// What a conversation is.
@@ -91,6 +93,8 @@ pub struct ConversationInfo {
     pub active: bool,
     /// Whether this account has left, rather than being removed.
     pub left: bool,
+    /// Whether this device is yet to be let in by another one of the account.
+    pub awaited: bool,
     /// Whether the group cannot be followed at the moment; that heals by itself.
     pub stuck: bool,
     /// Messages here.
@@ -125,6 +129,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ConversationInfo> {
         epoch: row.get::<_, Option<u64>>(6)?.unwrap_or_default(),
         active: row.get::<_, u8>(7)? == ConversationState::Active as u8,
         left: row.get::<_, u8>(7)? == ConversationState::Left as u8,
+        awaited: row.get::<_, u8>(7)? == ConversationState::Awaited as u8,
         stuck: row.get::<_, Option<bool>>(8)?.unwrap_or_default(),
         messages: row.get(9)?,
         unread: row.get(10)?,
@@ -192,13 +197,16 @@ impl Tx<'_> {
 
     /// The group that carries a conversation.
     pub(crate) fn current_group(&self, conversation: GroupId) -> Result<GroupId, Error> {
-        let found: Option<Option<[u8; 16]>> = self
+        let found: Option<(Option<[u8; 16]>, u8)> = self
             .sql
-            .query_row("SELECT group_id FROM conversations WHERE id = ?1", [conversation.as_ref()], |row| row.get(0))
+            .query_row("SELECT group_id, state FROM conversations WHERE id = ?1", [conversation.as_ref()], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
             .optional()?;
         match found {
-            Some(Some(group)) => Ok(GroupId(group)),
-            Some(None) => Err(Error::NotMember),
+            Some((Some(group), _)) => Ok(GroupId(group)),
+            Some((None, state)) if state == ConversationState::Awaited as u8 => Err(Error::NotLetIn),
+            Some((None, _)) => Err(Error::NotMember),
             None => Err(Error::UnknownConversation(conversation)),
         }
     }
@@ -254,19 +262,27 @@ impl Tx<'_> {
                 self.now_ms()
             ],
         )?;
+        // Of a server that was restored from an older state, what came after is of no group that there is.
+        self.sql
+            .execute("DELETE FROM epochs WHERE group_id = ?1 AND epoch > ?2", params![id.as_ref(), group.epoch()])?;
         self.put_chore(policy.conversation, ChoreKind::Renew, RENEW_EVERY_MS)
     }
 
-    /// Keeps a conversation of which this device has no group yet, and the notes, which never have one.
+    /// Keeps a conversation of which this device has no group yet, and the notes, which never have one. `alive`: the account
+    /// is in it.
     pub(crate) fn put_bare_conversation(
         &self,
         id: GroupId,
         kind: ConversationKind,
         peer: Option<AccountId>,
         created_at_ms: u64,
+        alive: bool,
     ) -> Result<(), Error> {
-        let state =
-            if kind == ConversationKind::Notes { ConversationState::Active } else { ConversationState::Removed };
+        let state = match (kind, alive) {
+            (ConversationKind::Notes, _) => ConversationState::Active,
+            (_, true) => ConversationState::Awaited,
+            (_, false) => ConversationState::Removed,
+        };
         self.sql.execute(
             "INSERT INTO conversations (id, kind, peer, state, created_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (id) DO UPDATE SET peer = COALESCE(peer, excluded.peer)",
@@ -310,8 +326,11 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Forgets the secrets of a group. Its receipts stay.
+    /// Forgets the secrets of a group, unless a change of it waits for its answer. Its receipts stay.
     pub(crate) fn retire_group(&self, id: GroupId) -> Result<(), Error> {
+        if self.is_pending(id)? {
+            return Ok(());
+        }
         if let Some(group) = Conversation::load(&self.mls(), id)? {
             group.delete(&self.mls())?;
         }
@@ -345,6 +364,12 @@ impl Tx<'_> {
 
     pub(crate) fn set_stuck(&self, id: GroupId) -> Result<(), Error> {
         self.sql.execute("UPDATE groups SET stuck = 1 WHERE id = ?1", [id.as_ref()])?;
+        Ok(())
+    }
+
+    /// There is nothing to be followed any more.
+    pub(crate) fn clear_stuck(&self, id: GroupId) -> Result<(), Error> {
+        self.sql.execute("UPDATE groups SET stuck = 0 WHERE id = ?1", [id.as_ref()])?;
         Ok(())
     }
 

@@ -155,6 +155,13 @@ impl Tx<'_> {
         Ok(own)
     }
 
+    /// The secrets of published KeyPackages may be lost: has the stock looked at and the last resort renewed. Single-use ones
+    /// cannot be taken back; each of them costs one joining from outside.
+    pub(crate) fn doubt_stock(&self) -> Result<(), Error> {
+        self.sql.execute("DELETE FROM published WHERE what LIKE 'key packages %' OR what LIKE 'last resort %'", [])?;
+        Ok(())
+    }
+
     /// Unix milliseconds of the last [`Self::set_published`]; 0 when there was none.
     pub(crate) fn published_at_ms(&self, what: &str) -> Result<u64, Error> {
         let found = self.sql.query_row("SELECT at_ms FROM published WHERE what = ?1", [what], |row| row.get(0));

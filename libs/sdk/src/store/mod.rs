@@ -4,6 +4,7 @@
 //! step of the ratchet that it took are there together or not at all. Groups are therefore loaded anew in each
 //! transaction; one kept in memory would be ahead of the database after a rollback.
 
+mod admissions;
 mod chores;
 mod conversations;
 mod identity;

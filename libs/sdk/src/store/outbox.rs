@@ -72,39 +72,47 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// The message whose turn it is. Those of a conversation whose group is stuck, or not yet there, let others pass.
-    pub(crate) fn first_in_outbox(&self) -> Result<Option<Outgoing>, Error> {
-        let first = self
-            .sql
-            .query_row(
-                "SELECT o.n, o.conversation, o.message, o.content, o.idempotency_key, o.group_id, o.epoch, o.payload,
-                        o.attempts, o.tag
-                 FROM outbox o LEFT JOIN conversations c ON c.id = o.conversation
+    /// The message whose turn it is: of what people wrote first. Those of a conversation that is put off, whose group is
+    /// stuck or not yet there, let others pass.
+    pub(crate) fn first_in_outbox(&self, put_off: &[GroupId]) -> Result<Option<Outgoing>, Error> {
+        let put_off = put_off.iter().map(|id| format!("x'{id}'")).collect::<Vec<_>>().join(",");
+        for shown in ["IS NOT NULL", "IS NULL"] {
+            let sql = format!(
+                "SELECT o.n FROM outbox o LEFT JOIN conversations c ON c.id = o.conversation
                  LEFT JOIN groups g ON g.id = c.group_id
-                 WHERE COALESCE(g.stuck, 0) = 0 AND COALESCE(c.state, 2) <> 0
-                 ORDER BY o.n LIMIT 1",
-                [],
-                |row| {
-                    let (group, payload): (Option<[u8; 16]>, Vec<u8>) = (row.get(5)?, row.get(7)?);
-                    let (epoch, tag) = (row.get(6)?, row.get(9)?);
-                    Ok(Outgoing {
-                        n: row.get(0)?,
-                        conversation: GroupId(row.get(1)?),
-                        message: row.get::<_, Option<[u8; 16]>>(2)?.map(MessageId),
-                        content: row.get(3)?,
-                        key: IdempotencyKey(row.get(4)?),
-                        sealed: group.filter(|_| !payload.is_empty()).map(|group| Sealed {
-                            group: GroupId(group),
-                            epoch,
-                            tag,
-                            payload,
-                        }),
-                        attempts: row.get(8)?,
-                    })
-                },
-            )
-            .optional()?;
-        Ok(first)
+                 WHERE o.message {shown} AND COALESCE(g.stuck, 0) = 0 AND COALESCE(c.state, 2) NOT IN (0, 4)
+                       AND o.conversation NOT IN ({put_off})
+                 ORDER BY o.n LIMIT 1"
+            );
+            if let Some(n) = self.sql.query_row(&sql, [], |row| row.get(0)).optional()? {
+                return self.outgoing(n);
+            }
+        }
+        Ok(None)
+    }
+
+    fn outgoing(&self, n: i64) -> Result<Option<Outgoing>, Error> {
+        let sql = "SELECT n, conversation, message, content, idempotency_key, group_id, epoch, payload, attempts, tag
+             FROM outbox WHERE n = ?1";
+        let found = self.sql.query_row(sql, [n], |row| {
+            let (group, payload): (Option<[u8; 16]>, Vec<u8>) = (row.get(5)?, row.get(7)?);
+            let (epoch, tag) = (row.get(6)?, row.get(9)?);
+            Ok(Outgoing {
+                n: row.get(0)?,
+                conversation: GroupId(row.get(1)?),
+                message: row.get::<_, Option<[u8; 16]>>(2)?.map(MessageId),
+                content: row.get(3)?,
+                key: IdempotencyKey(row.get(4)?),
+                sealed: group.filter(|_| !payload.is_empty()).map(|group| Sealed {
+                    group: GroupId(group),
+                    epoch,
+                    tag,
+                    payload,
+                }),
+                attempts: row.get(8)?,
+            })
+        });
+        Ok(found.optional()?)
     }
 
     /// The message was encrypted, for the first time or anew. The key stays where the group does.

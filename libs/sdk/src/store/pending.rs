@@ -64,6 +64,18 @@ impl Tx<'_> {
         Ok(self.sql.query_row(sql, [], read).optional()?)
     }
 
+    /// Whether a change of a group waits for its answer.
+    pub(crate) fn is_pending(&self, group: GroupId) -> Result<bool, Error> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM pending WHERE group_id = ?1)";
+        Ok(self.sql.query_row(sql, [group.as_ref()], |row| row.get(0))?)
+    }
+
+    /// The server has no verdict on a change. Returns how often that was so.
+    pub(crate) fn count_pending_attempt(&self, group: GroupId) -> Result<u32, Error> {
+        let sql = "UPDATE pending SET attempts = attempts + 1 WHERE group_id = ?1 RETURNING attempts";
+        Ok(self.sql.query_row(sql, [group.as_ref()], |row| row.get(0)).optional()?.unwrap_or_default())
+    }
+
     pub(crate) fn remove_pending(&self, group: GroupId) -> Result<(), Error> {
         self.sql.execute("DELETE FROM pending WHERE group_id = ?1", [group.as_ref()])?;
         Ok(())

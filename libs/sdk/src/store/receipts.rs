@@ -50,6 +50,10 @@ impl Tx<'_> {
         if let Err(error) = kept {
             return Ok(Err(error));
         }
+        if first == 0 {
+            // The one of this device's own coming was refused, or never came.
+            self.begin_chain(group, receipt.seq)?;
+        }
         if first == 0 || receipt.seq <= seen {
             return Ok(Ok(0));
         }

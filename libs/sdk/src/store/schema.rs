@@ -6,7 +6,8 @@ use rusqlite::Connection;
 use crate::Error;
 
 /// Never change one that was released: append.
-const MIGRATIONS: &[&str] = &[include_str!("0001_client.sql"), include_str!("0002_groups.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("0001_client.sql"), include_str!("0002_groups.sql"), include_str!("0003_healing.sql")];
 
 pub(super) fn migrate(sql: &mut Connection) -> Result<(), Error> {
     let done: i64 = sql.query_row("PRAGMA user_version", [], |row| row.get(0))?;

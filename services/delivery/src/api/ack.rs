@@ -15,7 +15,7 @@ use crate::{State, error::Error};
 pub async fn handle(state: Arc<State>, ctx: Ctx, request: AckRequest) -> Result<AckResponse, Error> {
     let device = ctx.identity()?.device;
     let tags = tags(&request.tags)?;
-    let acked = state.store.ack(&device, request.seq).await?;
+    let acked = state.store.ack(&device, request.seq, state.runtime.now_ms()).await?;
     // No more than there was, and only once.
     let undecryptable = usize::try_from(request.undecryptable).unwrap_or(usize::MAX).min(acked.removed);
     state.undecryptable.inc_by(undecryptable as u64);

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use prost::Message;
 use qpc_chassis::{db, rpc::Ctx};
 use qpc_crypto::receipt::Link;
@@ -55,7 +56,8 @@ async fn decide(
     let bundle = request.bundle.unwrap_or_default();
     let row = state.store.group(&id).await?.ok_or(Error::NoSuchGroup)?;
     let members = state.store.members(&id).await?;
-    let (bundle, staged) = with_staged(state, sender.device, bundle).await?;
+    let bundle = unstaged(state, sender.device, bundle).await?;
+    let staged = bundle.staged.clone();
     let inside = members.iter().any(|member| member.device == sender.device);
     if !inside && !handshake::claims_to_come_from_outside(&bundle.commit) {
         return Err(Error::NoSuchGroup);
@@ -81,7 +83,7 @@ async fn decide(
     accepted.judge(&mut tx, sender.account, state.runtime.now_ms()).await?;
     let receipt = accepted.receipt(state, &head.link);
     Store::advance(&mut tx, &accepted.change(Link::after(&receipt)?)).await?;
-    if let Some(staged) = staged {
+    if !staged.is_empty() {
         Store::unstage(&mut tx, &sender.device, &staged).await?;
     }
     let placed = deliver(&mut tx, state, &accepted).await?;
@@ -105,20 +107,17 @@ pub(super) async fn deliver(
     Ok(append(tx, &accepted.payloads, expires_ms).await?)
 }
 
-/// The bundle with the commit in its place, and the id of what was staged.
-async fn with_staged(
-    state: &State,
-    device: DeviceId,
-    bundle: CommitBundle,
-) -> Result<(CommitBundle, Option<[u8; 16]>), Error> {
-    if bundle.staged_commit.is_empty() {
-        return Ok((bundle, None));
+/// What the caller has staged in the place of the bundle, if it did so; the id under which it did stays in there.
+pub(super) async fn unstaged(state: &State, device: DeviceId, bundle: CommitBundle) -> Result<CommitBundle, Error> {
+    if bundle.staged.is_empty() {
+        return Ok(bundle);
     }
-    let id = bundle.staged_commit.as_ref().try_into().map_err(|_| Error::StagedPart)?;
+    let id: [u8; 16] = bundle.staged.as_ref().try_into().map_err(|_| Error::StagedPart)?;
     let mut parts = Vec::new();
     for part in state.store.staged(&device, &id).await? {
         parts.push((part.part, part.total, state.vault.open_part(device, &id, part.part, &part.body)?));
     }
-    let commit = staged::assemble(parts.into_iter())?.into();
-    Ok((CommitBundle { commit, ..bundle }, Some(id)))
+    let whole = Bytes::from(staged::assemble(parts.into_iter())?);
+    let brought = CommitBundle::decode(whole).map_err(|_| Error::StagedPart)?;
+    Ok(CommitBundle { staged: bundle.staged, ..brought })
 }

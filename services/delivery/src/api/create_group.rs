@@ -13,7 +13,7 @@ use qpc_wire::{
     v1::{CreateGroupRequest, CreateGroupResponse, GroupKind},
 };
 
-use super::commit_group::deliver;
+use super::commit_group::{deliver, unstaged};
 use crate::{
     State,
     domain::direct::Pair,
@@ -57,7 +57,8 @@ async fn decide(
         None => None,
     };
     let arrival = Arrival { sender: founder, members: Vec::new(), leavers: BTreeSet::new() };
-    let bundle = request.first_commit.clone().unwrap_or_default();
+    let bundle = unstaged(state, founder.device, request.first_commit.unwrap_or_default()).await?;
+    let staged = bundle.staged.clone();
     let mut accepted = handshake::accept(state, ctx, view, bundle, arrival).await?;
     accepted.founded_by(founder);
 
@@ -79,6 +80,9 @@ async fn decide(
     let receipt = accepted.receipt(state, &Link::FIRST);
     let group = new_group(&mut accepted, founder, Link::after(&receipt)?)?;
     Store::create_group(&mut tx, &group).await?;
+    if !staged.is_empty() {
+        Store::unstage(&mut tx, &founder.device, &staged).await?;
+    }
     let placed = deliver(&mut tx, state, &accepted).await?;
     let response = CreateGroupResponse { epoch: accepted.epoch, receipt: Some(receipt) };
     db::remember(&mut tx, call, &response.encode_to_vec()).await?;

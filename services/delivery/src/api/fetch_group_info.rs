@@ -13,13 +13,13 @@ use crate::{
     State,
     error::Error,
     handshake::{self, Opened},
-    store::Store,
+    store::{SHARED_MS, Store},
 };
 
-/// Time for which a pointer leads somewhere when it is handed out, milliseconds; a new one is made for twice as long.
-const LEFT_MS: u64 = 60 * 60 * 1000;
+/// Time for which a pointer leads somewhere when it is handed out, milliseconds.
+const LEFT_MS: u64 = SHARED_MS / 2;
 
-/// For devices of accounts that are in the group, and for holders of an invite.
+/// For devices of accounts that are in the group or have kept a role in it, and for holders of an invite.
 pub async fn handle(
     state: Arc<State>,
     ctx: Ctx,
@@ -59,9 +59,11 @@ async fn admit(
     if view.members().iter().any(|leaf| leaf.account_id() == caller.account) {
         return Ok(());
     }
-    let id = view.group_id();
+    let (id, policy) = (view.group_id(), view.policy().map_err(Error::StoredGroup)?);
+    if policy.readmits(caller.account) {
+        return Ok(());
+    }
     let key: [u8; 32] = request.invite_key.as_ref().try_into().map_err(|_| Error::NoSuchGroup)?;
-    let policy = view.policy().map_err(Error::StoredGroup)?;
     let terms = policy.invite(&key).ok_or(Error::NoSuchGroup)?;
     let message = proofs::invite_info(id.as_ref(), caller.device.as_ref());
     identity::verify(&key, &message, &request.invite_signature).map_err(|_| Error::NoSuchGroup)?;
@@ -91,7 +93,7 @@ async fn share(state: &Arc<State>, id: GroupId, epoch: u64, opened: Opened) -> R
     .await?;
     let mut tx = state.store.db.begin().await?;
     Store::point(&mut tx, &id, epoch, &shared_id).await?;
-    Store::share(&mut tx, &shared_id, &body, state.runtime.now_ms() + 2 * LEFT_MS).await?;
+    Store::share(&mut tx, &shared_id, &body, state.runtime.now_ms() + SHARED_MS).await?;
     tx.commit().await?;
     Ok(pointer)
 }

@@ -1,4 +1,4 @@
-//! StagePart: a commit too large for a frame, part by part.
+//! StagePart: a bundle too large for a frame, part by part.
 
 use std::sync::Arc;
 

@@ -65,7 +65,6 @@ pub(super) fn check(
     limit: usize,
 ) -> Result<Checked, Error> {
     sizes(&bundle)?;
-    let tag = bundle.epoch_tag.as_ref().try_into().map_err(|_| Error::EpochTag)?;
     let (before, policy_before) = (view.epoch(), view.policy().map_err(Error::StoredGroup)?);
     let applied = view.apply(&bundle.commit).map_err(Error::InvalidCommit)?;
     if applied.sender.device_id() != arrival.sender.device || applied.sender.account_id() != arrival.sender.account {
@@ -76,6 +75,7 @@ pub(super) fn check(
     }
     let welcome = split(&bundle.welcome, &applied)?;
     view.check_group_info(&bundle.group_info).map_err(Error::GroupInfo)?;
+    let tag = view.epoch_tag().map_err(Error::StoredGroup)?;
     let leaves: Vec<_> = view.members().iter().map(|leaf| (leaf.device_id(), leaf.account_id())).collect();
     if leaves.len() > limit {
         return Err(Error::GroupTooLarge { size: leaves.len(), limit });
@@ -116,11 +116,9 @@ pub(super) fn check(
 }
 
 fn sizes(bundle: &CommitBundle) -> Result<(), Error> {
-    // What was staged had its own limit; here it stands in the place of the commit.
-    let commit = if bundle.staged_commit.is_empty() { MAX_HANDSHAKE } else { MAX_STAGED };
-    for (part, limit) in
-        [(&bundle.commit, commit), (&bundle.welcome, MAX_HANDSHAKE), (&bundle.group_info, MAX_HANDSHAKE)]
-    {
+    // What was staged had its own limit.
+    let limit = if bundle.staged.is_empty() { MAX_HANDSHAKE } else { MAX_STAGED };
+    for part in [&bundle.commit, &bundle.welcome, &bundle.group_info] {
         if part.len() > limit {
             return Err(Error::HandshakeTooLarge(part.len()));
         }

@@ -53,8 +53,16 @@ pub(super) async fn queue_keys(
     let without = |devices: &[DeviceId]| devices.iter().filter(|device| !keys.contains_key(device)).count();
     match (without(joined), without(members)) {
         (0, 0) => Ok(keys),
-        // Its revocation is on its way to here.
-        (0, _) => Err(Error::Moved),
+        (0, _) => {
+            let missing: Vec<DeviceId> = members.iter().filter(|device| !keys.contains_key(device)).copied().collect();
+            let revoked = state.store.revoked_among(&missing).await?;
+            // One that came in while it was being revoked goes with this commit. Else its revocation is on its way to here.
+            if revoked.is_empty() {
+                Err(Error::Moved)
+            } else {
+                Err(Error::DevicesRevoked(revoked.into_iter().collect()))
+            }
+        }
         (missing, _) => Err(Error::NoQueueKey(missing)),
     }
 }

@@ -238,18 +238,19 @@ impl Store {
         Ok(())
     }
 
-    /// Whether `device` is told from its tag to have forked. An epoch whose tag is not kept any more says nothing, nor does
-    /// a group that the device is not in.
+    /// Whether `device` is told from its tag to have forked, or to be in an epoch that is still to come. An epoch whose tag is
+    /// not kept any more says nothing, nor does a group that the device is not in.
     pub async fn has_forked(&self, device: &DeviceId, id: &GroupId, epoch: u64, tag: &[u8]) -> Result<bool, DbError> {
         let row = self
             .db
             .row(
-                "SELECT e.tag FROM group_epoch e JOIN group_member m ON m.group_id = e.group_id AND m.device = $1 AND m.role > 0 \
-                 WHERE e.group_id = $2 AND e.epoch = $3",
-                &[device.into(), id.into(), epoch.into()],
+                "SELECT g.epoch, COALESCE(e.tag, $4) FROM mls_group g \
+                 JOIN group_member m ON m.group_id = g.id AND m.device = $1 AND m.role > 0 \
+                 LEFT JOIN group_epoch e ON e.group_id = g.id AND e.epoch = $3 WHERE g.id = $2",
+                &[device.into(), id.into(), epoch.into(), tag.into()],
             )
             .await?;
-        row.map_or(Ok(false), |row| Ok(row.bytes(0)? != tag))
+        row.map_or(Ok(false), |row| Ok(epoch > row.uint(0)? || row.bytes(1)? != tag))
     }
 
     /// Takes the head of the group that `group` is to replace, which must be locked, and checks that `account` may do so.

@@ -26,6 +26,10 @@ const EXPIRE_DEVICES: i64 = 100;
 /// Entries that one transaction of [`Store::empty`] removes.
 const EMPTY_ENTRIES: i64 = 1000;
 
+/// Time for which something shared stays when it is made for one who asks, and when nobody's mailbox points to it any more,
+/// milliseconds.
+pub const SHARED_MS: u64 = 2 * 60 * 60 * 1000;
+
 /// What an acknowledgement did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acked {
@@ -79,7 +83,7 @@ impl Store {
     }
 
     /// Removes everything of `device` up to and including `seq`, and the payloads that nobody waits for any more.
-    pub async fn ack(&self, device: &DeviceId, seq: u64) -> Result<Acked, Error> {
+    pub async fn ack(&self, device: &DeviceId, seq: u64, now_ms: u64) -> Result<Acked, Error> {
         let mut tx = self.db.begin().await?;
         let moved = tx
             .execute(
@@ -98,18 +102,18 @@ impl Store {
                 &[device.into(), (seq + u64::from(planted(Mistake::AcksOneTooMany))).into()],
             )
             .await?;
-        release(&mut tx, &gone).await?;
+        release(&mut tx, &gone, now_ms).await?;
         tx.commit().await?;
         Ok(Acked { seq, removed: gone.len() })
     }
 
     /// Removes all entries of `device`, in pieces. The head stays, so that its sequences never begin again.
-    pub async fn empty(&self, device: &DeviceId) -> Result<(), Error> {
+    pub async fn empty(&self, device: &DeviceId, now_ms: u64) -> Result<(), Error> {
         const PIECE: &str = "SELECT MAX(seq) FROM (SELECT seq FROM mailbox_entry WHERE device = $1 ORDER BY seq LIMIT $2) \
              AS piece HAVING COUNT(*) > 0";
         // Every round removes what it finds, and nobody adds to a mailbox that no group knows any more.
         while let Some(last) = self.db.row(PIECE, &[device.into(), EMPTY_ENTRIES.into()]).await? {
-            if self.ack(device, last.uint(0)?).await?.removed == 0 {
+            if self.ack(device, last.uint(0)?, now_ms).await?.removed == 0 {
                 break;
             }
         }
@@ -126,14 +130,14 @@ impl Store {
             )
             .await?;
         for row in &due {
-            self.expire_device(&DeviceId(row.array(0)?), row.uint(1)?).await?;
+            self.expire_device(&DeviceId(row.array(0)?), row.uint(1)?, now_ms).await?;
         }
         Ok(due.len())
     }
 
     /// Messages expire in the order in which they came, so what has expired is the beginning of the mailbox. Where the
     /// setting was lowered meanwhile, older messages go with the newer ones: the shorter promise then holds for all.
-    async fn expire_device(&self, device: &DeviceId, last: u64) -> Result<(), DbError> {
+    async fn expire_device(&self, device: &DeviceId, last: u64, now_ms: u64) -> Result<(), DbError> {
         let mut tx = self.db.begin().await?;
         // Locks the mailbox against a concurrent acknowledgement.
         tx.execute("UPDATE mailbox_head SET acked = acked WHERE device = $1", &[device.into()]).await?;
@@ -149,7 +153,7 @@ impl Store {
             from = from.min(if gap_from == 0 { row.uint(1)? } else { gap_from });
         }
         if !gone.is_empty() {
-            release(&mut tx, &gone).await?;
+            release(&mut tx, &gone, now_ms).await?;
             tx.execute(
                 "INSERT INTO mailbox_entry (device, seq, payload_id, sealed_key, size, gap_from, gap_reason, expires_ms) \
                  VALUES ($1, $2, $3, $3, 0, $4, $5, $6)",
@@ -200,8 +204,9 @@ fn receipt(encoded: &[u8]) -> Result<Option<Receipt>, DbError> {
     Receipt::decode(encoded).map(Some).map_err(|_| DbError::Damaged("receipt"))
 }
 
-/// Takes one reference from the payload in column 0 of each row and removes those without any left.
-async fn release(tx: &mut Tx, gone: &[Row]) -> Result<(), DbError> {
+/// Takes one reference from the payload in column 0 of each row and removes those without any left. What only they pointed
+/// to goes soon after: somebody may have been told to join by it.
+async fn release(tx: &mut Tx, gone: &[Row], now_ms: u64) -> Result<(), DbError> {
     let mut counts: BTreeMap<Vec<u8>, i64> = BTreeMap::new();
     for row in gone {
         let id = row.bytes(0)?;
@@ -212,28 +217,45 @@ async fn release(tx: &mut Tx, gone: &[Row]) -> Result<(), DbError> {
     if counts.is_empty() {
         return Ok(());
     }
+    let mut pointed = Vec::new();
     match tx.dialect() {
         Dialect::Postgres => {
             let ids: Vec<&[u8]> = counts.keys().map(Vec::as_slice).collect();
             // Locked in one order by everyone. A payload with one reader left, the usual case, is deleted without the
             // update before it.
-            tx.execute(
-                "WITH locked AS (SELECT id, refs FROM payload WHERE id = ANY($1) ORDER BY id FOR UPDATE), \
-                 dropped AS (DELETE FROM payload p USING locked WHERE p.id = locked.id AND locked.refs <= 1) \
-                 UPDATE payload p SET refs = p.refs - 1 FROM locked WHERE p.id = locked.id AND locked.refs > 1",
-                &[Arg::ByteArrays(&ids)],
-            )
-            .await?;
+            pointed = tx
+                .rows(
+                    "WITH locked AS (SELECT id, refs FROM payload WHERE id = ANY($1) ORDER BY id FOR UPDATE), \
+                     dropped AS (DELETE FROM payload p USING locked WHERE p.id = locked.id AND locked.refs <= 1 \
+                     RETURNING p.shared_id), \
+                     kept AS (UPDATE payload p SET refs = p.refs - 1 FROM locked \
+                     WHERE p.id = locked.id AND locked.refs > 1) \
+                     SELECT DISTINCT shared_id FROM dropped WHERE LENGTH(shared_id) > 0",
+                    &[Arg::ByteArrays(&ids)],
+                )
+                .await?;
         }
         Dialect::Sqlite => {
             for (id, count) in &counts {
                 let args = [Arg::from(id), (*count).into()];
-                let deleted = tx.execute("DELETE FROM payload WHERE id = $1 AND refs <= $2", &args).await?;
-                if deleted == 0 {
-                    tx.execute("UPDATE payload SET refs = refs - $2 WHERE id = $1", &args).await?;
+                let sql = "DELETE FROM payload WHERE id = $1 AND refs <= $2 RETURNING shared_id";
+                match tx.row(sql, &args).await? {
+                    Some(row) if row.bytes(0)?.is_empty() => {}
+                    Some(row) => pointed.push(row),
+                    None => {
+                        tx.execute("UPDATE payload SET refs = refs - $2 WHERE id = $1", &args).await?;
+                    }
                 }
             }
         }
+    }
+    for row in &pointed {
+        tx.execute(
+            "UPDATE shared SET expires_ms = $2 WHERE id = $1 AND expires_ms > $2 AND NOT EXISTS \
+             (SELECT 1 FROM payload WHERE shared_id = $1 AND LENGTH(shared_id) > 0)",
+            &[(&row.bytes(0)?).into(), (now_ms + SHARED_MS).into()],
+        )
+        .await?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use qpc_chassis::db::{Db, Migration, Migrations};
 pub use append::append;
 pub use chain::{Head, Roster};
 pub use group::{Change, GroupRow, Member, NewGroup, Single};
-pub use mailbox::Acked;
+pub use mailbox::{Acked, SHARED_MS};
 pub use shared::StagedPart;
 
 /// Schema steps.
@@ -27,6 +27,7 @@ pub const MIGRATIONS: &Migrations = &[
     },
     Migration::portable(2, "group", include_str!("../../migrations/0002_group.sql")),
     Migration::portable(3, "conversation", include_str!("../../migrations/0003_conversation.sql")),
+    Migration::portable(4, "pointed", include_str!("../../migrations/0004_pointed.sql")),
 ];
 
 /// See the module. Cheap to clone.

@@ -246,7 +246,7 @@ impl World {
             group_id: conversation.group_id().to_bytes(),
             epoch: conversation.epoch(),
             payload: conversation.encrypt(&sender.provider, &sender.key, text.as_bytes()).unwrap().into(),
-            epoch_tag: Bytes::copy_from_slice(&conversation.epoch_tag()),
+            epoch_tag: Bytes::copy_from_slice(&conversation.epoch_tag().unwrap()),
         }
     }
 
@@ -353,8 +353,7 @@ pub fn bundle(pending: PendingCommit) -> CommitBundle {
         commit: pending.commit.into(),
         welcome: pending.welcome.into(),
         group_info: pending.group_info.into(),
-        epoch_tag: Bytes::copy_from_slice(&pending.epoch_tag),
-        staged_commit: Bytes::new(),
+        staged: Bytes::new(),
     }
 }
 

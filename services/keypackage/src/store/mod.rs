@@ -18,6 +18,7 @@ pub(crate) const MIGRATIONS: &Migrations = &[
         sqlite: include_str!("../../migrations/sqlite/0001_key_packages.sql"),
     },
     Migration::portable(2, "forgotten", include_str!("../../migrations/0002_forgotten.sql")),
+    Migration::portable(3, "age", include_str!("../../migrations/0003_age.sql")),
 ];
 
 /// A package that leaves the store.

@@ -149,7 +149,7 @@ impl Store {
         Ok(tx.commit().await?)
     }
 
-    /// Removes some of the single-use packages that were uploaded before a time; tells how many.
+    /// Removes some of the packages that were uploaded before a time, those of last resort too; tells how many.
     pub(crate) async fn sweep(&self, before_ms: u64) -> Result<u64, Error> {
         let mut tx = self.db.begin().await?;
         let removed = tx
@@ -159,8 +159,10 @@ impl Store {
                 &[before_ms.into(), SWEEP.into()],
             )
             .await?;
+        // A device that has been away for so long would hinder everybody who wants to add it.
+        let last_resorts = tx.execute("DELETE FROM last_resorts WHERE uploaded_ms < $1", &[before_ms.into()]).await?;
         tx.commit().await?;
-        Ok(removed)
+        Ok(removed + last_resorts)
     }
 }
 

@@ -16,6 +16,9 @@ use crate::{
     error::Error,
 };
 
+/// A time of acknowledgements.
+const NOW_MS: u64 = 1_000;
+
 /// Panics where `store`, over an empty schema of its own, departs from the contract.
 #[allow(clippy::unwrap_used, reason = "test code")]
 pub async fn check(store: &Store) {
@@ -90,7 +93,7 @@ async fn pointers_come_back(store: &Store) {
     let Some(Body::Envelope(envelope)) = &fetched.entries[0].body else { panic!("not an envelope") };
     assert_eq!(envelope.shared, Some(Pointer { key: Bytes::new(), ..pointer }), "the key is not stored");
     assert_eq!(envelope.receipt, None);
-    store.ack(&DeviceId([40; 16]), 1).await.unwrap();
+    store.ack(&DeviceId([40; 16]), 1, NOW_MS).await.unwrap();
 }
 
 #[allow(clippy::unwrap_used, reason = "test code")]
@@ -99,31 +102,31 @@ async fn a_forgotten_mailbox_is_empty_and_goes_on(store: &Store) {
     let payloads: Vec<_> = (0..1100).map(|n| payload(500 + n, 1, &[41])).collect();
     put(store, &payloads, u64::MAX >> 1).await;
     let before = payload_rows(store).await;
-    store.empty(&device).await.unwrap();
-    store.empty(&device).await.unwrap();
+    store.empty(&device, NOW_MS).await.unwrap();
+    store.empty(&device, NOW_MS).await.unwrap();
     assert_eq!(payload_rows(store).await, before - 1100);
     assert!(store.fetch(&device, 0, 10).await.unwrap().entries.is_empty());
     put(store, &[payload(91, 1, &[41])], u64::MAX >> 1).await;
     assert_eq!(seqs(&store.fetch(&device, 0, 10).await.unwrap().entries), [1101], "sequences go on");
-    assert_eq!(store.ack(&device, 1101).await.unwrap(), Acked { seq: 1101, removed: 1 });
+    assert_eq!(store.ack(&device, 1101, NOW_MS).await.unwrap(), Acked { seq: 1101, removed: 1 });
 }
 
 #[allow(clippy::unwrap_used, reason = "test code")]
 async fn acknowledged_entries_and_their_payloads_go(store: &Store) {
     let [one, two, three] = [1, 2, 3].map(|n| DeviceId([n; 16]));
-    assert_eq!(store.ack(&one, 40).await.unwrap().seq, 40);
-    assert_eq!(store.ack(&three, 40).await.unwrap().seq, 40);
+    assert_eq!(store.ack(&one, 40, NOW_MS).await.unwrap().seq, 40);
+    assert_eq!(store.ack(&three, 40, NOW_MS).await.unwrap().seq, 40);
     assert_eq!(payload_rows(store).await, 80, "device 2 still needs all of them");
-    assert_eq!(store.ack(&two, 30).await.unwrap().seq, 30);
-    assert_eq!(store.ack(&two, 10).await.unwrap().seq, 30, "an older acknowledgement changes nothing");
-    assert!(matches!(store.ack(&two, 81).await, Err(Error::AckBeyondHead { head: 80 })));
+    assert_eq!(store.ack(&two, 30, NOW_MS).await.unwrap().seq, 30);
+    assert_eq!(store.ack(&two, 10, NOW_MS).await.unwrap().seq, 30, "an older acknowledgement changes nothing");
+    assert!(matches!(store.ack(&two, 81, NOW_MS).await, Err(Error::AckBeyondHead { head: 80 })));
     assert_eq!(payload_rows(store).await, 50);
     assert_eq!(seqs(&store.fetch(&two, 0, 2).await.unwrap().entries), [31, 32]);
-    assert_eq!(store.ack(&two, 80).await.unwrap().seq, 80);
+    assert_eq!(store.ack(&two, 80, NOW_MS).await.unwrap().seq, 80);
     assert_eq!(payload_rows(store).await, 0);
     put(store, &[payload(200, 1, &[2])], u64::MAX >> 1).await;
     assert_eq!(seqs(&store.fetch(&two, 80, 10).await.unwrap().entries), [81], "sequences go on");
-    store.ack(&two, 81).await.unwrap();
+    store.ack(&two, 81, NOW_MS).await.unwrap();
 }
 
 #[allow(clippy::unwrap_used, reason = "test code")]
@@ -144,7 +147,7 @@ async fn expired_entries_become_one_gap(store: &Store) {
     assert_eq!((gap_of(&entries[0]), seqs(&entries)), ((2, 1, 2, GapReason::Expired), vec![2, 3]));
     assert_eq!(store.expire(60).await.unwrap(), 0);
     assert_eq!(payload_rows(store).await, 1);
-    store.ack(&device, 3).await.unwrap();
+    store.ack(&device, 3, NOW_MS).await.unwrap();
     assert_eq!(payload_rows(store).await, 0);
 }
 
@@ -157,5 +160,5 @@ async fn large_mailboxes_come_in_pieces(store: &Store) {
     assert_eq!((seqs(&first.entries), first.head), (vec![1, 2], 5), "a response stays below 768 KiB");
     assert_eq!(seqs(&store.fetch(&device, 4, 500).await.unwrap().entries), [5]);
     assert_eq!(store.fetch(&device, 5, 500).await.unwrap().entries, []);
-    store.ack(&device, 5).await.unwrap();
+    store.ack(&device, 5, NOW_MS).await.unwrap();
 }

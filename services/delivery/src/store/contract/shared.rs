@@ -1,14 +1,36 @@
 //! What is fetched in pieces and brought in parts.
 
-use qpc_wire::{DeviceId, limits::PART};
+use bytes::Bytes;
+use qpc_wire::{DeviceId, limits::PART, v1::Pointer};
 
-use crate::store::{StagedPart, Store};
+use super::{NOW_MS, payload, put};
+use crate::{
+    domain::mailbox::Payload,
+    store::{SHARED_MS, StagedPart, Store},
+};
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
 
 pub(super) async fn check(store: &Store) {
     pieces_make_the_whole(store).await;
     a_device_stages_two_commits(store).await;
+    what_no_mailbox_points_to_goes_soon(store).await;
+}
+
+#[allow(clippy::unwrap_used, reason = "test code")]
+async fn what_no_mailbox_points_to_goes_soon(store: &Store) {
+    const KEPT_MS: u64 = 1_000 * HOUR_MS;
+    let pointer = Pointer { id: vec![6; 16].into(), size: 9, key: Bytes::new() };
+    let welcome = |tag, device| Payload { shared: Some(pointer.clone()), ..payload(tag, 0, &[device]) };
+    let mut tx = store.db.begin().await.unwrap();
+    Store::share(&mut tx, &[6; 16], b"a tree", KEPT_MS).await.unwrap();
+    tx.commit().await.unwrap();
+    put(store, &[welcome(600, 60), welcome(601, 61)], KEPT_MS).await;
+    let expires_ms = async || store.shared(&[6; 16]).await.unwrap().unwrap().1;
+    store.ack(&DeviceId([60; 16]), 1, NOW_MS).await.unwrap();
+    assert_eq!(expires_ms().await, KEPT_MS, "somebody still waits for it");
+    store.ack(&DeviceId([61; 16]), 1, NOW_MS).await.unwrap();
+    assert_eq!(expires_ms().await, NOW_MS + SHARED_MS);
 }
 
 #[allow(clippy::unwrap_used, reason = "test code")]

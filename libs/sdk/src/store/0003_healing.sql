@@ -1,0 +1,13 @@
+-- Devices that are still to be added to a group, with their KeyPackages: more than one commit adds.
+CREATE TABLE admissions (
+    conversation BLOB NOT NULL,
+    device BLOB NOT NULL,
+    package BLOB NOT NULL,
+    PRIMARY KEY (conversation, device)
+) WITHOUT ROWID;
+
+-- Times that the server had no verdict on a change, and none to come.
+ALTER TABLE pending ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
+
+-- What people wrote goes before what clients tell each other.
+CREATE INDEX outbox_shown ON outbox (n) WHERE message IS NOT NULL;
