@@ -459,9 +459,9 @@ pub(crate) fn accepted(
         }
         tx.count_receipt()?;
         tx.begin_chain(id, receipt.seq)?;
-        Ok(tx.put_own_receipt(id, receipt)??)
+        tx.put_own_receipt(id, receipt)
     })?;
-    Ok((epoch, kept.err()))
+    Ok((epoch, kept.and_then(|kept| Ok(kept?)).err()))
 }
 
 /// Takes the step of an own change, in the group as it is stored. Returns it as it is then.

@@ -149,15 +149,16 @@ pub(crate) async fn export(inner: &Inner, out: &mut (impl Write + Send)) -> Resu
     };
     write_line(out, &head).map_err(file_error)?;
     let (mut after, mut count) = (None, 0);
+    let mut receipts = inner.store.run(|tx| tx.lost_receipts()).await?;
     loop {
-        let receipts = inner.store.run(move |tx| tx.receipts_after(after, CHUNK)).await?;
-        let Some((_, last)) = receipts.last() else { return Ok(count) };
-        after = Some((GroupId::try_from(&last.group_id)?, last.seq));
         count += receipts.len();
         for (own, receipt) in receipts {
             let line = Line { own, receipt: BASE64_STANDARD.encode(receipt.encode_to_vec()) };
             write_line(out, &line).map_err(file_error)?;
         }
+        receipts = inner.store.run(move |tx| tx.receipts_after(after, CHUNK)).await?;
+        let Some((_, last)) = receipts.last() else { return Ok(count) };
+        after = Some((GroupId::try_from(&last.group_id)?, last.seq));
     }
 }
 

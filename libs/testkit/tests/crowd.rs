@@ -3,16 +3,11 @@
 
 mod common;
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use common::{agree, client, receives};
+use common::{agree, call, client, let_in, open, receives};
 use openmls_memory_storage::MemoryStorage;
 use prost::Message;
-use qpc_chassis::{
-    Runtime,
-    rpc::{Identity, forward},
-};
+use qpc_chassis::{Runtime, rpc::Identity};
 use qpc_crypto::{
     AccountKey, Conversation, DeviceCertificate, DeviceKey, KsfParams, Provider, QueueKey, Suite, aead,
     mls::{join_welcome, key_package},
@@ -20,15 +15,18 @@ use qpc_crypto::{
 };
 use qpc_testkit::{Backend, Cluster, Shape, eventually};
 use qpc_wire::{
-    GroupId, Method, Status, bus,
-    limits::MAX_HANDSHAKE,
+    GroupId,
+    limits::{MAX_ADDS, MAX_HANDSHAKE},
     methods::{Fetch, FetchPart, OpaqueRegisterFinish, OpaqueRegisterStart, UploadHybridKey, UploadKeyPackage},
     proofs,
     v1::{self, EnvelopeKind, entry::Body},
 };
 
-/// Enough for a commit, a Welcome and a tree that are each too large for one request or response.
-const CROWD: usize = 400;
+/// Enough for a commit, a Welcome and a tree that are each too large for one request or response, and more than one commit
+/// adds.
+const CROWD: usize = MAX_ADDS + 20;
+/// As many as one commit adds.
+const FIRST: usize = MAX_ADDS;
 /// What a joiner may get apart from what all share, bytes.
 const JOINER_BYTES: usize = 2048;
 
@@ -38,28 +36,6 @@ struct Absent {
     identity: Identity,
     queue: QueueKey,
     provider: Provider<MemoryStorage>,
-}
-
-/// Calls a service as the gateway would for this identity.
-async fn call<M: Method>(
-    cluster: &Cluster,
-    service: &str,
-    from: Option<Identity>,
-    request: &M::Request,
-) -> Result<M::Response, Status> {
-    let deps = cluster.deps();
-    let call = bus::Call {
-        method: M::INFO.id.into(),
-        correlation_id: Bytes::from_static(&[0; 12]),
-        deadline_ms: deps.runtime.now_ms() + 30_000,
-        account_id: from.map(|from| from.account.to_bytes()).unwrap_or_default(),
-        device_id: from.map(|from| from.device.to_bytes()).unwrap_or_default(),
-        channel_binding: Bytes::from_static(&[1; 32]),
-        address_hash: Bytes::new(),
-        body: request.encode_to_vec().into(),
-    };
-    let (status, body) = forward(&*deps.bus, service, call, Duration::from_secs(30)).await?;
-    if status == 0 { Ok(M::Response::decode(body).unwrap()) } else { Err(Status::decode(status, body)) }
 }
 
 /// Registers somebody with two hybrid KeyPackages.
@@ -74,7 +50,7 @@ async fn register(cluster: &Cluster, name: String) -> Absent {
 
     let (registering, registration) = RegisterClient::start(&mut rng, b"a password").unwrap();
     let start = v1::OpaqueRegisterStartRequest { username: name.clone(), registration_request: registration.into() };
-    let answer = call::<OpaqueRegisterStart>(cluster, "auth", None, &start).await.unwrap();
+    let answer = call::<OpaqueRegisterStart>(cluster, None, &start).await.unwrap();
     let (upload, _) = registering.finish(&mut rng, b"a password", &answer.registration_response, KSF).unwrap();
     let finish = v1::OpaqueRegisterFinishRequest {
         idempotency_key: key(),
@@ -89,13 +65,13 @@ async fn register(cluster: &Cluster, name: String) -> Absent {
         account_proof: account.sign(&proofs::register(&[1; 32], &name)).to_vec().into(),
         registration_state: answer.registration_state,
     };
-    call::<OpaqueRegisterFinish>(cluster, "auth", None, &finish).await.unwrap();
+    call::<OpaqueRegisterFinish>(cluster, None, &finish).await.unwrap();
 
     let queue = QueueKey::generate(&mut rng);
     let public_key = queue.public_bytes();
     let signature = device.sign(&proofs::queue_key(&public_key)).to_vec().into();
     let upload = v1::UploadHybridKeyRequest { public_key: public_key.into(), signature };
-    call::<UploadHybridKey>(cluster, "keypackage", Some(identity), &upload).await.unwrap();
+    call::<UploadHybridKey>(cluster, Some(identity), &upload).await.unwrap();
     let provider = Provider::default();
     let package = || key_package::generate(&provider, &device, &certificate, Suite::Hybrid, false).unwrap().into();
     let upload = v1::UploadKeyPackageRequest {
@@ -104,14 +80,14 @@ async fn register(cluster: &Cluster, name: String) -> Absent {
         key_packages: vec![package(), package()],
         last_resort: Bytes::new(),
     };
-    call::<UploadKeyPackage>(cluster, "keypackage", Some(identity), &upload).await.unwrap();
+    call::<UploadKeyPackage>(cluster, Some(identity), &upload).await.unwrap();
     Absent { name, identity, queue, provider }
 }
 
 impl Absent {
     async fn mailbox(&self, cluster: &Cluster) -> Vec<v1::Entry> {
         let request = v1::FetchRequest { after: 0, limit: 0 };
-        call::<Fetch>(cluster, "delivery", Some(self.identity), &request).await.unwrap().entries
+        call::<Fetch>(cluster, Some(self.identity), &request).await.unwrap().entries
     }
 
     /// Joins by the first entry of the mailbox, and follows the rest.
@@ -151,7 +127,7 @@ impl Absent {
         let mut whole = Vec::new();
         while (whole.len() as u64) < pointer.size {
             let request = v1::FetchPartRequest { id: pointer.id.clone(), offset: whole.len() as u64 };
-            let part = call::<FetchPart>(cluster, "delivery", Some(self.identity), &request).await.unwrap();
+            let part = call::<FetchPart>(cluster, Some(self.identity), &request).await.unwrap();
             assert!(!part.data.is_empty());
             whole.extend_from_slice(&part.data);
         }
@@ -172,12 +148,12 @@ async fn a_crowd_comes_by_one_commit_and_each_gets_little_of_its_own() {
     let bob = client(&cluster, "bob", 0, 0).await;
 
     let id = alice.create_group("Everybody", &["bob".to_owned()]).await.unwrap();
-    eventually("bob is in", || async { bob.conversation(id).await.ok().filter(|info| info.active).map(drop) }).await;
+    let_in(&bob, id).await;
     let before = alice.conversation(id).await.unwrap().epoch;
-    alice.add(id, &names).await.unwrap();
+    alice.add(id, &names[..FIRST]).await.unwrap();
     // Members renew their leaves after that, each by a commit of its own.
     let first = crowd[0].mailbox(&cluster).await;
-    for absent in [&crowd[0], &crowd[CROWD - 1]] {
+    for absent in [&crowd[0], &crowd[FIRST - 1]] {
         let entries = absent.mailbox(&cluster).await;
         let Some(Body::Envelope(welcome)) = &entries[0].body else { panic!("a gap") };
         assert_eq!((welcome.kind(), welcome.epoch), (EnvelopeKind::Welcome, before + 1), "all by one commit");
@@ -193,9 +169,22 @@ async fn a_crowd_comes_by_one_commit_and_each_gets_little_of_its_own() {
     agree(&[&alice, &bob], id).await;
     let joined = crowd[7].catch_up(&cluster).await;
     assert_eq!(joined.epoch_authenticator(), alice.epoch_authenticator(id).await.unwrap());
-    assert_eq!(joined.members().len(), CROWD + 2);
+    assert_eq!(joined.members().len(), FIRST + 2);
 
-    // A group can be founded with all of them as well.
-    let id = alice.create_group("Once more", &names).await.unwrap();
-    assert_eq!((alice.conversation(id).await.unwrap().epoch, alice.members(id).await.unwrap().len()), (1, CROWD + 1));
+    // A group is founded with more than one commit adds, and the founder dies as soon as there is a group.
+    let founding = tokio::spawn({
+        let (alice, names) = (alice.clone(), names.clone());
+        async move { alice.create_group("Even more", &names).await }
+    });
+    let even_more = eventually("the group", || async {
+        let all = alice.conversations().await.unwrap();
+        all.into_iter().find(|info| info.name.as_deref() == Some("Even more") && info.epoch == 1)
+    })
+    .await;
+    founding.abort();
+    let options = cluster.client_options("alice", 0, 0);
+    alice.close().await;
+    let alice = open(options).await;
+    eventually("everybody", || async { (alice.members(even_more.id).await.unwrap().len() == CROWD + 1).then_some(()) })
+        .await;
 }

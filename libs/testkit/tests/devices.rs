@@ -5,8 +5,8 @@ mod common;
 
 use std::time::Duration;
 
-use common::{agree, client, open, received};
-use qpc_sdk::{Client, ClientOptions, ConversationId, Event, Linking, Runtime};
+use common::{agree, client, has, open, received};
+use qpc_sdk::{Client, ClientOptions, Event, Linking, Runtime};
 use qpc_testkit::{Backend, Cluster, Shape, eventually};
 use tokio::time::Instant;
 
@@ -27,15 +27,6 @@ async fn link(cluster: &Cluster, existing: &Client, device: usize, gateway: usiz
     let linked = linking.finish(Duration::from_secs(30)).await.unwrap();
     assert_eq!(linked.username, name);
     open(ClientOptions { account_key: Some(linked.account_key), ..options }).await
-}
-
-async fn has(client: &Client, id: ConversationId, texts: &[&str]) {
-    eventually("the messages", || async {
-        let history = client.history(id, 1_000).await.ok()?;
-        let shown: Vec<_> = history.iter().map(|message| message.text.as_str()).collect();
-        (shown == texts).then_some(())
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

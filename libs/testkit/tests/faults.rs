@@ -8,11 +8,10 @@ mod common;
 
 use std::time::Duration;
 
-use common::{agree, all_accepted, client, insist, numbered, receives};
+use common::{agree, all_accepted, client, insist, numbered, receives, show_log};
 use futures_util::future::join_all;
 use qpc_sdk::{Client, ConversationId};
 use qpc_testkit::{Backend, Cluster, Faults, Shape};
-use tracing_subscriber::EnvFilter;
 
 fn seeds() -> std::ops::Range<u64> {
     let Ok(range) = std::env::var("QPC_SEEDS") else { return 1..4 };
@@ -31,11 +30,7 @@ async fn talk(client: &Client, conversation: ConversationId, texts: &[String]) {
 }
 
 async fn a_bad_bus_costs_time_only(seed: u64, backend: Backend) {
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_env("QPC_LOG").unwrap_or_else(|_| "error".into()))
-        .with_test_writer()
-        .try_init()
-        .ok();
+    show_log();
     eprintln!("replay with QPC_SEEDS={seed}..{}", seed + 1);
     let shape = Shape { faults: Some(Faults::heavy(seed)), ..Shape::pairs(backend) };
     let cluster = Cluster::start(shape).await.unwrap();

@@ -5,8 +5,8 @@ mod common;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use common::{agree, all_accepted, client, received, receives};
-use qpc_sdk::{Client, ConversationId, ConversationKind, Error, Event, EventStream, Role, Suite};
+use common::{agree, all_accepted, client, let_in, received, receives, until};
+use qpc_sdk::{Client, ConversationId, ConversationKind, Error, Event, Role, Suite};
 use qpc_testkit::{Backend, Cluster, Shape, eventually};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -19,14 +19,6 @@ fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// Waits until a client has a conversation, and is active in it.
-async fn let_in(client: &Client, id: ConversationId) {
-    eventually("the conversation", || async {
-        client.conversation(id).await.ok().filter(|info| info.active).map(drop)
-    })
-    .await;
-}
-
 async fn is_out(client: &Client, id: ConversationId) {
     eventually("the removal", || async { client.conversation(id).await.ok().filter(|info| !info.active).map(drop) })
         .await;
@@ -35,19 +27,6 @@ async fn is_out(client: &Client, id: ConversationId) {
 async fn roles(client: &Client, id: ConversationId) -> BTreeSet<(String, Role)> {
     let members = client.members(id).await.unwrap();
     members.into_iter().map(|member| (member.name.unwrap_or_default(), member.role)).collect()
-}
-
-async fn until(events: &mut EventStream, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
-    let found = async {
-        loop {
-            match events.next().await {
-                Some(event) if wanted(&event) => return event,
-                Some(_) => {}
-                None => panic!("closed before {what}"),
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), found).await.unwrap_or_else(|_| panic!("{what} did not happen"))
 }
 
 async fn a_group_lives(backend: Backend) {

@@ -5,26 +5,13 @@ mod common;
 
 use std::{fs, path::Path, time::Duration};
 
-use common::{agree, all_accepted, client, open, received};
+use common::{agree, all_accepted, client, delivery_tables, has, in_one_epoch, open, received, until};
 use qpc_chassis::db::{Arg, Db};
-use qpc_sdk::{Client, ConversationId, Event, EventStream};
+use qpc_sdk::{Client, Event};
 use qpc_testkit::{Backend, Cluster, Shape, eventually};
 
 async fn cluster() -> Cluster {
     Cluster::start(Shape { gateways: 1, replicas: 1, backend: Backend::Embedded, faults: None }).await.unwrap()
-}
-
-async fn until(events: &mut EventStream, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
-    let found = async {
-        loop {
-            match events.next().await {
-                Some(event) if wanted(&event) => return event,
-                Some(_) => {}
-                None => panic!("closed before {what}"),
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), found).await.unwrap_or_else(|_| panic!("{what} did not happen"))
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -33,26 +20,6 @@ fn copy(from: &Path, to: &Path) {
         let file = file.unwrap();
         fs::copy(file.path(), to.join(file.file_name())).unwrap();
     }
-}
-
-async fn has(client: &Client, id: ConversationId, texts: &[&str]) {
-    eventually("the messages", || async {
-        let history = client.history(id, 1_000).await.ok()?;
-        let shown: Vec<_> = history.iter().map(|message| message.text.as_str()).collect();
-        (shown == texts).then_some(())
-    })
-    .await;
-}
-
-async fn in_one_epoch(clients: &[&Client], id: ConversationId) {
-    eventually("one epoch", || async {
-        let mut authenticators = Vec::new();
-        for client in clients {
-            authenticators.push(client.epoch_authenticator(id).await.ok()?);
-        }
-        authenticators.iter().all(|one| *one == authenticators[0]).then_some(())
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,12 +65,6 @@ async fn a_device_restored_from_an_old_copy_joins_again_and_gets_what_it_missed(
     assert_eq!(bob.conversation(id).await.unwrap().missing, 0);
 }
 
-/// The mailboxes of the embedded delivery service, to be damaged.
-async fn mailboxes(cluster: &Cluster) -> Db {
-    let setting = format!("sqlite:{}", cluster.folder().display());
-    Db::open(&setting, "delivery", 1, qpc_delivery::store::MIGRATIONS).await.unwrap()
-}
-
 async fn lose(db: &Db, client: &Client) -> u64 {
     let device = client.whoami().await.unwrap().device;
     let mut tx = db.begin().await.unwrap();
@@ -127,7 +88,7 @@ async fn what_the_server_loses_is_noticed_and_sent_again() {
     }
     all_accepted(&alice, id).await;
     // The receipts are given, and then the server forgets.
-    assert!(lose(&mailboxes(&cluster).await, &bob).await >= 2);
+    assert!(lose(&delivery_tables(&cluster).await, &bob).await >= 2);
     drop(bob);
 
     let bob = Client::open(options).await.unwrap();
@@ -151,7 +112,7 @@ async fn a_commit_that_the_server_loses_costs_one_message_of_time() {
     let options = cluster.client_options("bob", 0, 0);
     bob.clone().close().await;
     alice.update_keys(id).await.unwrap();
-    assert!(lose(&mailboxes(&cluster).await, &bob).await >= 1);
+    assert!(lose(&delivery_tables(&cluster).await, &bob).await >= 1);
     drop(bob);
 
     let bob = Client::open(options).await.unwrap();
@@ -181,7 +142,7 @@ async fn what_nobody_has_is_shown_as_missing() {
     all_accepted(&carol, id).await;
     // Its writer goes for good, before anybody could ask.
     carol.close().await;
-    assert!(lose(&mailboxes(&cluster).await, &bob).await >= 1);
+    assert!(lose(&delivery_tables(&cluster).await, &bob).await >= 1);
     drop(bob);
     let bob = Client::open(options).await.unwrap();
     let mut events = bob.events();

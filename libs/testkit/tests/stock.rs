@@ -3,46 +3,16 @@
 
 mod common;
 
-use std::time::Duration;
-
-use bytes::Bytes;
-use common::client;
-use prost::Message;
-use qpc_chassis::rpc::forward;
+use common::{call, client, identity, random_key};
 use qpc_sdk::{Identification, Suite};
 use qpc_testkit::{Backend, Cluster, Shape, eventually};
 use qpc_wire::{
-    Method, bus,
     methods::{FetchKeyPackage, UploadKeyPackage},
     v1,
 };
-use rand::RngCore;
 
 /// Packages that are left when their owner is told.
 const LOW: u32 = 10;
-
-/// A call as the gateway would forward it for `caller`.
-async fn call<M: Method>(cluster: &Cluster, caller: &Identification, request: &M::Request) -> M::Response {
-    let call = bus::Call {
-        method: M::INFO.id.into(),
-        correlation_id: Bytes::from_static(&[0; 12]),
-        deadline_ms: cluster.deps().runtime.now_ms() + 10_000,
-        account_id: caller.account.to_bytes(),
-        device_id: caller.device.to_bytes(),
-        body: request.encode_to_vec().into(),
-        ..Default::default()
-    };
-    let owner = M::INFO.owner.name();
-    let (status, body) = forward(&*cluster.deps().bus, owner, call, Duration::from_secs(10)).await.unwrap();
-    assert_eq!(status, 0);
-    M::Response::decode(body).unwrap()
-}
-
-fn random_key(cluster: &Cluster) -> Bytes {
-    let mut key = vec![0; 16];
-    cluster.deps().runtime.rng().fill_bytes(&mut key);
-    key.into()
-}
 
 /// Packages of `owner` in stock.
 async fn stock(cluster: &Cluster, owner: &Identification) -> u32 {
@@ -51,7 +21,7 @@ async fn stock(cluster: &Cluster, owner: &Identification) -> u32 {
         suite: Suite::Hybrid.id().into(),
         ..Default::default()
     };
-    call::<UploadKeyPackage>(cluster, owner, &request).await.available
+    call::<UploadKeyPackage>(cluster, Some(identity(owner)), &request).await.unwrap().available
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,7 +40,7 @@ async fn a_stock_that_runs_low_is_filled_up_again_and_again() {
                 suite: Suite::Hybrid.id().into(),
                 device_ids: vec![owner.device.to_bytes()],
             };
-            let answer = call::<FetchKeyPackage>(&cluster, &taker, &request).await;
+            let answer = call::<FetchKeyPackage>(&cluster, Some(identity(&taker)), &request).await.unwrap();
             assert!(!answer.key_packages[0].last_resort);
             taken += 1;
         }

@@ -2,8 +2,8 @@
 
 use openmls::prelude::tls_codec::DeserializeBytes as _;
 use openmls::prelude::{
-    Extensions, GroupContext, LeafNodeIndex, LeafNodeParameters, MlsGroup, MlsMessageBodyIn, MlsMessageIn,
-    ProposalType, ProtocolVersion, RatchetTreeIn,
+    Extensions, GroupContext, LeafNodeIndex, LeafNodeParameters, MlsGroup, MlsMessageBodyIn, MlsMessageIn, Proposal,
+    ProposalType, ProtocolVersion, QueuedProposal, RatchetTreeIn,
 };
 use openmls_traits::OpenMlsProvider as _;
 use qpc_crypto::mls::{Changes, InviteTerms, Kind, MlsError, Role};
@@ -209,11 +209,18 @@ fn closed_groups_stay_as_they_are() {
 
 /// Nobody takes an external commit of the device with this certificate and authenticated data.
 fn joiner_denied(world: &mut World, device: &Device, certificate: &DeviceCertificate, aad: Vec<u8>, expected: Denied) {
-    let commit = raw_join(world, device, certificate, aad);
+    let commit = raw_join(world, device, certificate, aad, |_| true);
     refused(world, 0, &commit, expected);
 }
 
-fn raw_join(world: &World, device: &Device, certificate: &DeviceCertificate, aad: Vec<u8>) -> Vec<u8> {
+/// An external commit with those proposals that `keep` is for.
+fn raw_join(
+    world: &World,
+    device: &Device,
+    certificate: &DeviceCertificate,
+    aad: Vec<u8>,
+    keep: impl FnMut(&QueuedProposal) -> bool,
+) -> Vec<u8> {
     let MlsMessageBodyIn::GroupInfo(info) =
         MlsMessageIn::tls_deserialize_exact_bytes(&world.group_info).unwrap().extract()
     else {
@@ -230,11 +237,24 @@ fn raw_join(world: &World, device: &Device, certificate: &DeviceCertificate, aad
         .leaf_node_parameters(leaf)
         .load_psks(elsewhere.storage())
         .unwrap()
-        .build(elsewhere.rand(), elsewhere.crypto(), &device.key, |_| true)
+        .build(elsewhere.rand(), elsewhere.crypto(), &device.key, keep)
         .unwrap()
         .finalize(&elsewhere)
         .unwrap();
     bundle.commit().to_bytes().unwrap()
+}
+
+/// openmls compares the keys of leaves for Adds alone. With two leaves of one key nobody could join ever after.
+#[test]
+fn a_device_has_one_leaf() {
+    let mut world = World::group(SUITE, 3);
+    let gone = world.device(1).id();
+    world.commit(0, Changes { remove: &[gone], ..Changes::default() }, Vec::new());
+    // The place that is free comes before that of the device, so that there is a leaf to take.
+    let device = world.device(1);
+    let without_removal = |proposal: &QueuedProposal| !matches!(proposal.proposal(), Proposal::Remove(_));
+    let commit = raw_join(&world, device, &device.certificate, Vec::new(), without_removal);
+    refused(&mut world, 0, &commit, Denied::ExternalRemoves);
 }
 
 #[test]
@@ -263,7 +283,7 @@ fn joining_takes_an_account_inside_or_an_invite() {
     let (sibling, stuck) = (world.device(1).sibling(), world.device(1));
     // Where no invite is needed, none may be there.
     let proof = invite.proof(GROUP, epoch, sibling.id());
-    let commit = raw_join(&world, stuck, &stuck.certificate, invite.proof(GROUP, epoch, stuck.id()));
+    let commit = raw_join(&world, stuck, &stuck.certificate, invite.proof(GROUP, epoch, stuck.id()), |_| true);
     refused(&mut world, 0, &commit, Denied::BadInvite);
     joiner_denied(&mut world, &sibling, &sibling.certificate, proof, Denied::BadInvite);
     // The right one is taken.
@@ -276,7 +296,7 @@ fn joining_removes_nobody_else() {
     // Bob's device key under another account in the group takes Bob's leaf.
     let (bob, accomplice) = (world.device(1), AccountKey::generate(&mut OsRng));
     let stolen = DeviceCertificate::issue(&accomplice, &bob.key.public(), 5);
-    let commit = raw_join(&world, bob, &stolen, Vec::new());
+    let commit = raw_join(&world, bob, &stolen, Vec::new(), |_| true);
     refused(&mut world, 0, &commit, Denied::ExternalRemoves);
     let bob = Device { certificate: stolen, ..world.members.remove(1).device };
     let joined = bob.join_external(&world.group_info, &world.server, None).map(|_| ());

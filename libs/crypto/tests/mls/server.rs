@@ -165,6 +165,31 @@ fn group_info_must_be_of_this_state() {
     assert!(matches!(check(&world, &info), MlsError::UnknownGroup));
 }
 
+/// With a key that is none nobody could ever join again, and that is how a group heals.
+#[test]
+fn group_info_has_a_key_to_join_by() {
+    let world = World::group(Suite::Classic, 1);
+    let Member { device, at } = &world.members[1];
+    let info = at.group_info_now(&device.provider, &device.key).unwrap();
+    let vector = |bytes: &[u8]| VLBytes::from(bytes).tls_serialize_detached().unwrap();
+    let content = &info[4..info.len() - 66];
+    // Extension extensions<V>: one, external_pub (4), whose data is a vector of one vector of 32 bytes.
+    let head = [36, 0, 4, 33, 32];
+    let begin = content.windows(5).position(|window| window == head).unwrap();
+    let (before, rest) = content.split_at(begin);
+    let (key, after) = rest[5..].split_at(32);
+    let signed = |extension: &[u8]| {
+        let content = [before, extension, after].concat();
+        let signature = device.key.sign(&[vector(b"MLS 1.0 GroupInfoTBS"), vector(&content)].concat());
+        [&info[..4], &content, &vector(&signature)].concat()
+    };
+    world.server.check_group_info(&signed(&[&head, key].concat())).unwrap();
+    let short = signed(&[&[35, 0, 4, 32, 31][..], &key[1..]].concat());
+    assert!(matches!(world.server.check_group_info(&short), Err(MlsError::Malformed(_))));
+    let none = signed(&[0]);
+    assert!(matches!(world.server.check_group_info(&none), Err(MlsError::Malformed(_))));
+}
+
 #[test]
 fn queue_of_proposals_is_bounded() {
     let mut world = World::group(Suite::Classic, 65);

@@ -11,3 +11,12 @@ ALTER TABLE pending ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
 
 -- What people wrote goes before what clients tell each other.
 CREATE INDEX outbox_shown ON outbox (n) WHERE message IS NOT NULL;
+
+-- Receipts of places for which the server has signed another one since: it was restored from an older state, or lies.
+CREATE TABLE lost_receipts (
+    group_id BLOB NOT NULL,
+    seq INTEGER NOT NULL,
+    own INTEGER NOT NULL,
+    receipt BLOB NOT NULL,
+    PRIMARY KEY (group_id, seq, receipt)
+) WITHOUT ROWID;

@@ -123,6 +123,17 @@ impl Tx<'_> {
         Ok(self.sql.query_row(sql, params![group.as_ref(), seq], |row| row.get(0))?)
     }
 
+    /// All receipts that were set aside.
+    pub(crate) fn lost_receipts(&self) -> Result<Vec<(bool, v1::Receipt)>, Error> {
+        let mut statement = self.sql.prepare_cached("SELECT own, receipt FROM lost_receipts ORDER BY group_id, seq")?;
+        let rows = statement.query_map([], |row| Ok((row.get::<_, bool>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+        rows.map(|row| {
+            let (own, bytes) = row?;
+            Ok((own, v1::Receipt::decode(bytes.as_slice())?))
+        })
+        .collect()
+    }
+
     /// All receipts, by group and place, after the given one.
     pub(crate) fn receipts_after(
         &self,
@@ -145,8 +156,12 @@ impl Tx<'_> {
     fn put_receipt(&self, group: GroupId, receipt: &v1::Receipt, own: bool) -> Result<Result<(), ChainError>, Error> {
         let seq = receipt.seq;
         if let Some(known) = self.receipt_at(group, seq)? {
-            let same = links(&known)? == links(receipt)?;
-            return Ok(if same { Ok(()) } else { Err(ChainError::Two(seq)) });
+            if links(&known)? == links(receipt)? {
+                return Ok(Ok(()));
+            }
+            self.set_aside(group, seq)?;
+            self.insert_receipt(group, receipt, own)?;
+            return Ok(Err(ChainError::Two(seq)));
         }
         let fits = |before: &v1::Receipt, after: &v1::Receipt| -> Result<bool, Error> {
             Ok(Link::after(before)?.prev.as_slice() == after.prev.as_ref())
@@ -161,11 +176,32 @@ impl Tx<'_> {
         {
             return Ok(Err(ChainError::Broken(seq + 1)));
         }
+        self.insert_receipt(group, receipt, own)?;
+        Ok(Ok(()))
+    }
+
+    fn insert_receipt(&self, group: GroupId, receipt: &v1::Receipt, own: bool) -> Result<(), Error> {
         self.sql.execute(
             "INSERT INTO receipts (group_id, seq, own, receipt) VALUES (?1, ?2, ?3, ?4)",
-            params![group.as_ref(), seq, own, receipt.encode_to_vec()],
+            params![group.as_ref(), receipt.seq, own, receipt.encode_to_vec()],
         )?;
-        Ok(Ok(()))
+        Ok(())
+    }
+
+    /// The chain goes on at a place where it has been before. What is signed now is what others see and ask for; what was
+    /// signed before is kept apart, as evidence.
+    fn set_aside(&self, group: GroupId, from: u64) -> Result<(), Error> {
+        self.sql.execute(
+            "INSERT OR IGNORE INTO lost_receipts (group_id, seq, own, receipt)
+             SELECT group_id, seq, own, receipt FROM receipts WHERE group_id = ?1 AND seq >= ?2",
+            params![group.as_ref(), from],
+        )?;
+        self.sql.execute("DELETE FROM receipts WHERE group_id = ?1 AND seq >= ?2", params![group.as_ref(), from])?;
+        self.sql.execute(
+            "UPDATE groups SET chain_seen = min(chain_seen, ?2) WHERE id = ?1",
+            params![group.as_ref(), from],
+        )?;
+        Ok(())
     }
 
     pub(crate) fn receipt_at(&self, group: GroupId, seq: u64) -> Result<Option<v1::Receipt>, Error> {

@@ -3,9 +3,108 @@
 
 use std::{future::Future, time::Duration};
 
-use qpc_sdk::{Client, ConversationId, Error, MessageState};
+use bytes::Bytes;
+use prost::Message as _;
+use qpc_chassis::{
+    db::Db,
+    rpc::{Identity, forward},
+};
+use qpc_sdk::{Client, ConversationId, Error, Event, EventStream, Identification, MessageState};
 use qpc_testkit::{Cluster, eventually};
+use qpc_wire::{Method, Status, bus};
 use tokio::time::Instant;
+use tracing_subscriber::EnvFilter;
+
+/// Shows what is logged, as far as `QPC_LOG` says.
+pub fn show_log() {
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_from_env("QPC_LOG").unwrap_or_else(|_| "error".into()))
+        .with_test_writer()
+        .try_init()
+        .ok();
+}
+
+/// Time a call of a test may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A call as the gateway would forward it for `caller`, over a connection bound to 32 times 1.
+pub async fn call<M: Method>(
+    cluster: &Cluster,
+    caller: Option<Identity>,
+    request: &M::Request,
+) -> Result<M::Response, Status> {
+    let deps = cluster.deps();
+    let call = bus::Call {
+        method: M::INFO.id.into(),
+        correlation_id: Bytes::from_static(&[0; 12]),
+        deadline_ms: deps.runtime.now_ms() + DEADLINE.as_millis() as u64,
+        account_id: caller.map(|caller| caller.account.to_bytes()).unwrap_or_default(),
+        device_id: caller.map(|caller| caller.device.to_bytes()).unwrap_or_default(),
+        channel_binding: Bytes::from_static(&[1; 32]),
+        address_hash: Bytes::new(),
+        body: request.encode_to_vec().into(),
+    };
+    let (status, body) = forward(&*deps.bus, M::INFO.owner.name(), call, DEADLINE).await?;
+    if status == 0 { Ok(M::Response::decode(body).unwrap()) } else { Err(Status::decode(status, body)) }
+}
+
+pub fn identity(of: &Identification) -> Identity {
+    Identity { account: of.account, device: of.device }
+}
+
+pub fn random_key(cluster: &Cluster) -> Bytes {
+    Bytes::copy_from_slice(&cluster.deps().runtime.random::<16>())
+}
+
+/// The tables of the embedded delivery service, to be damaged.
+pub async fn delivery_tables(cluster: &Cluster) -> Db {
+    let setting = format!("sqlite:{}", cluster.folder().display());
+    Db::open(&setting, "delivery", 1, qpc_delivery::store::MIGRATIONS).await.unwrap()
+}
+
+/// Waits for an event.
+pub async fn until(events: &mut EventStream, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
+    let found = async {
+        loop {
+            match events.next().await {
+                Some(event) if wanted(&event) => return event,
+                Some(_) => {}
+                None => panic!("closed before {what}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), found).await.unwrap_or_else(|_| panic!("{what} did not happen"))
+}
+
+/// Waits until a client has a conversation, and is active in it.
+pub async fn let_in(client: &Client, id: ConversationId) {
+    eventually("the conversation", || async {
+        client.conversation(id).await.ok().filter(|info| info.active).map(drop)
+    })
+    .await;
+}
+
+/// Waits until a history is exactly this.
+pub async fn has(client: &Client, id: ConversationId, texts: &[&str]) {
+    eventually("the messages", || async {
+        let history = client.history(id, 1_000).await.ok()?;
+        let shown: Vec<_> = history.iter().map(|message| message.text.as_str()).collect();
+        (shown == texts).then_some(())
+    })
+    .await;
+}
+
+/// Waits until all are in the same epoch with the same secrets, whatever they could not read before.
+pub async fn in_one_epoch(clients: &[&Client], id: ConversationId) {
+    eventually("one epoch", || async {
+        let mut authenticators = Vec::new();
+        for client in clients {
+            authenticators.push(client.epoch_authenticator(id).await.ok()?);
+        }
+        authenticators.iter().all(|one| *one == authenticators[0]).then_some(())
+    })
+    .await;
+}
 
 /// A client that is connected, however long the bus takes to let it.
 pub async fn client(cluster: &Cluster, name: &str, device: usize, gateway: usize) -> Client {
@@ -68,14 +167,7 @@ pub async fn all_accepted(client: &Client, conversation: ConversationId) {
 
 /// All clients are in the same epoch with the same secrets, and have read everything.
 pub async fn agree(clients: &[&Client], conversation: ConversationId) {
-    eventually("one epoch", || async {
-        let mut authenticators = Vec::new();
-        for client in clients {
-            authenticators.push(client.epoch_authenticator(conversation).await.unwrap());
-        }
-        authenticators.iter().all(|one| *one == authenticators[0]).then_some(())
-    })
-    .await;
+    in_one_epoch(clients, conversation).await;
     for client in clients {
         assert_eq!(client.stats().await.unwrap().undecryptable, 0);
     }
