@@ -83,8 +83,8 @@ struct Report {
     checks: Vec<Check>,
 }
 
-/// Measures, prints, and writes the rows to `json`. Stores and databases lie in `folder` while it runs.
-pub(crate) async fn run(folder: &Path, quick: bool, json: Option<&Path>) -> Result<()> {
+/// Measures, prints, and writes the rows to `json`. `credential`: bytes of a credential of openmls; ours have 137. Stores and databases lie in `folder` while it runs.
+pub(crate) async fn run(folder: &Path, quick: bool, credential: usize, json: Option<&Path>) -> Result<()> {
     let mut report = Report::default();
     let sizes: &[(usize, usize)] = if quick { &[(2, 3), (50, 2)] } else { &[(2, 9), (50, 7), (500, 3), (2000, 2)] };
     for suite in Suite::ALL {
@@ -96,7 +96,7 @@ pub(crate) async fn run(folder: &Path, quick: bool, json: Option<&Path>) -> Resu
         };
         report.seen(suite, leaves, &delivery::run(folder, suite, leaves).await?);
         for (leaves, repetitions) in sizes {
-            group(folder, suite, *leaves, *repetitions, &mut report)?;
+            group(folder, suite, *leaves, *repetitions, credential, &mut report)?;
         }
     }
     report.print_sum();
@@ -106,14 +106,21 @@ pub(crate) async fn run(folder: &Path, quick: bool, json: Option<&Path>) -> Resu
     Ok(())
 }
 
-fn group(folder: &Path, suite: Suite, leaves: usize, repetitions: usize, report: &mut Report) -> Result<()> {
+fn group(
+    folder: &Path,
+    suite: Suite,
+    leaves: usize,
+    repetitions: usize,
+    credential: usize,
+    report: &mut Report,
+) -> Result<()> {
     // A group of two is too small for devices in memory and with a disk at the same time.
     let places: &[&[Place]] =
         if leaves == 2 { &[&[Place::Memory], &[Place::Disk]] } else { &[&[Place::Memory, Place::Disk]] };
     let mut worlds = Vec::new();
     for places in places {
         for side in [Side::Ours, Side::Bare] {
-            worlds.push((side, World::new(side, suite, leaves, places, folder)?));
+            worlds.push((side, World::new(side, suite, leaves, places, credential, folder)?));
         }
     }
     let (ours, bare) = rounds(&mut worlds, &STEPS, repetitions)?;

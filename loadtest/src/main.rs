@@ -59,6 +59,9 @@ enum Command {
         /// Where stores and databases are put while it runs
         #[arg(long)]
         folder: PathBuf,
+        /// Length of a credential of bare openmls; ours are device certificates of 137 bytes
+        #[arg(long, default_value_t = 137, value_name = "BYTES")]
+        credential: usize,
     },
 }
 
@@ -81,7 +84,9 @@ async fn main() -> Result<()> {
     let args = Args::parse();
     match &args.command {
         Some(Command::EchoServer { cert }) => return echo::serve(cert).await,
-        Some(Command::Groups { folder }) => return groups::run(folder, args.quick, args.json.as_deref()).await,
+        Some(Command::Groups { folder, credential }) => {
+            return groups::run(folder, args.quick, *credential, args.json.as_deref()).await;
+        }
         None => {}
     }
     let scale = if args.quick {

@@ -16,7 +16,7 @@ use crate::{
     content::{Body, Content},
     outbox,
     receive::{self, Delivered, Received},
-    store::{ConversationState, Identity, Pending, PendingKind, Store, Tx},
+    store::{ConversationState, Identity, Pending, PendingKind, Store},
 };
 
 /// A device with a store of its own.
@@ -151,7 +151,10 @@ impl Device {
 
     /// Loads the group and notes the members of its epoch, as every step does last that changes it.
     pub fn note_epoch(&self, id: GroupId) -> Result<(), Error> {
-        self.store.run_blocking(|tx: &Tx<'_>| tx.note_epoch(&tx.load_current(id)?, &self.identity))
+        self.store.run_blocking(|tx| {
+            let group = tx.load_current(id)?;
+            tx.note_epoch(&group, &self.identity)
+        })
     }
 }
 

@@ -137,7 +137,11 @@ async fn perform(inner: &Arc<Inner>, connection: &Connection, chore: Chore) -> R
         }
         // Planned when it is due for the first time, done when it is so for the second.
         ChoreKind::Warm if chore.tries == 0 => {
-            let rank = inner.store.run(move |tx| warm_place(&tx.load_current(conversation)?)).await?;
+            let place = move |tx: &Tx<'_>| {
+                let group = tx.load_current(conversation)?;
+                warm_place(&group)
+            };
+            let rank = inner.store.run(place).await?;
             return Ok(Done::Later((inner.warm_every * (rank + 1)).as_millis() as u64));
         }
         ChoreKind::Warm => {

@@ -28,7 +28,7 @@ use crate::{
     heal, outbox, receive, retry,
     runtime::planted::{Mistake, planted},
     shared,
-    store::{ChoreKind, ConversationState, Identity, Pending, PendingKind, Tx},
+    store::{ChoreKind, ConversationState, Group, Identity, Pending, PendingKind, Tx},
     sync,
     transport::{CallError, Connection},
 };
@@ -430,22 +430,22 @@ pub(crate) fn accepted(
     answer: &Answer,
 ) -> Result<(u64, Option<Error>), Error> {
     let id = pending.group;
-    // Loaded once: in a large group that takes longer than all else here.
     let before = tx.load_group(id)?;
     let mut recipients = devices(&before);
     for leaver in before.pending_leaves() {
         recipients.remove(&leaver);
     }
-    let after = merge(tx, identity, pending, before)?;
-    let epoch = after.epoch();
+    let (epoch, after) = {
+        let after = merge(tx, identity, pending, before)?;
+        (after.epoch(), devices(&after))
+    };
     if pending.kind != PendingKind::Leave {
         // The commit goes to those who were members and the Welcome to those who became so.
-        recipients.extend(devices(&after));
+        recipients.extend(&after);
     }
     recipients.remove(&identity.device());
     let recipients: Vec<DeviceId> = recipients.into_iter().collect();
     // Without those that it has removed, who may be revoked and have no queue key any more.
-    let after = devices(&tx.load_group(id)?);
     let reachable: Vec<DeviceId> = recipients.iter().filter(|device| after.contains(device)).copied().collect();
     let kept = tx.attempt(|| {
         let receipt = answer.receipt.as_ref().ok_or(Error::Incomplete("a receipt"))?;
@@ -465,7 +465,12 @@ pub(crate) fn accepted(
 }
 
 /// Takes the step of an own change, in the group as it is stored. Returns it as it is then.
-fn merge(tx: &Tx<'_>, identity: &Identity, pending: &Pending, mut group: Conversation) -> Result<Conversation, Error> {
+fn merge<'a>(
+    tx: &'a Tx<'_>,
+    identity: &Identity,
+    pending: &Pending,
+    mut group: Group<'a>,
+) -> Result<Group<'a>, Error> {
     let (id, conversation) = (pending.group, pending.conversation);
     tx.remove_pending(id)?;
     if pending.kind == PendingKind::Leave {
@@ -515,7 +520,7 @@ fn drop_change(tx: &Tx<'_>, pending: &Pending) -> Result<(), Error> {
     match pending.kind {
         PendingKind::Commit => tx.load_group(id)?.clear_pending(&tx.mls())?,
         PendingKind::Create | PendingKind::Join => {
-            tx.load_group(id)?.delete(&tx.mls())?;
+            tx.load_group(id)?.into_inner().delete(&tx.mls())?;
             tx.delete_group_unless_known(id)?;
             if pending.kind == PendingKind::Create {
                 tx.clear_admissions(pending.conversation)?;
@@ -541,6 +546,7 @@ pub(crate) fn keep_join(
         epoch,
         bundle: Some(bundle(made)),
     };
+    tx.forget_loaded(group.group_id());
     let pending = Pending {
         group: group.group_id(),
         conversation: group.policy()?.conversation,

@@ -16,7 +16,7 @@ use qpc_crypto::receipt::{self, Link};
 use qpc_wire::{DeviceId, GroupId, v1};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, client::Inner};
+use crate::{Error, client::Inner, store::Kept};
 
 const FORMAT: &str = "qpc receipts";
 const VERSION: u32 = 1;
@@ -43,8 +43,15 @@ struct Head {
 struct Line {
     /// Whether the device sent what it is about.
     own: bool,
+    /// Whether what is missing before it was not for the device, or is gone as the server said it would.
+    #[serde(default, skip_serializing_if = "is_false")]
+    breaks: bool,
     /// The message `Receipt` of the protocol, base64.
     receipt: String,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Why a file of receipts cannot be read.
@@ -152,13 +159,13 @@ pub(crate) async fn export(inner: &Inner, out: &mut (impl Write + Send)) -> Resu
     let mut receipts = inner.store.run(|tx| tx.lost_receipts()).await?;
     loop {
         count += receipts.len();
-        for (own, receipt) in receipts {
-            let line = Line { own, receipt: BASE64_STANDARD.encode(receipt.encode_to_vec()) };
+        for Kept { own, breaks, receipt } in receipts {
+            let line = Line { own, breaks, receipt: BASE64_STANDARD.encode(receipt.encode_to_vec()) };
             write_line(out, &line).map_err(file_error)?;
         }
         receipts = inner.store.run(move |tx| tx.receipts_after(after, CHUNK)).await?;
-        let Some((_, last)) = receipts.last() else { return Ok(count) };
-        after = Some((GroupId::try_from(&last.group_id)?, last.seq));
+        let Some(last) = receipts.last() else { return Ok(count) };
+        after = Some((GroupId::try_from(&last.receipt.group_id)?, last.receipt.seq));
     }
 }
 
@@ -171,7 +178,14 @@ fn write_line(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
 pub struct ReceiptFile {
     device: DeviceId,
     server_key: [u8; 32],
-    receipts: Vec<v1::Receipt>,
+    receipts: Vec<Entry>,
+}
+
+/// A receipt in a file.
+#[derive(Clone)]
+struct Entry {
+    breaks: bool,
+    receipt: v1::Receipt,
 }
 
 impl ReceiptFile {
@@ -195,7 +209,8 @@ impl ReceiptFile {
             let bad = || ReceiptFileError::Line(number);
             let line: Line = serde_json::from_str(&line).map_err(|_| bad())?;
             let bytes = BASE64_STANDARD.decode(&line.receipt).map_err(|_| bad())?;
-            receipts.push(v1::Receipt::decode(bytes.as_slice()).map_err(|_| bad())?);
+            let receipt = v1::Receipt::decode(bytes.as_slice()).map_err(|_| bad())?;
+            receipts.push(Entry { breaks: line.breaks, receipt });
         }
         Ok(Self { device: DeviceId(device), server_key, receipts })
     }
@@ -211,6 +226,9 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
+/// Group and place.
+type Place = (String, u64);
+
 /// Checks the receipts of any number of devices, each alone and all against each other.
 pub fn verify_receipts(files: &[ReceiptFile]) -> ReceiptReport {
     let mut findings = BTreeSet::new();
@@ -218,19 +236,20 @@ pub fn verify_receipts(files: &[ReceiptFile]) -> ReceiptReport {
         findings.insert(Finding::ServerKeys);
     }
     // What each file has at each place, and what all have together.
-    let mut of_file: Vec<BTreeMap<(String, u64), &v1::Receipt>> = Vec::with_capacity(files.len());
-    let mut of_all: BTreeMap<(String, u64), &v1::Receipt> = BTreeMap::new();
+    let mut of_file: Vec<BTreeMap<Place, &Entry>> = Vec::with_capacity(files.len());
+    let mut of_all: BTreeMap<Place, &v1::Receipt> = BTreeMap::new();
     for file in files {
         let mut places = BTreeMap::new();
-        for (index, receipt) in file.receipts.iter().enumerate() {
-            if receipt::verify(&file.server_key, receipt).is_err() {
+        for (index, entry) in file.receipts.iter().enumerate() {
+            if receipt::verify(&file.server_key, &entry.receipt).is_err() {
                 findings.insert(Finding::Forged { device: file.device.to_string(), line: index + 2 });
                 continue;
             }
-            let (group, seq) = (hex::encode(&receipt.group_id), receipt.seq);
-            places.insert((group.clone(), seq), receipt);
-            match of_all.insert((group.clone(), seq), receipt) {
-                Some(other) if !same(other, receipt) => {
+            let place = (hex::encode(&entry.receipt.group_id), entry.receipt.seq);
+            places.insert(place.clone(), entry);
+            match of_all.insert(place.clone(), &entry.receipt) {
+                Some(other) if !same(other, &entry.receipt) => {
+                    let (group, seq) = place;
                     findings.insert(Finding::Two { group, seq });
                 }
                 _ => {}
@@ -240,27 +259,21 @@ pub fn verify_receipts(files: &[ReceiptFile]) -> ReceiptReport {
     }
     let chains = chains(&of_all, &mut findings);
     for (file, places) in files.iter().zip(&of_file) {
-        withheld(file.device, places, &of_all, &mut findings);
+        holes(file.device, places, &of_all, &mut findings);
     }
     let receipts = files.iter().map(|file| file.receipts.len()).sum();
     ReceiptReport { receipts, chains, findings: findings.into_iter().collect() }
 }
 
-/// Walks every chain, and finds where it breaks and what is missing.
-fn chains(all: &BTreeMap<(String, u64), &v1::Receipt>, findings: &mut BTreeSet<Finding>) -> Vec<ChainReport> {
+/// Walks every chain, and finds where it breaks.
+fn chains(all: &BTreeMap<Place, &v1::Receipt>, findings: &mut BTreeSet<Finding>) -> Vec<ChainReport> {
     let mut chains: Vec<ChainReport> = Vec::new();
-    let mut before: Option<(&(String, u64), &v1::Receipt)> = None;
+    let mut before: Option<(&Place, &v1::Receipt)> = None;
     for (place, receipt) in all {
         let (group, seq) = (place.0.clone(), place.1);
-        match before.filter(|(known, _)| known.0 == group) {
-            Some((known, _)) if known.1 + 1 < seq => {
-                let missing = (known.1 + 1..seq).take(MAX_MISSING);
-                findings.extend(missing.map(|seq| Finding::Missing { group: group.clone(), seq }));
-            }
-            Some((_, known)) if !follows(known, receipt) => {
-                findings.insert(Finding::Broken { group: group.clone(), seq });
-            }
-            _ => {}
+        let last = before.filter(|(known, _)| known.0 == group && known.1 + 1 == seq);
+        if last.is_some_and(|(_, known)| !follows(known, receipt)) {
+            findings.insert(Finding::Broken { group: group.clone(), seq });
         }
         match chains.last_mut().filter(|chain| chain.group == group) {
             Some(chain) => (chain.last, chain.places) = (seq, chain.places + 1),
@@ -271,24 +284,27 @@ fn chains(all: &BTreeMap<(String, u64), &v1::Receipt>, findings: &mut BTreeSet<F
     chains
 }
 
-/// What other devices have between the first and the last that this one was given, and this one has not.
-fn withheld(
+/// What a device has not, between two things that it has: other devices may have it, or nobody who has brought a file.
+fn holes(
     device: DeviceId,
-    places: &BTreeMap<(String, u64), &v1::Receipt>,
-    all: &BTreeMap<(String, u64), &v1::Receipt>,
+    places: &BTreeMap<Place, &Entry>,
+    all: &BTreeMap<Place, &v1::Receipt>,
     findings: &mut BTreeSet<Finding>,
 ) {
-    let mut range: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-    for (group, seq) in places.keys() {
-        let (first, last) = range.entry(group).or_insert((*seq, *seq));
-        (*first, *last) = ((*first).min(*seq), (*last).max(*seq));
-    }
-    for ((group, seq), receipt) in all {
-        let within = range.get(group.as_str()).is_some_and(|(first, last)| first < seq && seq < last);
-        if within && !places.contains_key(&(group.clone(), *seq)) {
-            let (group, message_hash) = (group.clone(), hex::encode(&receipt.message_hash));
-            findings.insert(Finding::Withheld { group, seq: *seq, device: device.to_string(), message_hash });
+    let mut before: Option<&Place> = None;
+    for (place, entry) in places {
+        let last = before.filter(|before| before.0 == place.0 && !entry.breaks).map_or(place.1, |before| before.1);
+        for seq in (last + 1..place.1).take(MAX_MISSING) {
+            let group = place.0.clone();
+            findings.insert(match all.get(&(group.clone(), seq)) {
+                Some(receipt) => {
+                    let message_hash = hex::encode(&receipt.message_hash);
+                    Finding::Withheld { group, seq, device: device.to_string(), message_hash }
+                }
+                None => Finding::Missing { group, seq },
+            });
         }
+        before = Some(place);
     }
 }
 
@@ -323,6 +339,7 @@ mod tests {
     }
 
     fn file(device: u8, key: &ReceiptKey, receipts: Vec<v1::Receipt>) -> ReceiptFile {
+        let receipts = receipts.into_iter().map(|receipt| Entry { breaks: false, receipt }).collect();
         ReceiptFile { device: DeviceId([device; 16]), server_key: key.public(), receipts }
     }
 
@@ -353,6 +370,20 @@ mod tests {
         let both = verify_receipts(&[file(2, &key, reader), file(1, &key, vec![all[1].clone()])]);
         let device = DeviceId([2; 16]).to_string();
         assert_eq!(both.findings, [Finding::Withheld { group, seq: 2, device, message_hash }]);
+    }
+
+    /// A device that was not there for a while, or from whose mailbox something has expired, blames nobody.
+    #[test]
+    fn what_was_not_for_a_device_is_not_missing() {
+        let key = ReceiptKey::from_bytes(&[1; 32]);
+        let all = chain(&key, 5);
+        let mut away = file(2, &key, vec![all[0].clone(), all[3].clone(), all[4].clone()]);
+        away.receipts[1].breaks = true;
+        assert_eq!(verify_receipts(&[away, file(1, &key, all.clone())]).findings, []);
+        let mut still = file(2, &key, vec![all[0].clone(), all[2].clone(), all[4].clone()]);
+        still.receipts[1].breaks = true;
+        let group = hex::encode([1; 16]);
+        assert_eq!(verify_receipts(&[still]).findings, [Finding::Missing { group, seq: 4 }]);
     }
 
     #[test]

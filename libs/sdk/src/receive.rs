@@ -75,6 +75,9 @@ pub(crate) fn entry(tx: &Tx<'_>, identity: &Identity, delivered: &Delivered) -> 
             // An entry beyond a gap is of no use twice, so neither is the part of the gap that was read before.
             gap(cursor + 1, known.from.saturating_sub(1), GapReason::Unexplained);
             gap(known.from.max(cursor + 1), entry.seq, gap_reason(known));
+            if gap_reason(known) != GapReason::Unexplained {
+                tx.interrupt_chains()?;
+            }
         }
         Some(Body::Envelope(_)) => gap(cursor + 1, entry.seq - 1, GapReason::Unexplained),
         None => gap(cursor + 1, entry.seq, GapReason::Unexplained),

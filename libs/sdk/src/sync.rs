@@ -42,6 +42,10 @@ pub(crate) async fn pull_in_turn(inner: &Inner, connection: &Connection) -> Resu
             // Not at once again: a server that goes back and back would keep this loop for ever.
             return Ok(());
         }
+        if fetched.acked > after {
+            // By this very device, which has been set back to an older copy of itself.
+            inner.store.run(|tx| tx.interrupt_chains()).await?;
+        }
         let Some(last) = fetched.entries.iter().map(|entry| entry.seq).max() else { return Ok(()) };
         take_in(inner, connection, fetched.entries).await?;
         // The first part guards against a server that sends the same again and again.

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use prost::Message as _;
 use qpc_crypto::{
-    Conversation, Policy, ReceiptKey, Suite,
+    Conversation, Policy, ReceiptKey, Role, Suite,
     mls::{key_package, split_welcome},
     receipt::{self, Accepted, Link},
 };
@@ -75,6 +75,17 @@ impl Post {
 
     /// A conversation of both, and what the server would have put into bob's mailbox first.
     async fn acquaint(&mut self, alice: &Client, bob: &Client, suite: Suite) -> (GroupId, Delivered) {
+        self.acquaint_in(alice, bob, suite, Policy::direct(GroupId([7; 16]))).await
+    }
+
+    /// The same in a group with this policy.
+    async fn acquaint_in(
+        &mut self,
+        alice: &Client,
+        bob: &Client,
+        suite: Suite,
+        policy: Policy,
+    ) -> (GroupId, Delivered) {
         let public = self.key.public();
         for client in [alice, bob] {
             client.inner.store.run(move |tx| tx.pin_receipt_key(&public)).await.unwrap();
@@ -88,12 +99,12 @@ impl Post {
             })
             .await
             .unwrap();
-        let (identity, id) = (alice.inner.identity.clone(), GroupId([7; 16]));
+        let (identity, id) = (alice.inner.identity.clone(), policy.conversation);
         let (made, tree) = alice
             .inner
             .store
             .run(move |tx| {
-                let (mls, policy) = (tx.mls(), Policy::direct(id));
+                let mls = tx.mls();
                 let (key, certificate) = (&identity.device_key, &identity.certificate);
                 let mut group = Conversation::create(&mls, key, certificate, suite, id, &policy)?;
                 let made = group.add(&mls, key, &[package])?;
@@ -442,6 +453,29 @@ async fn nobody_is_made_to_say_what_somebody_else_wrote() {
     // Nor does the time that he claims decide where it is shown.
     let shown = alice.history(id, 9).await.unwrap();
     assert_eq!(shown.iter().map(|message| message.text.as_str()).collect::<Vec<_>>(), ["mine", "I owe bob a fortune"]);
+}
+
+/// The server does not see the content, and clients do not trust it with roles.
+#[tokio::test]
+async fn a_client_holds_others_to_their_roles_by_itself() {
+    let folder = TempDir::new().unwrap();
+    let (alice, bob) = (open(&folder, "alice").await, open(&folder, "bob").await);
+    let mut post = Post::new();
+    let founder = alice.inner.identity.account();
+    let mut policy = Policy::group(GroupId([7; 16]), founder);
+    policy.default_role = Role::ReadOnly;
+    let (id, welcome) = post.acquaint_in(&alice, &bob, Suite::Classic, policy).await;
+    receive(&bob, welcome).await;
+    let refused = |received: Vec<Received>| {
+        matches!(received.as_slice(), [Received::Event(Event::Undecryptable { error, .. })]
+            if matches!(**error, Error::NotAllowed(_)))
+    };
+    let text = crafted(&bob, id, None, Said::Text("I may only read".into())).await;
+    assert!(refused(receive(&alice, post.entry(1, id, 1, &text).into()).await));
+    let name = crafted(&bob, id, None, Said::Name("Mutiny".into())).await;
+    assert!(refused(receive(&alice, post.entry(2, id, 1, &name).into()).await));
+    assert_eq!(alice.history(id, 9).await.unwrap(), []);
+    assert_eq!((alice.conversation(id).await.unwrap().name, alice.stats().await.unwrap().undecryptable), (None, 2));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Hundreds of people are added at once: more than fits a request, a doorbell or a mailbox entry.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::disallowed_methods, reason = "a task that is aborted")]
 
 mod common;
 

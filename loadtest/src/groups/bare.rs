@@ -1,10 +1,9 @@
 //! The ceiling: openmls as it is, doing the same. A minimal group, with the settings that clients need to read what comes
 //! late, over its storage in memory or over its SQLite storage in an SQLCipher database with the client's settings.
 
-use std::{collections::TryReserveError, convert::Infallible, fmt::Debug};
+use std::fmt::Debug;
 
 use anyhow::{Context, Result, anyhow, bail};
-use cbor4ii::serde::{DecodeError, EncodeError};
 use openmls::{
     group::{
         MIXED_PLAINTEXT_WIRE_FORMAT_POLICY, MlsGroup, MlsGroupCreateConfig, MlsGroupJoinConfig, ProposalStore,
@@ -28,6 +27,8 @@ use openmls_traits::{
 use qpc_crypto::{DeviceKey, Suite};
 use qpc_sdk::Runtime;
 use qpc_wire::{DeviceId, GroupId};
+use rand::RngCore as _;
+use rmp_serde::config::BytesMode;
 use rusqlite::{Connection, TransactionBehavior};
 use serde::{Serialize, de::DeserializeOwned};
 use tempfile::TempDir;
@@ -41,25 +42,28 @@ const FORWARD: u32 = 2_000;
 
 /// As in the client: openmls leaves the choice to the application, and a slower one would flatter us.
 #[derive(Default)]
-pub(super) struct Cbor;
+pub(super) struct MessagePack;
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CborError {
+pub(super) enum MessagePackError {
     #[error(transparent)]
-    Encode(#[from] EncodeError<TryReserveError>),
+    Encode(#[from] rmp_serde::encode::Error),
     #[error(transparent)]
-    Decode(#[from] DecodeError<Infallible>),
+    Decode(#[from] rmp_serde::decode::Error),
 }
 
-impl Codec for Cbor {
-    type Error = CborError;
+impl Codec for MessagePack {
+    type Error = MessagePackError;
 
-    fn to_vec<T: Serialize>(value: &T) -> Result<Vec<u8>, CborError> {
-        Ok(cbor4ii::serde::to_vec(Vec::new(), value)?)
+    fn to_vec<T: Serialize>(value: &T) -> Result<Vec<u8>, MessagePackError> {
+        let mut bytes = Vec::new();
+        let serializer = rmp_serde::Serializer::new(&mut bytes).with_struct_map();
+        value.serialize(&mut serializer.with_bytes(BytesMode::ForceIterables))?;
+        Ok(bytes)
     }
 
-    fn from_slice<T: DeserializeOwned>(slice: &[u8]) -> Result<T, CborError> {
-        Ok(cbor4ii::serde::from_slice(slice)?)
+    fn from_slice<T: DeserializeOwned>(slice: &[u8]) -> Result<T, MessagePackError> {
+        Ok(rmp_serde::from_slice(slice)?)
     }
 }
 
@@ -100,6 +104,8 @@ enum Place {
 pub(super) struct Bare {
     id: DeviceId,
     key: DeviceKey,
+    /// Begins with the id.
+    credential: Vec<u8>,
     suite: Ciphersuite,
     group: GroupId,
     place: Place,
@@ -115,7 +121,7 @@ macro_rules! step {
             }
             Place::Disk(sql, _) => {
                 let tx = sql.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                let provider = Provider::new(SqliteStorageProvider::<Cbor, _>::new(&*tx));
+                let provider = Provider::new(SqliteStorageProvider::<MessagePack, _>::new(&*tx));
                 let id = openmls::group::GroupId::from_slice($self.group.as_ref());
                 let mut group = MlsGroup::load(provider.storage(), &id)?.context("not in the group")?;
                 let ($provider, $group) = (&provider, &mut group);
@@ -141,7 +147,7 @@ macro_rules! begin {
             }
             Place::Disk(sql, _) => {
                 let tx = sql.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                let provider = Provider::new(SqliteStorageProvider::<Cbor, _>::new(&*tx));
+                let provider = Provider::new(SqliteStorageProvider::<MessagePack, _>::new(&*tx));
                 let $provider = &provider;
                 let (_, value): (Option<MlsGroup>, _) = $work?;
                 tx.commit()?;
@@ -162,31 +168,40 @@ fn failed(error: impl Debug) -> anyhow::Error {
 }
 
 impl Bare {
-    pub(super) fn held(runtime: &Runtime, suite: Suite, group: GroupId) -> Result<Self> {
-        Self::new(runtime, suite, group, Place::Memory(Provider::default(), None))
+    pub(super) fn held(runtime: &Runtime, suite: Suite, group: GroupId, credential: usize) -> Result<Self> {
+        Self::new(runtime, suite, group, credential, Place::Memory(Provider::default(), None))
     }
 
     /// With the settings of the client's store.
-    pub(super) fn stored(runtime: &Runtime, suite: Suite, group: GroupId, folder: TempDir) -> Result<Self> {
+    pub(super) fn stored(
+        runtime: &Runtime,
+        suite: Suite,
+        group: GroupId,
+        credential: usize,
+        folder: TempDir,
+    ) -> Result<Self> {
         let mut sql = Connection::open(folder.path().join("bare.db"))?;
         sql.execute_batch(&format!("PRAGMA key = \"x'{}'\"", "5a".repeat(32)))?;
         sql.execute_batch(
             "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
              PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON; PRAGMA foreign_keys = ON;",
         )?;
-        SqliteStorageProvider::<Cbor, &mut Connection>::new(&mut sql).run_migrations()?;
-        Self::new(runtime, suite, group, Place::Disk(sql, folder))
+        SqliteStorageProvider::<MessagePack, &mut Connection>::new(&mut sql).run_migrations()?;
+        Self::new(runtime, suite, group, credential, Place::Disk(sql, folder))
     }
 
-    fn new(runtime: &Runtime, suite: Suite, group: GroupId, place: Place) -> Result<Self> {
+    fn new(runtime: &Runtime, suite: Suite, group: GroupId, credential: usize, place: Place) -> Result<Self> {
         let suite = Ciphersuite::try_from(suite.id()).map_err(failed)?;
         let (id, key) = (DeviceId(runtime.random()), DeviceKey::generate(&mut runtime.rng()));
-        Ok(Self { id, key, suite, group, place })
+        let mut content = vec![0; credential.max(DeviceId::LEN)];
+        runtime.rng().fill_bytes(&mut content);
+        content[..DeviceId::LEN].copy_from_slice(id.as_ref());
+        Ok(Self { id, key, credential: content, suite, group, place })
     }
 
     fn identity(&self) -> CredentialWithKey {
         CredentialWithKey {
-            credential: BasicCredential::new(self.id.0.to_vec()).into(),
+            credential: BasicCredential::new(self.credential.clone()).into(),
             signature_key: self.key.public().as_slice().into(),
         }
     }
@@ -322,7 +337,7 @@ fn make<P: Storing>(provider: &P, group: &mut MlsGroup, key: &DeviceKey, change:
             }
         }
         Change::Remove(devices) => {
-            let gone = |id: &[u8]| devices.iter().any(|device| device.as_ref() == id);
+            let gone = |content: &[u8]| devices.iter().any(|device| content.starts_with(device.as_ref()));
             let members = group.members().filter(|member| gone(member.credential.serialized_content()));
             removes.extend(members.map(|member| member.index));
         }

@@ -132,6 +132,8 @@ struct Tracked {
 /// The group.
 pub(super) struct World {
     side: Side,
+    /// Bytes of a credential of openmls.
+    credential: usize,
     suite: Suite,
     group: GroupId,
     runtime: Runtime,
@@ -149,12 +151,20 @@ pub(super) struct World {
 
 impl World {
     /// A group of `leaves`, filled by one member in batches, with a pair of timed devices at each place.
-    pub(super) fn new(side: Side, suite: Suite, leaves: usize, places: &[Place], folder: &Path) -> Result<Self> {
+    pub(super) fn new(
+        side: Side,
+        suite: Suite,
+        leaves: usize,
+        places: &[Place],
+        credential: usize,
+        folder: &Path,
+    ) -> Result<Self> {
         let runtime = Runtime::system();
         let (group, account) = (GroupId(runtime.random()), AccountKey::generate(&mut runtime.rng()));
         let first = *places.first().context("no place")?;
         let mut world = Self {
             side,
+            credential,
             suite,
             group,
             runtime,
@@ -226,8 +236,10 @@ impl World {
         Ok(match (self.side, place) {
             (Side::Ours, Place::Disk) => Box::new(Stored::new(&self.runtime, account, self.group, folder()?)?),
             (Side::Ours, _) => Box::new(Held::new(&self.runtime, account)),
-            (Side::Bare, Place::Disk) => Box::new(Bare::stored(&self.runtime, self.suite, self.group, folder()?)?),
-            (Side::Bare, _) => Box::new(Bare::held(&self.runtime, self.suite, self.group)?),
+            (Side::Bare, Place::Disk) => {
+                Box::new(Bare::stored(&self.runtime, self.suite, self.group, self.credential, folder()?)?)
+            }
+            (Side::Bare, _) => Box::new(Bare::held(&self.runtime, self.suite, self.group, self.credential)?),
         })
     }
 

@@ -50,6 +50,7 @@ pub struct State {
     receipt_key: Arc<ReceiptKey>,
     vault: Vault,
     undecryptable: Counter,
+    acknowledged: Counter,
     kept_ms: u64,
     group_leaves: usize,
 }
@@ -83,6 +84,7 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         receipt_key,
         vault: Vault::new(deps.secrets.derive("delivery/group-state")),
         undecryptable: deps.metrics.counter("delivery_undecryptable", "Entries that devices could not decrypt"),
+        acknowledged: deps.metrics.counter("delivery_acknowledged", "Entries that devices have acknowledged"),
         kept_ms,
         group_leaves: config.group_leaves.min(MAX_GROUP_LEAVES),
     });

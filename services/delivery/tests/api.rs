@@ -277,6 +277,7 @@ async fn a_fork_is_noticed_by_a_message_and_by_an_acknowledgement() {
     assert_eq!(code(world.call::<Ack>(&bob, &ack(vec![tag(&group[1], &[9; 15])])).await), Code::InvalidArgument);
     let metrics = world.deps.metrics.render();
     assert!(metrics.contains("qpc_delivery_undecryptable_total 1\n"), "one entry was there: {metrics}");
+    assert!(metrics.contains("qpc_delivery_acknowledged_total 1\n"), "{metrics}");
 }
 
 #[tokio::test]

@@ -179,6 +179,20 @@ async fn a_commit_adds_a_bounded_number() {
 }
 
 #[tokio::test]
+async fn a_group_has_as_many_devices_as_the_setting_says() {
+    let world = World::start_with(qpc_delivery::Config { group_leaves: 3, ..Default::default() }).await;
+    let (alice, bob, carol, dave) = (world.device(), world.device(), world.device(), world.device());
+    let mut group = world.group(GroupKind::Group, &alice, &[&bob, &carol]).await;
+    let add = [dave.key_package()];
+    let fourth = world.change(&alice, &mut group[0], Changes { add: &add, ..Changes::default() }).await;
+    assert_eq!(code(fourth), Code::ResourceExhausted);
+    assert_eq!(code(world.come(&world.sibling(&bob), group[0].group_id(), None).await.map(|_| ())), Code::ResourceExhausted);
+    // One in place of another is no more than there were.
+    let (gone, add) = ([carol.identity.device], [world.device().key_package()]);
+    world.change(&alice, &mut group[0], Changes { remove: &gone, add: &add, ..Changes::default() }).await.unwrap();
+}
+
+#[tokio::test]
 async fn whom_there_can_be_one_of_is_founded_once() {
     let world = World::start().await;
     let (alice, bob, carol) = (world.device(), world.device(), world.device());

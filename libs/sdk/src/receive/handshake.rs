@@ -44,7 +44,11 @@ pub(super) fn open(tx: &Tx<'_>, identity: &Identity, id: GroupId, message: &[u8]
     }
     let mut group = tx.load_group(id)?;
     let leavers = group.pending_leaves();
-    match group.process(&tx.mls(), message) {
+    let processed = group.process(&tx.mls(), message);
+    if processed.is_err() {
+        group.spoil();
+    }
+    match processed {
         Ok(Incoming::Commit { sender: Some(by), added, removed, policy_changed, external, .. }) => {
             tx.note_epoch(&group, identity)?;
             tx.drop_chore(conversation, ChoreKind::CommitLeaves)?;

@@ -110,7 +110,7 @@ pub(crate) fn check_place(tx: &Tx<'_>, group: &Conversation) -> Result<bool, Err
     if current == id {
         return check_return(tx, group, &policy).map(|()| false);
     }
-    let Some(old) = Conversation::load(&tx.mls(), current)?.filter(|_| known.active) else {
+    let Some(old) = tx.find_group(current)?.filter(|_| known.active) else {
         let fits = policy.predecessor.is_some() && of_the_two(tx, &known, group)?;
         return if fits { Ok(true) } else { Err(wrong) };
     };

@@ -18,5 +18,11 @@ CREATE TABLE lost_receipts (
     seq INTEGER NOT NULL,
     own INTEGER NOT NULL,
     receipt BLOB NOT NULL,
+    breaks INTEGER NOT NULL,
     PRIMARY KEY (group_id, seq, receipt)
 ) WITHOUT ROWID;
+
+-- 1: what stands in the chain between the receipt before and this one was not for this device, or is gone as the server said
+-- it would. And whether the next hole in the chain of a group is such a one.
+ALTER TABLE receipts ADD COLUMN breaks INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE groups ADD COLUMN interrupted INTEGER NOT NULL DEFAULT 0;

@@ -6,7 +6,7 @@ use qpc_crypto::{Conversation, Suite, mls::Kind};
 use qpc_wire::{AccountId, DeviceId, GroupId};
 use rusqlite::{OptionalExtension as _, Row, params};
 
-use super::{ChoreKind, Identity, Tx};
+use super::{ChoreKind, Group, Identity, Tx};
 use crate::Error;
 
 /// Epochs whose members are remembered; receipts are about recent ones.
@@ -212,14 +212,14 @@ impl Tx<'_> {
     }
 
     /// The MLS state of a group.
-    pub(crate) fn load_group(&self, id: GroupId) -> Result<Conversation, Error> {
-        Conversation::load(&self.mls(), id)?.ok_or(Error::UnknownConversation(id))
+    pub(crate) fn load_group(&self, id: GroupId) -> Result<Group<'_>, Error> {
+        self.find_group(id)?.ok_or(Error::UnknownConversation(id))
     }
 
     /// The MLS state of the group that carries a conversation; an error when this device is not in it.
-    pub(crate) fn load_current(&self, conversation: GroupId) -> Result<Conversation, Error> {
-        let group = Conversation::load(&self.mls(), self.current_group(conversation)?)?;
-        group.filter(Conversation::is_active).ok_or(Error::NotMember)
+    pub(crate) fn load_current(&self, conversation: GroupId) -> Result<Group<'_>, Error> {
+        let group = self.find_group(self.current_group(conversation)?)?;
+        group.filter(|group| group.is_active()).ok_or(Error::NotMember)
     }
 
     /// Keeps a group that this device founds, was let in or has joined, and makes it the one that carries its
@@ -231,6 +231,7 @@ impl Tx<'_> {
         state: ConversationState,
     ) -> Result<(), Error> {
         let (policy, id) = (group.policy()?, group.group_id());
+        self.forget_loaded(id);
         let kind = ConversationKind::from(policy.kind);
         let own = identity.account();
         let peer = match kind {
@@ -331,8 +332,8 @@ impl Tx<'_> {
         if self.is_pending(id)? {
             return Ok(());
         }
-        if let Some(group) = Conversation::load(&self.mls(), id)? {
-            group.delete(&self.mls())?;
+        if let Some(group) = self.find_group(id)? {
+            group.into_inner().delete(&self.mls())?;
         }
         Ok(())
     }

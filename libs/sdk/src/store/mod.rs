@@ -1,14 +1,15 @@
 //! Everything a client remembers: one SQLCipher database, keyed by the password.
 //!
 //! All work is a transaction ([`Store::run`]), and openmls writes through the same one ([`Tx::mls`]): a message and the
-//! step of the ratchet that it took are there together or not at all. Groups are therefore loaded anew in each
-//! transaction; one kept in memory would be ahead of the database after a rollback.
+//! step of the ratchet that it took are there together or not at all. Groups stay loaded from one transaction to the next
+//! as long as nothing is rolled back ([`loaded`]).
 
 mod admissions;
 mod chores;
 mod conversations;
 mod identity;
 mod key_file;
+mod loaded;
 mod mailbox;
 mod messages;
 mod outbox;
@@ -22,36 +23,37 @@ mod simulated;
 mod wipe;
 
 use std::{
-    collections::TryReserveError,
-    convert::Infallible,
+    cell::RefCell,
     fs::{self, DirBuilder, File, TryLockError},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
-use cbor4ii::serde::{DecodeError, EncodeError};
 use openmls_sqlite_storage::{Codec, SqliteStorageProvider};
 use qpc_crypto::{
     Provider,
     kdf::{self, KsfParams},
 };
+use rmp_serde::config::BytesMode;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
-use self::wipe::Wiping;
+use self::{loaded::Loaded, wipe::Wiping};
 use crate::{Error, Runtime};
 
 pub(crate) use chores::{Chore, ChoreKind};
 pub use conversations::{ConversationInfo, ConversationKind};
 pub(crate) use conversations::{ConversationState, NOTES, RENEW_EVERY_MS};
 pub(crate) use identity::Identity;
+pub(crate) use loaded::Group;
 pub(crate) use messages::{Archived, NewMessage};
 pub use messages::{Message, MessageState};
 pub(crate) use outbox::{MAX_OUTBOX, Outgoing, Sealed};
 pub(crate) use pending::{Pending, PendingKind};
 pub use receipts::ChainError;
+pub(crate) use receipts::Kept;
 
 const DATABASE: &str = "store.db";
 const KEY_FILE: &str = "store.key";
@@ -67,6 +69,8 @@ pub(crate) struct Store {
 struct Shared {
     sql: Arc<Mutex<Connection>>,
     token_key: Zeroizing<[u8; 32]>,
+    /// Locked while `sql` is.
+    loaded: Mutex<Loaded>,
     wiping: Wiping,
     /// Held, not read: the operating system frees the lock when the process ends, however it ends.
     _lock: Option<File>,
@@ -77,35 +81,41 @@ pub(crate) struct Tx<'a> {
     sql: Transaction<'a>,
     token_key: &'a [u8; 32],
     runtime: &'a Runtime,
+    loaded: RefCell<Loaded>,
 }
 
-/// Values of openmls as CBOR; they describe themselves, so compact formats do not work.
+/// Values of openmls as MessagePack, with the names of fields: they describe themselves, so more compact formats do not
+/// work. openmls hands its byte strings over as lists of numbers; written as such, as in CBOR, they would take twice the
+/// room, and a group of thousands ten times as long.
 #[derive(Default)]
-pub(crate) struct Cbor;
+pub(crate) struct MessagePack;
 
 /// Why a value of openmls could not be written or read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CborError {
+pub(crate) enum MessagePackError {
     #[error("encoding MLS state: {0}")]
-    Encode(#[from] EncodeError<TryReserveError>),
+    Encode(#[from] rmp_serde::encode::Error),
     #[error("decoding MLS state: {0}")]
-    Decode(#[from] DecodeError<Infallible>),
+    Decode(#[from] rmp_serde::decode::Error),
 }
 
-impl Codec for Cbor {
-    type Error = CborError;
+impl Codec for MessagePack {
+    type Error = MessagePackError;
 
-    fn to_vec<T: Serialize>(value: &T) -> Result<Vec<u8>, CborError> {
-        Ok(cbor4ii::serde::to_vec(Vec::new(), value)?)
+    fn to_vec<T: Serialize>(value: &T) -> Result<Vec<u8>, MessagePackError> {
+        let mut bytes = Vec::new();
+        let serializer = rmp_serde::Serializer::new(&mut bytes).with_struct_map();
+        value.serialize(&mut serializer.with_bytes(BytesMode::ForceIterables))?;
+        Ok(bytes)
     }
 
-    fn from_slice<T: DeserializeOwned>(slice: &[u8]) -> Result<T, CborError> {
-        Ok(cbor4ii::serde::from_slice(slice)?)
+    fn from_slice<T: DeserializeOwned>(slice: &[u8]) -> Result<T, MessagePackError> {
+        Ok(rmp_serde::from_slice(slice)?)
     }
 }
 
 /// What openmls works with inside a transaction.
-pub(crate) type Mls<'a> = Provider<SqliteStorageProvider<Cbor, &'a Connection>>;
+pub(crate) type Mls<'a> = Provider<SqliteStorageProvider<MessagePack, &'a Connection>>;
 
 impl Store {
     /// Opens the database in `folder`, making both where they are missing. `ksf` is the cost of the password for a new
@@ -118,6 +128,7 @@ impl Store {
                 shared: Arc::new(Shared {
                     sql,
                     token_key: Zeroizing::new([0; 32]),
+                    loaded: Mutex::default(),
                     wiping: Wiping::default(),
                     _lock: None,
                 }),
@@ -130,7 +141,13 @@ impl Store {
         let mut sql = open_encrypted(&folder.join(DATABASE), &key)?;
         migrate(&mut sql)?;
         let token_key = Zeroizing::new(kdf::expand(key.as_ref(), b"qpc session token v1"));
-        let shared = Shared { sql: Arc::new(Mutex::new(sql)), token_key, wiping: Wiping::default(), _lock: Some(lock) };
+        let shared = Shared {
+            sql: Arc::new(Mutex::new(sql)),
+            token_key,
+            loaded: Mutex::default(),
+            wiping: Wiping::default(),
+            _lock: Some(lock),
+        };
         Ok(Self { shared: Arc::new(shared), runtime })
     }
 
@@ -163,13 +180,17 @@ impl Store {
     }
 
     fn transact<T>(&self, sql: &mut Connection, work: impl FnOnce(&Tx<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        let mut kept = self.shared.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let tx = Tx {
             sql: sql.transaction_with_behavior(TransactionBehavior::Immediate)?,
             token_key: &self.shared.token_key,
             runtime: &self.runtime,
+            // What is not brought back is gone: so it is with everything after a failure or a panic.
+            loaded: RefCell::new(std::mem::take(&mut *kept)),
         };
         let result = work(&tx)?;
         tx.sql.commit()?;
+        *kept = tx.loaded.into_inner();
         Ok(result)
     }
 }
@@ -203,6 +224,7 @@ impl Tx<'_> {
         let result = work();
         if result.is_err() {
             self.sql.execute_batch("ROLLBACK TO attempt")?;
+            self.loaded.borrow_mut().forget_all();
         }
         self.sql.execute_batch("RELEASE attempt")?;
         Ok(result)
@@ -211,10 +233,11 @@ impl Tx<'_> {
 
 /// Brings the tables of the client and of openmls up to date.
 fn migrate(sql: &mut Connection) -> Result<(), Error> {
-    schema::migrate(sql)?;
-    SqliteStorageProvider::<Cbor, &mut Connection>::new(sql)
+    let before = schema::migrate(sql)?;
+    SqliteStorageProvider::<MessagePack, &mut Connection>::new(sql)
         .run_migrations()
-        .map_err(|error| Error::Migration(Box::new(error)))
+        .map_err(|error| Error::Migration(Box::new(error)))?;
+    if before > 0 && before < schema::MESSAGE_PACK { schema::forget_mls(sql) } else { Ok(()) }
 }
 
 fn open_encrypted(path: &Path, key: &[u8; 32]) -> Result<Connection, Error> {

@@ -6,7 +6,7 @@ use openmls_sqlite_storage::Codec as _;
 use qpc_crypto::mls::key_package::StoredKeyPackage;
 use rusqlite::params;
 
-use super::{Cbor, Tx};
+use super::{MessagePack, Tx};
 use crate::Error;
 
 /// Time for which a Welcome may be on its way, seconds: what the server keeps a mailbox entry for, and a day.
@@ -23,7 +23,7 @@ impl Tx<'_> {
         for row in rows {
             let (row, bytes) = row?;
             let package: StoredKeyPackage =
-                Cbor::from_slice(&bytes).map_err(|_| Error::Corrupt("a key package of the store"))?;
+                MessagePack::from_slice(&bytes).map_err(|_| Error::Corrupt("a key package of the store"))?;
             packages.push((row, package.suite_id(), package.is_last_resort(), package.lifetime_s()));
         }
         for (row, suite, last_resort, lifetime) in &packages {

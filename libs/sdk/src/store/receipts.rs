@@ -3,13 +3,22 @@
 use prost::Message as _;
 use qpc_crypto::receipt::{Link, ReceiptError};
 use qpc_wire::{GroupId, v1};
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{OptionalExtension as _, ToSql, params};
 
 use super::Tx;
 use crate::Error;
 
 /// Holes that one entry of the mailbox can tear. Beyond it the older ones are given up at once.
 const MAX_TORN: u64 = 10_000;
+
+/// A receipt as it is kept.
+pub(crate) struct Kept {
+    /// For something that this device sent.
+    pub(crate) own: bool,
+    /// What is missing before it was not for this device, or is gone as the server said.
+    pub(crate) breaks: bool,
+    pub(crate) receipt: v1::Receipt,
+}
 
 /// Why a receipt does not continue its chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -46,17 +55,25 @@ impl Tx<'_> {
             [group.as_ref()],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
-        let kept = self.put_receipt(group, receipt, false)?;
-        if let Err(error) = kept {
-            return Ok(Err(error));
-        }
         if first == 0 {
             // The one of this device's own coming was refused, or never came.
             self.begin_chain(group, receipt.seq)?;
         }
+        let kept = self.put_receipt(group, receipt, false)?;
+        if let Err(error) = kept {
+            return Ok(Err(error));
+        }
         if first == 0 || receipt.seq <= seen {
             return Ok(Ok(0));
         }
+        if receipt.seq > seen + 1 {
+            self.sql.execute(
+                "UPDATE receipts SET breaks = 1 WHERE group_id = ?1 AND seq = ?2
+                        AND EXISTS (SELECT 1 FROM groups WHERE id = ?1 AND interrupted = 1)",
+                params![group.as_ref(), receipt.seq],
+            )?;
+        }
+        self.sql.execute("UPDATE groups SET interrupted = 0 WHERE id = ?1", [group.as_ref()])?;
         let mut torn = 0;
         for seq in (seen + 1).max(receipt.seq.saturating_sub(MAX_TORN))..receipt.seq {
             torn += u64::from(self.tear_hole(group, seq)?);
@@ -71,6 +88,13 @@ impl Tx<'_> {
             "UPDATE groups SET chain_first = ?2, chain_seen = max(chain_seen, ?2) WHERE id = ?1 AND chain_first = 0",
             params![group.as_ref(), seq],
         )?;
+        Ok(())
+    }
+
+    /// A part of the mailbox is gone as the server had said it would, or as this device itself has acknowledged and forgotten:
+    /// what is missing in the chains because of it is nobody's fault.
+    pub(crate) fn interrupt_chains(&self) -> Result<(), Error> {
+        self.sql.execute("UPDATE groups SET interrupted = 1", [])?;
         Ok(())
     }
 
@@ -124,31 +148,26 @@ impl Tx<'_> {
     }
 
     /// All receipts that were set aside.
-    pub(crate) fn lost_receipts(&self) -> Result<Vec<(bool, v1::Receipt)>, Error> {
-        let mut statement = self.sql.prepare_cached("SELECT own, receipt FROM lost_receipts ORDER BY group_id, seq")?;
-        let rows = statement.query_map([], |row| Ok((row.get::<_, bool>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
-        rows.map(|row| {
-            let (own, bytes) = row?;
-            Ok((own, v1::Receipt::decode(bytes.as_slice())?))
-        })
-        .collect()
+    pub(crate) fn lost_receipts(&self) -> Result<Vec<Kept>, Error> {
+        let sql = "SELECT own, breaks, receipt FROM lost_receipts ORDER BY group_id, seq";
+        self.read_receipts(sql, params![])
     }
 
     /// All receipts, by group and place, after the given one.
-    pub(crate) fn receipts_after(
-        &self,
-        after: Option<(GroupId, u64)>,
-        limit: usize,
-    ) -> Result<Vec<(bool, v1::Receipt)>, Error> {
+    pub(crate) fn receipts_after(&self, after: Option<(GroupId, u64)>, limit: usize) -> Result<Vec<Kept>, Error> {
         let (group, seq) = after.map_or((Vec::new(), 0), |(group, seq)| (group.0.to_vec(), seq));
-        let mut statement = self.sql.prepare_cached(
-            "SELECT own, receipt FROM receipts WHERE (group_id, seq) > (?1, ?2) ORDER BY group_id, seq LIMIT ?3",
-        )?;
-        let rows = statement
-            .query_map(params![group, seq, limit], |row| Ok((row.get::<_, bool>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+        let sql = "SELECT own, breaks, receipt FROM receipts WHERE (group_id, seq) > (?1, ?2)
+             ORDER BY group_id, seq LIMIT ?3";
+        self.read_receipts(sql, params![group, seq, limit])
+    }
+
+    fn read_receipts(&self, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<Kept>, Error> {
+        let mut statement = self.sql.prepare_cached(sql)?;
+        let rows =
+            statement.query_map(values, |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, Vec<u8>>(2)?)))?;
         rows.map(|row| {
-            let (own, bytes) = row?;
-            Ok((own, v1::Receipt::decode(bytes.as_slice())?))
+            let (own, breaks, bytes) = row?;
+            Ok(Kept { own, breaks, receipt: v1::Receipt::decode(bytes.as_slice())? })
         })
         .collect()
     }
@@ -182,7 +201,9 @@ impl Tx<'_> {
 
     fn insert_receipt(&self, group: GroupId, receipt: &v1::Receipt, own: bool) -> Result<(), Error> {
         self.sql.execute(
-            "INSERT INTO receipts (group_id, seq, own, receipt) VALUES (?1, ?2, ?3, ?4)",
+            // The first one since this device came in continues nothing that it has had.
+            "INSERT INTO receipts (group_id, seq, own, receipt, breaks)
+             VALUES (?1, ?2, ?3, ?4, EXISTS (SELECT 1 FROM groups WHERE id = ?1 AND chain_first = ?2))",
             params![group.as_ref(), receipt.seq, own, receipt.encode_to_vec()],
         )?;
         Ok(())
@@ -192,8 +213,8 @@ impl Tx<'_> {
     /// signed before is kept apart, as evidence.
     fn set_aside(&self, group: GroupId, from: u64) -> Result<(), Error> {
         self.sql.execute(
-            "INSERT OR IGNORE INTO lost_receipts (group_id, seq, own, receipt)
-             SELECT group_id, seq, own, receipt FROM receipts WHERE group_id = ?1 AND seq >= ?2",
+            "INSERT OR IGNORE INTO lost_receipts (group_id, seq, own, receipt, breaks)
+             SELECT group_id, seq, own, receipt, breaks FROM receipts WHERE group_id = ?1 AND seq >= ?2",
             params![group.as_ref(), from],
         )?;
         self.sql.execute("DELETE FROM receipts WHERE group_id = ?1 AND seq >= ?2", params![group.as_ref(), from])?;

@@ -42,7 +42,7 @@ pub fn secrets(sql: &Connection) -> Secrets {
         let mut rows = statement.query([]).unwrap();
         while let Some(row) = rows.next().unwrap() {
             let (what, bytes): (String, Vec<u8>) = (row.get(0).unwrap(), row.get(1).unwrap());
-            let value: Value = ciborium::from_reader(bytes.as_slice()).unwrap();
+            let value: Value = rmp_serde::from_slice(&bytes).unwrap();
             walk(&value, &mut vec![what], wanted, &mut found);
         }
     };
@@ -87,15 +87,8 @@ fn walk(value: &Value, path: &mut Vec<String>, wanted: fn(&[String]) -> bool, fo
     }
 }
 
-/// openmls writes bytes as lists of numbers.
 fn as_bytes(value: &Value) -> Option<Vec<u8>> {
-    match value {
-        Value::Bytes(bytes) => Some(bytes.clone()),
-        Value::Array(values) if !values.is_empty() => {
-            values.iter().map(|value| u8::try_from(value.as_integer()?).ok()).collect()
-        }
-        _ => None,
-    }
+    value.as_bytes().cloned()
 }
 
 /// The key of the next message of a ratchet (RFC 9420 section 9.1): ExpandWithLabel(secret, "key", generation, 16).
@@ -125,15 +118,9 @@ pub fn standing<'a>(secrets: &'a Secrets, pages: &[Page]) -> BTreeMap<&'a Secret
     let mut begins = vec![false; 1 << 16];
     let begin = |trace: &[u8]| usize::from(u16::from_be_bytes([trace[0], trace[1]]));
     for secret in secrets {
-        let mut written = Vec::new();
-        let numbers = secret.bytes.iter().map(|byte| Value::from(*byte)).collect();
-        ciborium::into_writer(&Value::Array(numbers), &mut written).unwrap();
-        // Behind the head, which says how long it is.
-        for form in [&secret.bytes[..], &written[2..]] {
-            for trace in form.windows(TRACE) {
-                begins[begin(trace)] = true;
-                traces.insert(trace.try_into().unwrap(), secret);
-            }
+        for trace in secret.bytes.windows(TRACE) {
+            begins[begin(trace)] = true;
+            traces.insert(trace.try_into().unwrap(), secret);
         }
     }
     let mut found = BTreeMap::new();

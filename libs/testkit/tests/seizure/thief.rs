@@ -12,6 +12,7 @@ use qpc_sdk::ConversationId;
 use qpc_testkit::Cluster;
 use qpc_wire::{DeviceId, GroupId};
 use rusqlite::Connection;
+use rmp_serde::config::BytesMode;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -21,19 +22,20 @@ use crate::{
 
 /// The encoding of the store.
 #[derive(Default)]
-struct Cbor;
+struct MessagePack;
 
-impl Codec for Cbor {
+impl Codec for MessagePack {
     type Error = std::io::Error;
 
     fn to_vec<T: Serialize>(value: &T) -> Result<Vec<u8>, Self::Error> {
         let mut bytes = Vec::new();
-        ciborium::into_writer(value, &mut bytes).map_err(std::io::Error::other)?;
+        let serializer = rmp_serde::Serializer::new(&mut bytes).with_struct_map();
+        value.serialize(&mut serializer.with_bytes(BytesMode::ForceIterables)).map_err(std::io::Error::other)?;
         Ok(bytes)
     }
 
     fn from_slice<T: DeserializeOwned>(slice: &[u8]) -> Result<T, Self::Error> {
-        ciborium::from_reader(slice).map_err(std::io::Error::other)
+        rmp_serde::from_slice(slice).map_err(std::io::Error::other)
     }
 }
 
@@ -66,7 +68,7 @@ impl Thief {
     /// Does with a message what the client would do, in the copy: one step of MLS, kept if it went well.
     pub fn take_in(&mut self, group: ConversationId, message: &[u8]) -> Result<Incoming, MlsError> {
         let tx = self.sql.transaction().unwrap();
-        let provider = Provider::new(SqliteStorageProvider::<Cbor, &Connection>::new(&*tx));
+        let provider = Provider::new(SqliteStorageProvider::<MessagePack, &Connection>::new(&*tx));
         let taken = Conversation::load(&provider, group)?.expect("a group").process(&provider, message)?;
         tx.commit().unwrap();
         Ok(taken)
@@ -79,7 +81,7 @@ impl Thief {
 
     /// The epoch of a group in the copy.
     pub fn epoch(&self, group: ConversationId) -> u64 {
-        let provider = Provider::new(SqliteStorageProvider::<Cbor, &Connection>::new(&self.sql));
+        let provider = Provider::new(SqliteStorageProvider::<MessagePack, &Connection>::new(&self.sql));
         Conversation::load(&provider, group).unwrap().unwrap().epoch()
     }
 

@@ -19,6 +19,7 @@ pub async fn handle(state: Arc<State>, ctx: Ctx, request: AckRequest) -> Result<
     // No more than there was, and only once.
     let undecryptable = usize::try_from(request.undecryptable).unwrap_or(usize::MAX).min(acked.removed);
     state.undecryptable.inc_by(undecryptable as u64);
+    state.acknowledged.inc_by(acked.removed as u64);
     let mut forked = Vec::new();
     for (group, tag) in tags {
         if state.store.has_forked(&device, &group, tag.epoch, &tag.tag).await? {

@@ -50,6 +50,13 @@ impl World {
         world
     }
 
+    /// The same with other settings.
+    pub async fn start_with(config: qpc_delivery::Config) -> Self {
+        let world = Self::around(Arc::new(LocalBus::default())).await;
+        qpc_delivery::start(world.deps.clone(), config).await.unwrap();
+        world
+    }
+
     /// The same over another database.
     pub async fn start_on(db: String) -> Self {
         let mut world = Self::around(Arc::new(LocalBus::default())).await;

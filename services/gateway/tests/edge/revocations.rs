@@ -14,6 +14,8 @@ use qpc_wire::{
     v1::{self, EventType},
 };
 
+use tokio::time::Instant;
+
 use crate::support::{Client, Edge, LosingBus, config, device, soon, token, until};
 
 /// Looks often enough for a test, and for no chance to make good what a doorbell should have done elsewhere.
@@ -63,6 +65,21 @@ async fn a_gateway_looks_for_revocations_whose_doorbells_were_lost() {
     for client in &others {
         client.call::<Fetch>(&Default::default()).await.unwrap();
     }
+}
+
+/// With the settings as they come, and every doorbell lost. The promise is of the product, so this is timed.
+#[tokio::test]
+async fn a_session_is_over_within_five_seconds_at_every_gateway() {
+    let as_it_comes = || Config { revocations_ms: Config::default().revocations_ms, ..config() };
+    let one = Edge::start_on(Arc::new(LosingBus::default()), as_it_comes()).await;
+    let two = one.another(as_it_comes()).await;
+    let revoked = attached_twice(&one, &two, device(1)).await;
+    let begun = Instant::now();
+    one.backend.revoked.lock().unwrap().push(device(1));
+    for client in &revoked {
+        assert_ended(client).await;
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
