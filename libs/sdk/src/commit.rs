@@ -465,12 +465,7 @@ pub(crate) fn accepted(
 }
 
 /// Takes the step of an own change, in the group as it is stored. Returns it as it is then.
-fn merge<'a>(
-    tx: &'a Tx<'_>,
-    identity: &Identity,
-    pending: &Pending,
-    mut group: Group<'a>,
-) -> Result<Group<'a>, Error> {
+fn merge<'a>(tx: &'a Tx<'_>, identity: &Identity, pending: &Pending, mut group: Group<'a>) -> Result<Group<'a>, Error> {
     let (id, conversation) = (pending.group, pending.conversation);
     tx.remove_pending(id)?;
     if pending.kind == PendingKind::Leave {

@@ -186,7 +186,10 @@ async fn a_group_has_as_many_devices_as_the_setting_says() {
     let add = [dave.key_package()];
     let fourth = world.change(&alice, &mut group[0], Changes { add: &add, ..Changes::default() }).await;
     assert_eq!(code(fourth), Code::ResourceExhausted);
-    assert_eq!(code(world.come(&world.sibling(&bob), group[0].group_id(), None).await.map(|_| ())), Code::ResourceExhausted);
+    assert_eq!(
+        code(world.come(&world.sibling(&bob), group[0].group_id(), None).await.map(|_| ())),
+        Code::ResourceExhausted
+    );
     // One in place of another is no more than there were.
     let (gone, add) = ([carol.identity.device], [world.device().key_package()]);
     world.change(&alice, &mut group[0], Changes { remove: &gone, add: &add, ..Changes::default() }).await.unwrap();

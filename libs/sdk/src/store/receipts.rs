@@ -163,8 +163,7 @@ impl Tx<'_> {
 
     fn read_receipts(&self, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<Kept>, Error> {
         let mut statement = self.sql.prepare_cached(sql)?;
-        let rows =
-            statement.query_map(values, |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, Vec<u8>>(2)?)))?;
+        let rows = statement.query_map(values, |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, Vec<u8>>(2)?)))?;
         rows.map(|row| {
             let (own, breaks, bytes) = row?;
             Ok(Kept { own, breaks, receipt: v1::Receipt::decode(bytes.as_slice())? })

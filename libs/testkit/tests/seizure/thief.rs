@@ -11,8 +11,8 @@ use qpc_crypto::{Conversation, DeviceCertificate, MlsError, Provider, QueueKey, 
 use qpc_sdk::ConversationId;
 use qpc_testkit::Cluster;
 use qpc_wire::{DeviceId, GroupId};
-use rusqlite::Connection;
 use rmp_serde::config::BytesMode;
+use rusqlite::Connection;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
