@@ -74,9 +74,12 @@ enum Task {
         /// Only says whether they are up to date
         #[arg(long)]
         check: bool,
-        /// Writes the page of figures from the JSON of `cargo xtask bench`
-        #[arg(long, value_name = "FILE", conflicts_with = "check")]
+        /// Writes the page of figures from the JSON of `cargo xtask bench`, and of `cargo xtask bench groups`
+        #[arg(long, value_name = "FILE", conflicts_with = "check", requires = "groups")]
         performance: Option<PathBuf>,
+        /// See `--performance`
+        #[arg(long, value_name = "FILE", requires = "performance")]
+        groups: Option<PathBuf>,
     },
     /// Stops what it is told about once its standard input ends
     #[command(hide = true)]
@@ -119,7 +122,9 @@ fn main() -> ExitCode {
         Task::Bench { what: None, quick, json } => bench::run(quick, json),
         Task::Bench { what: Some(Bench::Groups), quick, json } => bench::groups(quick, json),
         Task::Sim(options) => sim::run(&options),
-        Task::Docs { performance: Some(figures), .. } => performance::write(&figures).map(|()| true),
+        Task::Docs { performance: Some(figures), groups: Some(groups), .. } => {
+            performance::write(&figures, &groups).map(|()| true)
+        }
         Task::Docs { check, .. } => docs::run(check),
         Task::Reap => reaper::reap(),
     };

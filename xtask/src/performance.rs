@@ -1,9 +1,9 @@
-//! `cargo xtask docs --performance FILE`: the page of figures from the JSON of `cargo xtask bench`.
+//! `cargo xtask docs --performance FILE --groups FILE`: the page of figures from the JSON of `cargo xtask bench` and `bench groups`.
 
 use std::{fmt::Write, fs, path::Path};
 
 use anyhow::{Context, Result};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::repo;
 
@@ -25,21 +25,59 @@ struct Row {
     met: Option<bool>,
 }
 
-/// Writes the page from `figures`.
-pub(crate) fn write(figures: &Path) -> Result<()> {
-    let text = fs::read_to_string(figures).with_context(|| format!("read {}", figures.display()))?;
-    let report: Report =
-        serde_json::from_str(&text).with_context(|| format!("{} is not from bench", figures.display()))?;
+/// What `bench groups` writes, as far as it is told here.
+#[derive(Deserialize)]
+struct Groups {
+    rows: Vec<Step>,
+    checks: Vec<Check>,
+}
+
+#[derive(Deserialize)]
+struct Step {
+    suite: String,
+    leaves: usize,
+    tree: String,
+    step: String,
+    bytes: Option<u64>,
+    memory: Times,
+    disk: Times,
+    server: Times,
+}
+
+#[derive(Deserialize)]
+struct Times {
+    ours: Option<f64>,
+    ratio: Option<f64>,
+}
+
+#[derive(Deserialize)]
+struct Check {
+    name: String,
+    value: f64,
+    unit: String,
+    target: Option<f64>,
+    met: Option<bool>,
+}
+
+/// Writes the page from the figures of `bench`, and those of `bench groups`.
+pub(crate) fn write(figures: &Path, groups: &Path) -> Result<()> {
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    fs::write(repo::root().join(PAGE), page(&report, cores)?).with_context(|| format!("write {PAGE}"))?;
+    let page = page(&read(figures)?, cores)? + &of_groups(&read(groups)?)?;
+    fs::write(repo::root().join(PAGE), page).with_context(|| format!("write {PAGE}"))?;
     println!("wrote {PAGE}");
     Ok(())
+}
+
+fn read<T: DeserializeOwned>(file: &Path) -> Result<T> {
+    let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is not from bench", file.display()))
 }
 
 fn page(report: &Report, cores: usize) -> Result<String> {
     let mut page = format!(
         "# Performance\n\n\
-         <!-- Made by `cargo xtask docs --performance FILE` from the JSON of `cargo xtask bench`. Do not edit. -->\n\n\
+         <!-- Made by `cargo xtask docs --performance FILE --groups FILE` from the JSON of `cargo xtask bench` and\n\
+         `cargo xtask bench groups`. Do not edit. -->\n\n\
          One run on one machine with {cores} cores, which clients, gateways, services and servers share, over loopback;\n\
          release builds, `fsync` on. Ceilings are measured in the same run on the bare parts, so read the ratios; rates\n\
          and times belong to the machine. [loadtest/README.md](../../loadtest/README.md) says what each row measures.\n\
@@ -47,8 +85,7 @@ fn page(report: &Report, cores: usize) -> Result<String> {
          | | value | ceiling | ratio | target | met |\n|---|---|---|---|---|---|\n",
     );
     for row in &report.rows {
-        let optional = |value: Option<f64>| value.map(number).unwrap_or_default();
-        let met = row.met.map_or("", |met| if met { "yes" } else { "no" });
+        let met = told(row.met);
         writeln!(
             page,
             "| {} | {} {} | {} | {} | {} | {met} |",
@@ -63,6 +100,63 @@ fn page(report: &Report, cores: usize) -> Result<String> {
     Ok(page)
 }
 
+fn of_groups(groups: &Groups) -> Result<String> {
+    let mut page = String::from(
+        "\n## Groups\n\n\
+         Our client beside bare openmls taking the same steps in the same run: the median of the ratios of all steps of a\n\
+         group, and the highest; bytes of an update and times in milliseconds are ours, times on disk.\n\n\
+         | suite | leaves | tree | memory | highest | disk | highest | server | update | ms | encrypt ms | decrypt ms |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|---|\n",
+    );
+    // Those in parentheses are parts of others.
+    let steps: Vec<&Step> = groups.rows.iter().filter(|step| !step.step.starts_with('(')).collect();
+    for group in steps.chunk_by(|a, b| (&a.suite, a.leaves, &a.tree) == (&b.suite, b.leaves, &b.tree)) {
+        let ratios = |times: fn(&Step) -> &Times| -> Vec<f64> {
+            let mut ratios: Vec<f64> = group.iter().filter_map(|step| times(step).ratio).collect();
+            ratios.sort_by(f64::total_cmp);
+            ratios
+        };
+        let (memory, disk, server) =
+            (ratios(|step| &step.memory), ratios(|step| &step.disk), ratios(|step| &step.server));
+        let median = |ratios: &[f64]| optional(ratios.get(ratios.len() / 2).copied());
+        let highest = |ratios: &[f64]| optional(ratios.last().copied());
+        let of = |name: &str| group.iter().find(|step| step.step == name);
+        let time = |name| optional(of(name).and_then(|step| step.disk.ours));
+        writeln!(
+            page,
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} B | {} | {} | {} |",
+            // The key exchange is what differs.
+            if group[0].suite.contains("MLKEM") { "hybrid" } else { "classic" },
+            group[0].leaves,
+            group[0].tree,
+            median(&memory),
+            highest(&memory),
+            median(&disk),
+            highest(&disk),
+            median(&server),
+            of("update").and_then(|step| step.bytes).unwrap_or_default(),
+            time("update"),
+            time("encrypt"),
+            time("decrypt"),
+        )?;
+    }
+    page.push_str("\nThe delivery service, on SQLite, with as many devices, all but one of them joiners:\n\n");
+    page.push_str("| suite, devices, what | value | target | met |\n|---|---|---|---|\n");
+    for check in &groups.checks {
+        let Check { name, value, unit, target, met } = check;
+        writeln!(page, "| {name} | {} {unit} | {} | {} |", number(*value), optional(*target), told(*met))?;
+    }
+    Ok(page)
+}
+
+fn optional(value: Option<f64>) -> String {
+    value.map(number).unwrap_or_default()
+}
+
+fn told(met: Option<bool>) -> &'static str {
+    met.map_or("", |met| if met { "yes" } else { "no" })
+}
+
 /// Two digits after the point, none for large numbers.
 fn number(value: f64) -> String {
     if value.abs() >= 1000.0 { format!("{value:.0}") } else { format!("{value:.2}") }
@@ -70,7 +164,7 @@ fn number(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Report, page};
+    use super::{Groups, Report, of_groups, page};
 
     #[test]
     fn a_row_of_the_report_is_a_row_of_the_table() {
@@ -81,5 +175,26 @@ mod tests {
         let page = page(&report, 2).unwrap();
         assert!(page.contains("| ping | 5000 1/s | 10000 | 0.50 | 0.50 | yes |\n"), "{page}");
         assert!(page.contains("| wait | 1.25 ms |  |  |  |  |\n"), "{page}");
+    }
+
+    #[test]
+    fn the_steps_of_a_group_are_one_row() {
+        let step = |step: &str, ratio: f64| {
+            format!(
+                r#"{{"suite":"MLS_128_MLKEM768X25519_X","leaves":50,"tree":"cold","step":"{step}","bytes":7,
+                "memory":{{"ours":1.0,"ratio":{ratio}}},"disk":{{"ours":2.0,"ratio":{ratio}}},
+                "server":{{"ours":null,"ratio":null}}}}"#
+            )
+        };
+        let steps = [step("update", 1.1), step("encrypt", 1.0), step("add one", 1.5), step("(load)", 9.0)];
+        let check = r#"{"name":"rows","value":1.0,"unit":"","target":1.0,"met":true}"#;
+        let json = format!(r#"{{"rows":[{}],"checks":[{check}]}}"#, steps.join(","));
+        let groups: Groups = serde_json::from_str(&json).unwrap();
+        let page = of_groups(&groups).unwrap();
+        assert!(
+            page.contains("| hybrid | 50 | cold | 1.10 | 1.50 | 1.10 | 1.50 |  | 7 B | 2.00 | 2.00 |  |\n"),
+            "{page}"
+        );
+        assert!(page.contains("| rows | 1.00  | 1.00 | yes |\n"), "{page}");
     }
 }

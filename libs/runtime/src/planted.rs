@@ -28,11 +28,15 @@ pub enum Mistake {
     MergesRefused,
     /// sdk: a message whose answer is lost leaves the outbox.
     ForgetsUnanswered,
+    /// sdk: the receipt of an own message is not kept.
+    ForgetsOwnReceipts,
+    /// sdk: an own message stays last when the server has put it before others.
+    ShowsOwnLast,
 }
 
 impl Mistake {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::AnswersBeforeCommit,
         Self::AcksOneTooMany,
         Self::IgnoresEpoch,
@@ -45,6 +49,8 @@ impl Mistake {
         Self::ShowsBeforeStoring,
         Self::MergesRefused,
         Self::ForgetsUnanswered,
+        Self::ForgetsOwnReceipts,
+        Self::ShowsOwnLast,
     ];
 }
 

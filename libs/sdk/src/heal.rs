@@ -181,8 +181,10 @@ async fn try_join(
             }
             // Before the server is asked: what it has accepted cannot be taken back.
             receive::check_place(tx, &joined)?;
-            // Whatever state of this group was here is gone now; should the process end, it is to be joined again.
-            if tx.conversation_of(group)?.is_some() {
+            // Whatever state of this group was here is gone now; should the process end, it is to be joined again. Who was out
+            // of it begins anew, and what was written meanwhile is not missing.
+            let conversation = tx.conversation_of(group)?.map(|id| tx.conversation(id)).transpose()?.flatten();
+            if conversation.is_some_and(|info| info.active) {
                 tx.set_stuck(group)?;
             }
             commit::keep_join(tx, &joined, made, info.epoch, key)

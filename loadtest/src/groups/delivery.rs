@@ -83,7 +83,8 @@ impl Service {
             |key: Arc<Bytes>, _ctx, request: FetchHybridKeysRequest| async move {
                 let one =
                     |device_id| HybridKey { device_id, public_key: key.as_ref().clone(), signature: Bytes::new() };
-                Ok::<_, Status>(FetchHybridKeysResponse { keys: request.device_ids.into_iter().map(one).collect() })
+                let keys = request.device_ids.into_iter().map(one).collect();
+                Ok::<_, Status>(FetchHybridKeysResponse { keys, revoked_ids: Vec::new() })
             },
         );
         serve(&deps, "keypackage", router, ServeOptions::default()).await?;

@@ -268,10 +268,14 @@ async fn revoked_devices_go_with_the_next_commit_and_come_into_no_group() {
     let sent = world.call::<Enqueue>(&alice, &world.message(&alice, &mut group[0], "and no more of it")).await.unwrap();
     assert_eq!(sent.receipt.unwrap().recipients, 2);
 
-    world.revoke(&tablet).await;
     let add = [tablet.key_package()];
+    world.forget_queue_key(&tablet);
     let refused = world.change(&alice, &mut group[0], Changes { add: &add, ..Changes::default() }).await.unwrap_err();
-    assert_eq!(refused.code, Code::FailedPrecondition);
+    assert_eq!((refused.code, refused.detail), (Code::FailedPrecondition, None), "it never had one");
+    world.revoke_queue_key(&tablet);
+    let refused = world.change(&alice, &mut group[0], Changes { add: &add, ..Changes::default() }).await.unwrap_err();
+    assert_eq!(revoked(&refused), [tablet.identity.device.to_bytes()], "the keypackage service has heard of it before");
+    world.revoke(&tablet).await;
     world.remember_queue_key(&tablet);
     let refused = world.change(&alice, &mut group[0], Changes { add: &add, ..Changes::default() }).await.unwrap_err();
     assert_eq!(revoked(&refused), [tablet.identity.device.to_bytes()]);

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result};
 use qpc_chassis::{Runtime, db::Db};
 use qpc_crypto::MlsError;
-use qpc_sdk::{Client, ConversationId, ConversationInfo, ConversationKind, DeviceId, Error, Event};
+use qpc_sdk::{Client, ConversationId, ConversationInfo, ConversationKind, DeviceId, Error, Event, ReceiptFile};
 use qpc_wire::Code;
 use tokio::time::Instant;
 
@@ -77,7 +77,7 @@ impl Simulation {
             tokio::time::sleep_until(began + Duration::from_millis(at)).await;
             // What follows from something broken says nothing new.
             if self.history.is_broken() {
-                return Ok(self.history.check(&[]));
+                return Ok(self.history.check(Vec::new()));
             }
             self.history.note(format!("{action:?}"));
             self.act(action).await?;
@@ -85,13 +85,13 @@ impl Simulation {
         self.heal().await?;
         let all = match self.settle().await? {
             Ok(all) => all,
-            Err(_) if self.history.is_broken() => return Ok(self.history.check(&[])),
+            Err(_) if self.history.is_broken() => return Ok(self.history.check(Vec::new())),
             Err(why) => {
                 self.history.broken(format!("not quiet after {QUIET_WITHIN:?}: {why}"));
                 self.collect().await?
             }
         };
-        Ok(self.history.check(&all))
+        Ok(self.history.check(all))
     }
 
     async fn act(&mut self, action: Action) -> Result<()> {
@@ -109,6 +109,10 @@ impl Simulation {
                 self.change(client, pick, move |client, group| async move { client.remove(group, name).await });
             }
             Action::Leave { client, pick } => self.leave(client, pick),
+            Action::Role { client, pick, whom, role } => {
+                let name = self.devices[whom].name;
+                self.change(client, pick, move |client, group| async move { client.set_role(group, name, role).await });
+            }
             Action::Revoke { client, whom } => self.revoke(client, whom),
             Action::Invite { client, pick, whom } => self.invite(client, pick, whom),
             Action::Sync { client } => self.with(client, |client, _, _| async move { client.sync().await }),
@@ -195,7 +199,8 @@ impl Simulation {
         Ok(())
     }
 
-    /// Runs an operation on the machine of a client, so that it ends with a crash. Its failure must be one that passes.
+    /// Runs an operation on the machine of a client, so that it ends with a crash. Its failure must be one that passes, unless
+    /// the device is being revoked.
     fn with<F: Future<Output = Result<(), Error>> + Send + 'static>(
         &self,
         client: usize,
@@ -208,7 +213,7 @@ impl Simulation {
         runtime.spawn(async move {
             match work.await {
                 Ok(()) => {}
-                Err(error) if passes(&error) => history.note(format!("{} {error}", short(id))),
+                Err(error) if passes(&error) || history.is_doomed(id) => history.note(format!("{} {error}", short(id))),
                 Err(error) => history.broken(format!("an operation of {id} failed: {error:?}")),
             }
         });
@@ -393,7 +398,10 @@ impl Simulation {
                 conversations.insert(info.id, held);
             }
             let undecryptable = client.stats().await?.undecryptable;
-            all.push(Final { device: device.id, undecryptable, conversations });
+            let mut receipts = Vec::new();
+            client.export_receipts(&mut receipts).await?;
+            let receipts = ReceiptFile::read(receipts.as_slice())?;
+            all.push(Final { device: device.id, undecryptable, conversations, receipts });
         }
         Ok(all)
     }

@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use qpc_sdk::{ConversationId, DeviceId, Event, Message, MessageId, MessageState};
+use qpc_sdk::{ConversationId, DeviceId, Event, Message, MessageId, MessageState, ReceiptFile, verify_receipts};
 use tokio::time::Instant;
 
 /// Lines of the log that a failure shows.
@@ -56,6 +56,8 @@ pub(super) struct Final {
     pub(super) device: DeviceId,
     pub(super) undecryptable: u64,
     pub(super) conversations: BTreeMap<ConversationId, Held>,
+    /// What its user would compare with others.
+    pub(super) receipts: ReceiptFile,
 }
 
 /// A conversation as a device has it.
@@ -219,18 +221,22 @@ impl History {
     }
 
     /// Everything that is wrong, once all is quiet.
-    pub(super) fn check(&self, all: &[Final]) -> Vec<String> {
+    pub(super) fn check(&self, all: Vec<Final>) -> Vec<String> {
         for one in all.iter().filter(|one| one.undecryptable > 0) {
             self.broken(format!("{} could not read {} entries", one.device, one.undecryptable));
         }
         let conversations: BTreeSet<ConversationId> =
             all.iter().flat_map(|one| one.conversations.keys().copied()).collect();
         for conversation in conversations {
-            self.check_end(conversation, all);
-            for one in all {
+            self.check_end(conversation, &all);
+            for one in &all {
                 self.check_messages(conversation, one);
             }
-            self.check_order(conversation, all);
+            self.check_order(conversation, &all);
+        }
+        let receipts: Vec<ReceiptFile> = all.into_iter().map(|one| one.receipts).collect();
+        for finding in verify_receipts(&receipts).findings {
+            self.broken(format!("receipts of a server that keeps its word show {finding:?}"));
         }
         self.state().broken.clone()
     }
@@ -304,15 +310,16 @@ impl History {
         wrong.into_iter().for_each(|what| self.broken(what));
     }
 
-    /// Mailboxes hold the messages of a conversation in one order, and those of one writer in the order of writing.
+    /// Mailboxes hold the messages of a conversation in one order, those of one writer in the order of writing, and every
+    /// user sees what was accepted in one order.
     fn check_order(&self, conversation: ConversationId, all: &[Final]) {
         let written: BTreeMap<MessageId, (DeviceId, usize)> = {
             let state = self.state();
             state.written.iter().enumerate().map(|(n, one)| (one.id, (one.by, n))).collect()
         };
-        let orders: Vec<(DeviceId, Vec<MessageId>)> =
-            all.iter().filter_map(|one| Some((one.device, received(one.conversations.get(&conversation)?)))).collect();
-        for (device, order) in &orders {
+        let held = || all.iter().filter_map(|one| Some((one.device, one.conversations.get(&conversation)?)));
+        let received: Vec<_> = held().map(|(device, held)| (device, received(held))).collect();
+        for (device, order) in &received {
             let mut last: BTreeMap<DeviceId, usize> = BTreeMap::new();
             for id in order {
                 let Some((by, n)) = written.get(id) else { continue };
@@ -321,13 +328,20 @@ impl History {
                 }
             }
         }
+        self.check_one_order("has in its mailbox", conversation, &received);
+        let shown: Vec<_> = held().map(|(device, held)| (device, shown(held))).collect();
+        self.check_one_order("shows", conversation, &shown);
+    }
+
+    /// What two devices both have is in the same order at both.
+    fn check_one_order(&self, how: &str, conversation: ConversationId, orders: &[(DeviceId, Vec<MessageId>)]) {
+        let common = |of: &[MessageId], with: &[MessageId]| -> Vec<MessageId> {
+            of.iter().filter(|id| with.contains(id)).copied().collect()
+        };
         for (n, (one, order)) in orders.iter().enumerate() {
             for (other, theirs) in &orders[n + 1..] {
-                let common = |of: &[MessageId], with: &[MessageId]| -> Vec<MessageId> {
-                    of.iter().filter(|id| with.contains(id)).copied().collect()
-                };
                 if common(order, theirs) != common(theirs, order) {
-                    self.broken(format!("{one} and {other} have {conversation} in different orders"));
+                    self.broken(format!("{one} {how} {conversation} in another order than {other}"));
                 }
             }
         }
@@ -363,4 +377,10 @@ fn received(held: &Held) -> Vec<MessageId> {
         held.messages.iter().filter_map(|message| Some((message.seq?, message.id))).collect();
     messages.sort_unstable();
     messages.into_iter().map(|(_, id)| id).collect()
+}
+
+/// Messages that the server has accepted, in the order in which a user sees them.
+fn shown(held: &Held) -> Vec<MessageId> {
+    let accepted = held.messages.iter().filter(|message| message.seq.is_some() || is_accepted(message.state));
+    accepted.map(|message| message.id).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use qpc_sdk::Suite;
+use qpc_sdk::{Role, Suite};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 use super::{Tally, template::DEVICES};
@@ -77,6 +77,13 @@ pub(super) enum Action {
     Leave {
         client: usize,
         pick: usize,
+    },
+    /// Gives the account of another client a role in one of the groups.
+    Role {
+        client: usize,
+        pick: usize,
+        whom: usize,
+        role: Role,
     },
     /// Revokes the device of another client, if it is of the same account.
     Revoke {
@@ -197,8 +204,12 @@ impl Plan {
             38..40 => ("leave", Action::Leave { client, pick }),
             40..43 => ("invite", Action::Invite { client, pick, whom }),
             43..45 => ("revoke", Action::Revoke { client, whom }),
+            45..48 => {
+                let role = if rng.r#gen() { Role::Admin } else { Role::Member };
+                ("role", Action::Role { client, pick, whom, role })
+            }
             // Everybody at the same moment.
-            45..49 => {
+            48..52 => {
                 (0..all).for_each(|client| self.step(at, Action::Update { client, pick }));
                 ("race", Action::Sync { client })
             }

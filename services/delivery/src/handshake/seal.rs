@@ -33,7 +33,8 @@ pub(crate) struct Sealed {
 }
 
 /// Queue keys from their owner, the keypackage service. `members` and `joined` must have one: whoever had none could not be
-/// sent a handshake ever again. Of the `removed` some may be revoked, and their keys are gone.
+/// sent a handshake ever again. Keys of revoked devices are gone: those of some of the `removed` may be, and a device that was
+/// revoked since its KeyPackage was fetched cannot join.
 pub(super) async fn queue_keys(
     state: &State,
     ctx: &Ctx,
@@ -43,19 +44,24 @@ pub(super) async fn queue_keys(
 ) -> Result<QueueKeys, Error> {
     let asked: BTreeSet<DeviceId> = [members, removed, joined].into_iter().flatten().copied().collect();
     let ids: Vec<Bytes> = asked.iter().map(|device| device.to_bytes()).collect();
-    let mut keys = QueueKeys::new();
+    let (mut keys, mut revoked) = (QueueKeys::new(), BTreeSet::new());
     for device_ids in ids.chunks(MAX_HYBRID_KEYS) {
         let request = FetchHybridKeysRequest { device_ids: device_ids.to_vec() };
-        for key in state.client.call::<FetchHybridKeys>(ctx, &request).await?.keys {
+        let found = state.client.call::<FetchHybridKeys>(ctx, &request).await?;
+        for key in found.keys {
             keys.insert(DeviceId::try_from(&key.device_id)?, key.public_key);
         }
+        for device in &found.revoked_ids {
+            revoked.insert(DeviceId::try_from(device)?);
+        }
     }
-    let without = |devices: &[DeviceId]| devices.iter().filter(|device| !keys.contains_key(device)).count();
-    match (without(joined), without(members)) {
-        (0, 0) => Ok(keys),
-        (0, _) => {
-            let missing: Vec<DeviceId> = members.iter().filter(|device| !keys.contains_key(device)).copied().collect();
-            let revoked = state.store.revoked_among(&missing).await?;
+    let without = |devices: &[DeviceId]| -> Vec<DeviceId> {
+        devices.iter().filter(|device| !keys.contains_key(device)).copied().collect()
+    };
+    match (&without(joined)[..], &without(members)[..]) {
+        ([], []) => Ok(keys),
+        ([], missing) => {
+            let revoked = state.store.revoked_among(missing).await?;
             // One that came in while it was being revoked goes with this commit. Else its revocation is on its way to here.
             if revoked.is_empty() {
                 Err(Error::Moved)
@@ -63,7 +69,10 @@ pub(super) async fn queue_keys(
                 Err(Error::DevicesRevoked(revoked.into_iter().collect()))
             }
         }
-        (missing, _) => Err(Error::NoQueueKey(missing)),
+        (missing, _) if missing.iter().all(|device| revoked.contains(device)) => {
+            Err(Error::DevicesRevoked(missing.to_vec()))
+        }
+        (missing, _) => Err(Error::NoQueueKey(missing.len())),
     }
 }
 

@@ -37,7 +37,8 @@ use rand::RngCore;
 pub struct World {
     pub deps: Deps,
     pub folder: tempfile::TempDir,
-    keys: Arc<std::sync::Mutex<HashMap<DeviceId, Bytes>>>,
+    /// Queue keys; none of a device that was revoked.
+    keys: Arc<std::sync::Mutex<HashMap<DeviceId, Option<Bytes>>>>,
     /// How long a call waits for its answer.
     pub patience: Duration,
 }
@@ -89,11 +90,18 @@ impl World {
         let router = Router::new(self.keys.clone(), self.deps.runtime.clone()).on::<FetchHybridKeys, _, _, _>(
             |keys, _ctx, request: FetchHybridKeysRequest| async move {
                 let keys = keys.lock().unwrap();
-                let found = request.device_ids.iter().filter_map(|id| {
-                    let public_key = keys.get(&DeviceId::try_from(id).ok()?)?.clone();
-                    Some(HybridKey { device_id: id.clone(), public_key, signature: Bytes::new() })
-                });
-                Ok::<_, Status>(FetchHybridKeysResponse { keys: found.collect() })
+                let mut found = FetchHybridKeysResponse::default();
+                for device_id in request.device_ids {
+                    match keys.get(&DeviceId::try_from(&device_id).unwrap()) {
+                        Some(Some(key)) => {
+                            let public_key = key.clone();
+                            found.keys.push(HybridKey { device_id, public_key, signature: Bytes::new() });
+                        }
+                        Some(None) => found.revoked_ids.push(device_id),
+                        None => {}
+                    }
+                }
+                Ok::<_, Status>(found)
             },
         );
         serve(&self.deps, "keypackage", router, ServeOptions::default()).await.unwrap();
@@ -114,19 +122,24 @@ impl World {
         let (key, queue) = (DeviceKey::generate(&mut rng), QueueKey::generate(&mut rng));
         let certificate = DeviceCertificate::issue(&account, &key.public(), 1);
         let identity = Identity { account: certificate.account_id(), device: certificate.device_id() };
-        self.keys.lock().unwrap().insert(identity.device, queue.public_bytes().into());
+        self.keys.lock().unwrap().insert(identity.device, Some(queue.public_bytes().into()));
         Device { account, key, queue, certificate, identity, provider: Provider::default() }
     }
 
     pub fn remember_queue_key(&self, device: &Device) {
-        self.keys.lock().unwrap().insert(device.identity.device, device.queue.public_bytes().into());
+        self.keys.lock().unwrap().insert(device.identity.device, Some(device.queue.public_bytes().into()));
     }
 
     /// Revokes a device as far as this service hears of it.
     pub async fn revoke(&self, device: &Device) {
-        self.forget_queue_key(device);
+        self.revoke_queue_key(device);
         let request = ForgetDeviceRequest { device_id: device.identity.device.to_bytes() };
         self.call::<ForgetDevice>(device, &request).await.unwrap();
+    }
+
+    /// Revokes a device as far as the keypackage service hears of it.
+    pub fn revoke_queue_key(&self, device: &Device) {
+        self.keys.lock().unwrap().insert(device.identity.device, None);
     }
 
     pub fn forget_queue_key(&self, device: &Device) {

@@ -11,6 +11,7 @@ use qpc_wire::DeviceId;
 use super::{QueueKey, Taken};
 use crate::{domain::Upload, error::Error};
 
+const FORGOTTEN: &str = "SELECT 1 FROM forgotten_devices WHERE device_id = $1";
 /// Packages removed by one transaction of the sweep.
 const SWEEP: u64 = 10_000;
 
@@ -149,6 +150,11 @@ impl Store {
         Ok(tx.commit().await?)
     }
 
+    /// Whether a device was revoked.
+    pub(crate) async fn is_forgotten(&self, device: DeviceId) -> Result<bool, Error> {
+        Ok(self.db.row(FORGOTTEN, &[(&device).into()]).await?.is_some())
+    }
+
     /// Removes some of the packages that were uploaded before a time, those of last resort too; tells how many.
     pub(crate) async fn sweep(&self, before_ms: u64) -> Result<u64, Error> {
         let mut tx = self.db.begin().await?;
@@ -169,7 +175,7 @@ impl Store {
 /// Refuses a device that is forgotten; one that is not stays so until the transaction ends.
 async fn lock_known(tx: &mut Tx, device: DeviceId) -> Result<(), Error> {
     lock_device(tx, device).await?;
-    match tx.row("SELECT 1 FROM forgotten_devices WHERE device_id = $1", &[(&device).into()]).await? {
+    match tx.row(FORGOTTEN, &[(&device).into()]).await? {
         Some(_) => Err(Error::Forgotten),
         None => Ok(()),
     }

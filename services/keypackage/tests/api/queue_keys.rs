@@ -111,6 +111,9 @@ async fn a_revoked_device_leaves_nothing_and_brings_nothing() {
     let taken = world.call::<methods::FetchKeyPackage>(Some(&alice), request).await.unwrap();
     assert_eq!(taken.key_packages, []);
     assert_eq!(code(fetch(&world, &alice, lost.id().to_bytes()).await), Code::NotFound);
+    let request = v1::FetchHybridKeysRequest { device_ids: [&lost, &alice].map(|one| one.id().to_bytes()).to_vec() };
+    let keys = world.call::<methods::FetchHybridKeys>(Some(&alice), request).await.unwrap();
+    assert_eq!((keys.keys, keys.revoked_ids), (vec![], vec![lost.id().to_bytes()]), "Alice has none yet");
     // Auth of these tests still lists the device: the service knows by itself.
     let late = world.call::<methods::UploadKeyPackage>(Some(&lost), packages(&lost)).await;
     assert_eq!(code(late), Code::PermissionDenied);
