@@ -6,7 +6,7 @@ mod common;
 use std::{collections::BTreeSet, time::Duration};
 
 use common::{agree, all_accepted, client, let_in, received, receives, until};
-use qpc_sdk::{Client, ConversationId, ConversationKind, Error, Event, Role, Suite};
+use qpc_sdk::{Client, ConversationId, ConversationKind, Error, Event, ReceiptFile, Role, Suite, verify_receipts};
 use qpc_testkit::{Backend, Cluster, Shape, eventually};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -147,6 +147,33 @@ async fn invites_let_in_until_they_are_used_up_expired_or_revoked() {
     eventually("what the guests wrote", || async { (received(&alice, id).await.len() == 2).then_some(()) }).await;
     agree(&[&alice, &guests[0], &guests[1]], id).await;
     assert_eq!(alice.members(id).await.unwrap().len(), 3);
+}
+
+/// What a device would show somebody who compares receipts.
+async fn receipts(client: &Client) -> ReceiptFile {
+    let mut file = Vec::new();
+    client.export_receipts(&mut file).await.unwrap();
+    ReceiptFile::read(file.as_slice()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_removed_and_comes_back_by_an_invite_misses_nothing_of_the_time_between() {
+    let cluster = small().await;
+    let alice = client(&cluster, "alice", 0, 0).await;
+    let bob = client(&cluster, "bob", 0, 0).await;
+    let id = alice.create_group("Back again", &names(&["bob"])).await.unwrap();
+    let_in(&bob, id).await;
+    alice.remove(id, "bob").await.unwrap();
+    is_out(&bob, id).await;
+    let link = alice.invite(id, HOUR, 1).await.unwrap();
+    alice.send(id, "not for bob").await.unwrap();
+    all_accepted(&alice, id).await;
+
+    assert_eq!(bob.join(&link).await.unwrap(), id);
+    alice.send(id, "for bob").await.unwrap();
+    receives(&bob, id, &names(&["for bob"])).await;
+    let report = verify_receipts(&[receipts(&alice).await, receipts(&bob).await]);
+    assert_eq!(report.findings, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
