@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::{fs, process::Output};
+use std::{fs, path::Path, process::Output};
 
 use common::{
     Server,
@@ -90,6 +90,72 @@ async fn a_linked_device_reads_what_was_written_before_it() {
     laptop.shows("the server refuses").await;
     assert_eq!(laptop.ends().await, 3);
     assert_eq!(devices(&server, &["list"]).await["devices"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_names_and_revokes_devices_and_gives_conversations_new_keys() {
+    let server = Server::start().await;
+    let (mut alice, mut bob) = talked(&server).await;
+    alice.types("/update-key\n").await;
+    alice.shows("new keys: epoch 2").await;
+    let mut new = qpc(&server, SECOND, "pw alice", &["link", "--json"]).spawn().unwrap();
+    let mut lines = BufReader::new(new.stdout.take().unwrap()).lines();
+    let offered: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+    alice.types(&format!("/link {}\n", offered["code"].as_str().unwrap())).await;
+    alice.shows("the new device was told").await;
+    assert!(timeout(PATIENCE, new.wait()).await.unwrap().unwrap().success());
+    let mut laptop = Repl::start_in(&server, SECOND, "alice", "pw alice");
+    laptop.shows("is online").await;
+
+    // The numbers are those of the list.
+    alice.types("/devices\n").await;
+    let two = [alice.shows_one(&["1 ", "2 "]).await, alice.shows_one(&["1 ", "2 "]).await];
+    let other = two.iter().find(|line| !line.ends_with("this device")).unwrap();
+    let other = other.split_whitespace().next().unwrap().to_owned();
+    alice.types(&format!("/name-device {other} the laptop\n")).await;
+    alice.shows("the laptop").await;
+    alice.types(&format!("/devices\n/revoke-device {other}\n")).await;
+    assert!(alice.shows(&format!("{other} ")).await.contains("the laptop"));
+    laptop.shows("the server refuses").await;
+    assert_eq!(laptop.ends().await, 3);
+    alice.types("goodbye laptop\n").await;
+    bob.shows("alice: goodbye laptop").await;
+    assert_eq!(alice.ends().await, 0);
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for file in fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_was_put_back_is_repaired_and_its_session_says_so() {
+    let server = Server::start().await;
+    let (mut alice, bob) = talked(&server).await;
+    assert_eq!(bob.ends().await, 0);
+    let (store, backup) = (server.folder.path().join("bob"), server.folder.path().join("backup"));
+    copy(&store, &backup);
+    let mut bob = Repl::online(&server, "bob").await;
+    alice.types("/update-key\nafter the copy\n").await;
+    bob.shows("alice: after the copy").await;
+    assert_eq!(bob.ends().await, 0);
+
+    fs::remove_dir_all(&store).unwrap();
+    copy(&backup, &store);
+    let mut bob = Repl::online(&server, "bob").await;
+    alice.types("/update-key\n").await;
+    for line in ["are gone", "cannot follow the group", "alice: repaired"] {
+        bob.shows(line).await;
+    }
+    alice.types("welcome back\n").await;
+    bob.shows("alice: welcome back").await;
+    // What the copy has not, Alice's device says again.
+    bob.shows_one(&["a message that was missing has come", "alice: after the copy"]).await;
+    bob.types("/switch alice\n/history\n").await;
+    bob.shows("alice: after the copy").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
