@@ -102,34 +102,8 @@ fn followed(tx: &Tx<'_>, identity: &Identity, group: &Conversation, changed: Cha
         return Ok(vec![Received::Event(Event::Removed(conversation))]);
     }
     let mut received = vec![Received::Event(Event::EpochChanged { conversation, epoch: group.epoch() })];
-    let members = group.members();
-    let accounts = |certificates: &[DeviceCertificate]| -> BTreeSet<AccountId> {
-        certificates.iter().map(DeviceCertificate::account_id).collect()
-    };
-    let (now, added) = (accounts(&members), accounts(&changed.added));
-    let gone: Vec<AccountId> = accounts(&changed.removed).difference(&now).copied().collect();
-    // Somebody is new if no other device of theirs is there.
-    let new: Vec<AccountId> = added
-        .into_iter()
-        .filter(|account| {
-            let of = |certificates: &[DeviceCertificate]| {
-                certificates.iter().filter(|certificate| certificate.account_id() == *account).count()
-            };
-            of(&members) == of(&changed.added)
-        })
-        .collect();
-    if !new.is_empty() || !gone.is_empty() {
-        // Whoever was let in by somebody is told the name by them; whoever came by an invite, by the first admin.
-        if changed.external && !new.is_empty() && group.policy()?.role(identity.account()) >= Role::Admin {
-            tx.put_chore(conversation, ChoreKind::Name, turn_ms(group))?;
-        }
-        let by = changed.by.account_id();
-        let leaver = |account: &AccountId| {
-            let of = |removed: &&DeviceCertificate| removed.account_id() == *account;
-            changed.removed.iter().filter(of).all(|removed| changed.leavers.contains(&removed.device_id()))
-        };
-        let (left, removed) = gone.into_iter().partition(leaver);
-        received.push(Received::Event(Event::MembersChanged { conversation, by, added: new, removed, left }));
+    if !changed.added.is_empty() || !changed.removed.is_empty() {
+        received.extend(members_changed(tx, identity, group, &changed)?);
     }
     if changed.policy_changed {
         received.push(Received::Event(Event::RolesChanged { conversation, by: changed.by.account_id() }));
@@ -139,6 +113,45 @@ fn followed(tx: &Tx<'_>, identity: &Identity, group: &Conversation, changed: Cha
     }
     keep_warm(tx, group, conversation)?;
     Ok(received)
+}
+
+/// Who is new and who is gone, if anybody is: not a further device of somebody, nor one of several.
+fn members_changed(
+    tx: &Tx<'_>,
+    identity: &Identity,
+    group: &Conversation,
+    changed: &Changed,
+) -> Result<Option<Received>, Error> {
+    let conversation = changed.conversation;
+    let members = group.members();
+    let accounts = |certificates: &[DeviceCertificate]| -> BTreeSet<AccountId> {
+        certificates.iter().map(DeviceCertificate::account_id).collect()
+    };
+    let (now, added) = (accounts(&members), accounts(&changed.added));
+    let gone: Vec<AccountId> = accounts(&changed.removed).difference(&now).copied().collect();
+    let new: Vec<AccountId> = added
+        .into_iter()
+        .filter(|account| {
+            let of = |certificates: &[DeviceCertificate]| {
+                certificates.iter().filter(|certificate| certificate.account_id() == *account).count()
+            };
+            of(&members) == of(&changed.added)
+        })
+        .collect();
+    if new.is_empty() && gone.is_empty() {
+        return Ok(None);
+    }
+    // Whoever was let in by somebody is told the name by them; whoever came by an invite, by the first admin.
+    if changed.external && !new.is_empty() && group.policy()?.role(identity.account()) >= Role::Admin {
+        tx.put_chore(conversation, ChoreKind::Name, turn_ms(group))?;
+    }
+    let by = changed.by.account_id();
+    let leaver = |account: &AccountId| {
+        let of = |removed: &&DeviceCertificate| removed.account_id() == *account;
+        changed.removed.iter().filter(of).all(|removed| changed.leavers.contains(&removed.device_id()))
+    };
+    let (left, removed) = gone.into_iter().partition(leaver);
+    Ok(Some(Received::Event(Event::MembersChanged { conversation, by, added: new, removed, left })))
 }
 
 /// A device of this account that nobody has let in is in the group of the own ones. The first of the others sees to it that

@@ -389,9 +389,10 @@ impl Tx<'_> {
     pub(crate) fn note_epoch(&self, group: &Conversation, identity: &Identity) -> Result<(), Error> {
         let (id, epoch) = (group.group_id(), group.epoch());
         let (device, account, members) = (identity.device(), identity.account(), group.members());
+        let mut accounts: BTreeSet<AccountId> = members.iter().map(|member| member.account_id()).collect();
+        accounts.remove(&account);
         // Where the other has left, there is nobody to talk to; the next conversation of the two is another one.
-        let alone = members.iter().all(|member| member.account_id() == account);
-        let over = !group.is_active() || alone && group.policy()?.kind == Kind::Direct;
+        let over = !group.is_active() || accounts.is_empty() && group.policy()?.kind == Kind::Direct;
         let state = if over { ConversationState::Removed } else { ConversationState::Active };
         self.sql.execute("UPDATE groups SET epoch = ?2 WHERE id = ?1", params![id.as_ref(), epoch])?;
         self.sql.execute(
@@ -400,8 +401,6 @@ impl Tx<'_> {
         )?;
         let devices = members.iter().map(|member| member.device_id()).filter(|other| *other != device);
         let devices: Vec<u8> = devices.flat_map(|device| device.0).collect();
-        let accounts: BTreeSet<AccountId> =
-            members.iter().map(|member| member.account_id()).filter(|other| *other != account).collect();
         let accounts: Vec<u8> = accounts.into_iter().flat_map(|account| account.0).collect();
         self.sql.execute(
             "INSERT INTO epochs (group_id, epoch, devices, accounts) VALUES (?1, ?2, ?3, ?4)

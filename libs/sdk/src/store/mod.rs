@@ -20,6 +20,7 @@ mod schema;
 mod shared;
 #[cfg(feature = "sim")]
 mod simulated;
+mod sql;
 mod wipe;
 
 use std::{
@@ -36,11 +37,15 @@ use qpc_crypto::{
     kdf::{self, KsfParams},
 };
 use rmp_serde::config::BytesMode;
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
-use self::{loaded::Loaded, wipe::Wiping};
+use self::{
+    loaded::Loaded,
+    sql::{STATEMENTS, Sql},
+    wipe::Wiping,
+};
 use crate::{Error, Runtime};
 
 pub(crate) use chores::{Chore, ChoreKind};
@@ -78,7 +83,7 @@ struct Shared {
 
 /// A transaction. Committed when the work that it was given to succeeds.
 pub(crate) struct Tx<'a> {
-    sql: Transaction<'a>,
+    sql: Sql<'a>,
     token_key: &'a [u8; 32],
     runtime: &'a Runtime,
     loaded: RefCell<Loaded>,
@@ -182,14 +187,14 @@ impl Store {
     fn transact<T>(&self, sql: &mut Connection, work: impl FnOnce(&Tx<'_>) -> Result<T, Error>) -> Result<T, Error> {
         let mut kept = self.shared.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         let tx = Tx {
-            sql: sql.transaction_with_behavior(TransactionBehavior::Immediate)?,
+            sql: Sql(sql.transaction_with_behavior(TransactionBehavior::Immediate)?),
             token_key: &self.shared.token_key,
             runtime: &self.runtime,
             // What is not brought back is gone: so it is with everything after a failure or a panic.
             loaded: RefCell::new(std::mem::take(&mut *kept)),
         };
         let result = work(&tx)?;
-        tx.sql.commit()?;
+        tx.sql.0.commit()?;
         *kept = tx.loaded.into_inner();
         Ok(result)
     }
@@ -242,6 +247,7 @@ fn migrate(sql: &mut Connection) -> Result<(), Error> {
 
 fn open_encrypted(path: &Path, key: &[u8; 32]) -> Result<Connection, Error> {
     let sql = Connection::open(path)?;
+    sql.set_prepared_statement_cache_capacity(STATEMENTS);
     // The quotes make SQLCipher take the 32 bytes as they are, without a key derivation of its own.
     let pragma = Zeroizing::new(format!("PRAGMA key = \"x'{}'\"", Zeroizing::new(hex::encode(key)).as_str()));
     sql.execute_batch(&pragma)?;

@@ -9,7 +9,7 @@ use std::{
 
 use rusqlite::{Connection, backup::Backup};
 
-use super::migrate;
+use super::{migrate, sql::STATEMENTS};
 use crate::{
     Error,
     runtime::sim::{Disk, Medium},
@@ -21,6 +21,7 @@ impl Database {
     fn new() -> Result<Self, rusqlite::Error> {
         let sql = Connection::open_in_memory()?;
         sql.execute_batch("PRAGMA foreign_keys = ON")?;
+        sql.set_prepared_statement_cache_capacity(STATEMENTS);
         Ok(Self(Arc::new(Mutex::new(sql))))
     }
 
