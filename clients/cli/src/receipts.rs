@@ -8,7 +8,9 @@ use std::{
 };
 
 use anyhow::Context as _;
-use qpc_sdk::{ChainReport, Client, Error, Finding, ReceiptFile, ReceiptFileError, ReceiptReport, verify_receipts};
+use qpc_sdk::{
+    ChainReport, Client, Error, Excused, Finding, ReceiptFile, ReceiptFileError, ReceiptReport, verify_receipts,
+};
 
 use crate::{
     args::{ExportArgs, ReceiptsAction, ReceiptsArgs, VerifyArgs},
@@ -65,6 +67,7 @@ fn read(path: &Path) -> anyhow::Result<ReceiptFile> {
 fn tell(files: usize, report: &ReceiptReport) -> Vec<String> {
     let mut lines = vec![format!("{files} files, {} receipts, {} groups", report.receipts, report.chains.len())];
     lines.extend(report.chains.iter().map(chain));
+    lines.extend(report.excused.iter().take(MAX_TOLD).map(excused));
     lines.extend(report.findings.iter().take(MAX_TOLD).map(|finding| format!("⚠ {}", sentence(finding))));
     let more = report.findings.len().saturating_sub(MAX_TOLD);
     if more > 0 {
@@ -82,6 +85,15 @@ fn chain(chain: &ChainReport) -> String {
     let all = if chain.places as u64 == length { "all" } else { "not all" };
     let (group, first, last) = (short(&chain.group), chain.first, chain.last);
     format!("  group {group}: places {first} to {last}, {all} of them in some file ({})", chain.places)
+}
+
+fn excused(excused: &Excused) -> String {
+    let (group, device) = (short(&excused.group), short(&excused.device));
+    let Excused { first, last, .. } = excused;
+    format!(
+        "  group {group}: places {first} to {last} were gone from the mailbox of device {device}, because they had expired \
+         or its store was put back to an older copy; the server says so, and nobody is blamed"
+    )
 }
 
 /// A finding, explained.
@@ -151,8 +163,10 @@ mod tests {
     #[test]
     fn only_no_finding_is_clean() {
         let chains = vec![ChainReport { group: "0123456789abcdef".into(), first: 2, last: 5, places: 3 }];
-        let mut report = ReceiptReport { receipts: 3, chains, findings: Vec::new() };
+        let excused = vec![Excused { group: "0123456789abcdef".into(), first: 3, last: 4, device: "fedcba".into() }];
+        let mut report = ReceiptReport { receipts: 3, chains, findings: Vec::new(), excused };
         let clean = tell(1, &report).join("\n");
+        assert!(clean.contains("places 3 to 4 were gone from the mailbox of device fedcba"), "{clean}");
         assert!(clean.contains("Nothing is wrong") && clean.contains("group 0123456789ab: places 2 to 5, not all"));
         report.findings = (0..=MAX_TOLD as u64).map(|seq| Finding::Missing { group: "ab".into(), seq }).collect();
         let told = tell(1, &report);

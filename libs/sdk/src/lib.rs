@@ -50,5 +50,5 @@ pub use linking::{BadLinkCode, LinkCode, Linked, Linking};
 pub use qpc_crypto::{KsfParams, Role, Suite};
 pub use qpc_runtime::{self as runtime, Runtime};
 pub use qpc_wire::{AccountId, DeviceId, GroupId as ConversationId};
-pub use receipts::{ChainReport, Finding, ReceiptFile, ReceiptFileError, ReceiptReport, verify_receipts};
+pub use receipts::{ChainReport, Excused, Finding, ReceiptFile, ReceiptFileError, ReceiptReport, verify_receipts};
 pub use store::{ChainError, ConversationInfo, ConversationKind, Message, MessageState};

@@ -16,7 +16,11 @@ use qpc_crypto::receipt::{self, Link};
 use qpc_wire::{DeviceId, GroupId, v1};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, client::Inner, store::Kept};
+use crate::{
+    Error,
+    client::Inner,
+    store::{Break, Kept},
+};
 
 const FORMAT: &str = "qpc receipts";
 const VERSION: u32 = 1;
@@ -43,15 +47,11 @@ struct Head {
 struct Line {
     /// Whether the device sent what it is about.
     own: bool,
-    /// Whether what is missing before it was not for the device, or is gone as the server said it would.
-    #[serde(default, skip_serializing_if = "is_false")]
-    breaks: bool,
+    /// Why what is missing before it is not held against the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<Break>,
     /// The message `Receipt` of the protocol, base64.
     receipt: String,
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 /// Why a file of receipts cannot be read.
@@ -80,6 +80,22 @@ pub struct ReceiptReport {
     pub chains: Vec<ChainReport>,
     /// What is wrong.
     pub findings: Vec<Finding>,
+    /// What is missing without anybody being to blame.
+    pub excused: Vec<Excused>,
+}
+
+/// Places that a device had no receipts of because they were gone from its mailbox: they had expired, or the store of the
+/// device was put back to an older copy. That it is so is the server's word.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Excused {
+    /// Group, hexadecimal.
+    pub group: String,
+    /// First place.
+    pub first: u64,
+    /// Last place.
+    pub last: u64,
+    /// Device, hexadecimal.
+    pub device: String,
 }
 
 /// A group's chain, over all files.
@@ -159,8 +175,8 @@ pub(crate) async fn export(inner: &Inner, out: &mut (impl Write + Send)) -> Resu
     let mut receipts = inner.store.run(|tx| tx.lost_receipts()).await?;
     loop {
         count += receipts.len();
-        for Kept { own, breaks, receipt } in receipts {
-            let line = Line { own, breaks, receipt: BASE64_STANDARD.encode(receipt.encode_to_vec()) };
+        for Kept { own, before, receipt } in receipts {
+            let line = Line { own, before, receipt: BASE64_STANDARD.encode(receipt.encode_to_vec()) };
             write_line(out, &line).map_err(file_error)?;
         }
         receipts = inner.store.run(move |tx| tx.receipts_after(after, CHUNK)).await?;
@@ -184,7 +200,7 @@ pub struct ReceiptFile {
 /// A receipt in a file.
 #[derive(Clone)]
 struct Entry {
-    breaks: bool,
+    before: Option<Break>,
     receipt: v1::Receipt,
 }
 
@@ -210,7 +226,7 @@ impl ReceiptFile {
             let line: Line = serde_json::from_str(&line).map_err(|_| bad())?;
             let bytes = BASE64_STANDARD.decode(&line.receipt).map_err(|_| bad())?;
             let receipt = v1::Receipt::decode(bytes.as_slice()).map_err(|_| bad())?;
-            receipts.push(Entry { breaks: line.breaks, receipt });
+            receipts.push(Entry { before: line.before, receipt });
         }
         Ok(Self { device: DeviceId(device), server_key, receipts })
     }
@@ -258,11 +274,12 @@ pub fn verify_receipts(files: &[ReceiptFile]) -> ReceiptReport {
         of_file.push(places);
     }
     let chains = chains(&of_all, &mut findings);
+    let mut excused = Vec::new();
     for (file, places) in files.iter().zip(&of_file) {
-        holes(file.device, places, &of_all, &mut findings);
+        holes(file.device, places, &of_all, &mut findings, &mut excused);
     }
     let receipts = files.iter().map(|file| file.receipts.len()).sum();
-    ReceiptReport { receipts, chains, findings: findings.into_iter().collect() }
+    ReceiptReport { receipts, chains, findings: findings.into_iter().collect(), excused }
 }
 
 /// Walks every chain, and finds where it breaks.
@@ -290,21 +307,27 @@ fn holes(
     places: &BTreeMap<Place, &Entry>,
     all: &BTreeMap<Place, &v1::Receipt>,
     findings: &mut BTreeSet<Finding>,
+    excused: &mut Vec<Excused>,
 ) {
     let mut before: Option<&Place> = None;
     for (place, entry) in places {
-        let last = before.filter(|before| before.0 == place.0 && !entry.breaks).map_or(place.1, |before| before.1);
-        for seq in (last + 1..place.1).take(MAX_MISSING) {
-            let group = place.0.clone();
-            findings.insert(match all.get(&(group.clone(), seq)) {
+        let last = before.replace(place).filter(|before| before.0 == place.0).map_or(place.1, |before| before.1);
+        let hole = last + 1..place.1;
+        let group = place.0.clone();
+        match entry.before {
+            _ if hole.is_empty() => {}
+            Some(Break::Out) => {}
+            Some(Break::Gone) => {
+                excused.push(Excused { group, first: hole.start, last: hole.end - 1, device: device.to_string() });
+            }
+            None => findings.extend(hole.take(MAX_MISSING).map(|seq| match all.get(&(group.clone(), seq)) {
                 Some(receipt) => {
                     let message_hash = hex::encode(&receipt.message_hash);
-                    Finding::Withheld { group, seq, device: device.to_string(), message_hash }
+                    Finding::Withheld { group: group.clone(), seq, device: device.to_string(), message_hash }
                 }
-                None => Finding::Missing { group, seq },
-            });
+                None => Finding::Missing { group: group.clone(), seq },
+            })),
         }
-        before = Some(place);
     }
 }
 
@@ -339,7 +362,7 @@ mod tests {
     }
 
     fn file(device: u8, key: &ReceiptKey, receipts: Vec<v1::Receipt>) -> ReceiptFile {
-        let receipts = receipts.into_iter().map(|receipt| Entry { breaks: false, receipt }).collect();
+        let receipts = receipts.into_iter().map(|receipt| Entry { before: None, receipt }).collect();
         ReceiptFile { device: DeviceId([device; 16]), server_key: key.public(), receipts }
     }
 
@@ -378,12 +401,15 @@ mod tests {
         let key = ReceiptKey::from_bytes(&[1; 32]);
         let all = chain(&key, 5);
         let mut away = file(2, &key, vec![all[0].clone(), all[3].clone(), all[4].clone()]);
-        away.receipts[1].breaks = true;
-        assert_eq!(verify_receipts(&[away, file(1, &key, all.clone())]).findings, []);
+        away.receipts[1].before = Some(Break::Out);
+        let report = verify_receipts(&[away, file(1, &key, all.clone())]);
+        assert_eq!((report.findings, report.excused), (vec![], vec![]));
         let mut still = file(2, &key, vec![all[0].clone(), all[2].clone(), all[4].clone()]);
-        still.receipts[1].breaks = true;
-        let group = hex::encode([1; 16]);
-        assert_eq!(verify_receipts(&[still]).findings, [Finding::Missing { group, seq: 4 }]);
+        still.receipts[1].before = Some(Break::Gone);
+        let (group, device) = (hex::encode([1; 16]), DeviceId([2; 16]).to_string());
+        let report = verify_receipts(&[still, file(1, &key, all[..3].to_vec())]);
+        assert_eq!(report.findings, [Finding::Missing { group: group.clone(), seq: 4 }]);
+        assert_eq!(report.excused, [Excused { group, first: 2, last: 2, device }], "said, and held against nobody");
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub(crate) fn entry(tx: &Tx<'_>, identity: &Identity, delivered: &Delivered) -> 
             // An entry beyond a gap is of no use twice, so neither is the part of the gap that was read before.
             gap(cursor + 1, known.from.saturating_sub(1), GapReason::Unexplained);
             gap(known.from.max(cursor + 1), entry.seq, gap_reason(known));
-            if gap_reason(known) != GapReason::Unexplained {
+            if gap_reason(known) != GapReason::Unexplained && known.from <= cursor + 1 {
                 tx.interrupt_chains()?;
             }
         }

@@ -42,7 +42,7 @@ pub(crate) async fn pull_in_turn(inner: &Inner, connection: &Connection) -> Resu
             // Not at once again: a server that goes back and back would keep this loop for ever.
             return Ok(());
         }
-        if fetched.acked > after {
+        if after < fetched.acked && fetched.acked <= fetched.head {
             // By this very device, which has been set back to an older copy of itself.
             inner.store.run(|tx| tx.interrupt_chains()).await?;
         }

@@ -16,11 +16,13 @@ use tempfile::TempDir;
 use zeroize::Zeroizing;
 
 use crate::{
-    Client, ClientOptions, Error, Event, GapReason, KsfParams, MessageId, MessageState, Runtime,
+    Client, ClientOptions, Error, Event, Finding, GapReason, KsfParams, MessageId, MessageState, ReceiptFile,
+    ReceiptReport, Runtime,
     content::{Body as Said, Content},
     receive::{self, Delivered, Received},
     store::{ConversationState, Outgoing, Tx},
     transport::Trust,
+    verify_receipts,
 };
 
 fn options(folder: &Path, name: &str, password: &str) -> ClientOptions {
@@ -429,6 +431,47 @@ async fn accept_next(post: &mut Post, alice: &Client, bob: &Client, id: GroupId)
     };
     alice.inner.store.run(settle).await.unwrap().unwrap();
     place
+}
+
+async fn compared(client: &Client) -> ReceiptReport {
+    let mut file = Vec::new();
+    client.export_receipts(&mut file).await.unwrap();
+    verify_receipts(&[ReceiptFile::read(file.as_slice()).unwrap()])
+}
+
+#[tokio::test]
+async fn what_is_gone_from_a_mailbox_is_held_against_nobody_and_nothing_else_is_excused() {
+    let folder = TempDir::new().unwrap();
+    let (alice, bob) = (open(&folder, "alice").await, open(&folder, "bob").await);
+    let mut post = Post::new();
+    let (id, welcome) = post.acquaint(&alice, &bob, Suite::Classic).await;
+    receive(&bob, welcome).await;
+    // Places 2 to 10; the Welcome has the first one.
+    let receipts: Vec<_> = (0..9).map(|n| post.receipt(id, 1, &[n], &[])).collect();
+    let place = move |seq: usize| receipts[seq - 2].clone();
+    let excused = |report: &ReceiptReport| -> Vec<(u64, u64)> {
+        report.excused.iter().map(|excused| (excused.first, excused.last)).collect()
+    };
+
+    let (second, fifth) = (place(2), place(5));
+    let own = bob.inner.store.run(move |tx| {
+        tx.put_seen_receipt(id, &second)?.unwrap();
+        tx.interrupt_chains()?;
+        tx.put_own_receipt(id, &fifth)
+    });
+    own.await.unwrap().unwrap();
+    let report = compared(&bob).await;
+    assert_eq!((report.findings.len(), excused(&report)), (0, vec![(3, 4)]), "before the mailbox goes on");
+
+    let (seventh, ninth) = (place(7), place(9));
+    let seen = bob.inner.store.run(move |tx| {
+        tx.put_own_receipt(id, &ninth)?.unwrap();
+        tx.put_seen_receipt(id, &seventh)
+    });
+    seen.await.unwrap().unwrap();
+    let report = compared(&bob).await;
+    assert_eq!(excused(&report), [(3, 4), (6, 6)]);
+    assert!(matches!(report.findings[..], [Finding::Missing { seq: 8, .. }]), "{:?}", report.findings);
 }
 
 #[tokio::test]

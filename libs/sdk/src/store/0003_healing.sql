@@ -22,7 +22,7 @@ CREATE TABLE lost_receipts (
     PRIMARY KEY (group_id, seq, receipt)
 ) WITHOUT ROWID;
 
--- 1: what stands in the chain between the receipt before and this one was not for this device, or is gone as the server said
--- it would. And whether the next hole in the chain of a group is such a one.
+-- What stands in the chain between the receipt before and this one was not for this device (1), or is gone from the mailbox, as
+-- the server said (2). And whether the next hole in the chain of a group is one of the second kind.
 ALTER TABLE receipts ADD COLUMN breaks INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE groups ADD COLUMN interrupted INTEGER NOT NULL DEFAULT 0;

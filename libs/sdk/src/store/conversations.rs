@@ -247,6 +247,7 @@ impl Tx<'_> {
              SET since_epoch = CASE WHEN stuck THEN since_epoch ELSE excluded.since_epoch END,
                  chain_first = CASE WHEN stuck THEN chain_first ELSE 0 END,
                  chain_seen = CASE WHEN stuck THEN chain_seen ELSE 0 END,
+                 interrupted = CASE WHEN stuck THEN interrupted ELSE 0 END,
                  epoch = excluded.epoch, first_epoch = excluded.first_epoch, stuck = 0, tag_told = 0",
             params![id.as_ref(), policy.conversation.as_ref(), group.suite().id(), group.epoch(), self.now_ms()],
         )?;

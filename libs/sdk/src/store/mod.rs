@@ -58,7 +58,7 @@ pub use messages::{Message, MessageState};
 pub(crate) use outbox::{MAX_OUTBOX, Outgoing, Sealed};
 pub(crate) use pending::{Pending, PendingKind};
 pub use receipts::ChainError;
-pub(crate) use receipts::Kept;
+pub(crate) use receipts::{Break, Kept};
 
 const DATABASE: &str = "store.db";
 const KEY_FILE: &str = "store.key";
@@ -238,11 +238,10 @@ impl Tx<'_> {
 
 /// Brings the tables of the client and of openmls up to date.
 fn migrate(sql: &mut Connection) -> Result<(), Error> {
-    let before = schema::migrate(sql)?;
+    schema::migrate(sql)?;
     SqliteStorageProvider::<MessagePack, &mut Connection>::new(sql)
         .run_migrations()
-        .map_err(|error| Error::Migration(Box::new(error)))?;
-    if before > 0 && before < schema::MESSAGE_PACK { schema::forget_mls(sql) } else { Ok(()) }
+        .map_err(|error| Error::Migration(Box::new(error)))
 }
 
 fn open_encrypted(path: &Path, key: &[u8; 32]) -> Result<Connection, Error> {

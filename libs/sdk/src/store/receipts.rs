@@ -4,6 +4,7 @@ use prost::Message as _;
 use qpc_crypto::receipt::{Link, ReceiptError};
 use qpc_wire::{GroupId, v1};
 use rusqlite::{OptionalExtension as _, ToSql, params};
+use serde::{Deserialize, Serialize};
 
 use super::Tx;
 use crate::{
@@ -18,9 +19,18 @@ const MAX_TORN: u64 = 10_000;
 pub(crate) struct Kept {
     /// For something that this device sent.
     pub(crate) own: bool,
-    /// What is missing before it was not for this device, or is gone as the server said.
-    pub(crate) breaks: bool,
+    pub(crate) before: Option<Break>,
     pub(crate) receipt: v1::Receipt,
+}
+
+/// Why what is missing before a receipt is nobody's fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Break {
+    /// It was not for this device, which has come in with this.
+    Out = 1,
+    /// It is gone from the mailbox, as the server said.
+    Gone = 2,
 }
 
 /// Why a receipt does not continue its chain.
@@ -53,10 +63,10 @@ impl Tx<'_> {
         group: GroupId,
         receipt: &v1::Receipt,
     ) -> Result<Result<u64, ChainError>, Error> {
-        let (first, seen): (u64, u64) = self.sql.query_row(
-            "SELECT chain_first, chain_seen FROM groups WHERE id = ?1",
+        let (first, seen, interrupted): (u64, u64, bool) = self.sql.query_row(
+            "SELECT chain_first, chain_seen, interrupted FROM groups WHERE id = ?1",
             [group.as_ref()],
-            |row| Ok((row.get(0)?, row.get(1)?)),
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )?;
         if first == 0 {
             // The one of this device's own coming was refused, or never came.
@@ -69,14 +79,9 @@ impl Tx<'_> {
         if first == 0 || receipt.seq <= seen {
             return Ok(Ok(0));
         }
-        if receipt.seq > seen + 1 {
-            self.sql.execute(
-                "UPDATE receipts SET breaks = 1 WHERE group_id = ?1 AND seq = ?2
-                        AND EXISTS (SELECT 1 FROM groups WHERE id = ?1 AND interrupted = 1)",
-                params![group.as_ref(), receipt.seq],
-            )?;
+        if interrupted {
+            self.end_interruption(group, seen, receipt.seq)?;
         }
-        self.sql.execute("UPDATE groups SET interrupted = 0 WHERE id = ?1", [group.as_ref()])?;
         let mut torn = 0;
         for seq in (seen + 1).max(receipt.seq.saturating_sub(MAX_TORN))..receipt.seq {
             torn += u64::from(self.tear_hole(group, seq)?);
@@ -88,7 +93,8 @@ impl Tx<'_> {
     /// From `seq` on, receipts are expected; none was before this device came in.
     pub(crate) fn begin_chain(&self, group: GroupId, seq: u64) -> Result<(), Error> {
         self.sql.execute(
-            "UPDATE groups SET chain_first = ?2, chain_seen = max(chain_seen, ?2) WHERE id = ?1 AND chain_first = 0",
+            "UPDATE groups SET chain_first = ?2, chain_seen = max(chain_seen, ?2), interrupted = 0
+             WHERE id = ?1 AND chain_first = 0",
             params![group.as_ref(), seq],
         )?;
         Ok(())
@@ -98,6 +104,21 @@ impl Tx<'_> {
     /// what is missing in the chains because of it is nobody's fault.
     pub(crate) fn interrupt_chains(&self) -> Result<(), Error> {
         self.sql.execute("UPDATE groups SET interrupted = 1", [])?;
+        Ok(())
+    }
+
+    /// The mailbox goes on at `to`, which is all that the interruption explains: what is missing between there and what was
+    /// last seen, and nothing behind.
+    fn end_interruption(&self, group: GroupId, seen: u64, to: u64) -> Result<(), Error> {
+        self.sql.execute(
+            "UPDATE receipts SET breaks = 2 WHERE group_id = ?1 AND seq > ?2 AND seq <= ?3 AND breaks = 0",
+            params![group.as_ref(), seen, to],
+        )?;
+        self.sql.execute(
+            "UPDATE receipts SET breaks = 0 WHERE group_id = ?1 AND seq > ?2 AND breaks = 2",
+            params![group.as_ref(), to],
+        )?;
+        self.sql.execute("UPDATE groups SET interrupted = 0 WHERE id = ?1", [group.as_ref()])?;
         Ok(())
     }
 
@@ -166,10 +187,12 @@ impl Tx<'_> {
 
     fn read_receipts(&self, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<Kept>, Error> {
         let mut statement = self.sql.prepare_cached(sql)?;
-        let rows = statement.query_map(values, |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, Vec<u8>>(2)?)))?;
+        let rows =
+            statement.query_map(values, |row| Ok((row.get(0)?, row.get::<_, u8>(1)?, row.get::<_, Vec<u8>>(2)?)))?;
         rows.map(|row| {
             let (own, breaks, bytes) = row?;
-            Ok(Kept { own, breaks, receipt: v1::Receipt::decode(bytes.as_slice())? })
+            let before = [Break::Out, Break::Gone].into_iter().find(|why| *why as u8 == breaks);
+            Ok(Kept { own, before, receipt: v1::Receipt::decode(bytes.as_slice())? })
         })
         .collect()
     }
@@ -203,9 +226,13 @@ impl Tx<'_> {
 
     fn insert_receipt(&self, group: GroupId, receipt: &v1::Receipt, own: bool) -> Result<(), Error> {
         self.sql.execute(
-            // The first one since this device came in continues nothing that it has had.
+            // The first one since this device came in continues nothing that it has had, nor does one after an interruption.
             "INSERT INTO receipts (group_id, seq, own, receipt, breaks)
-             VALUES (?1, ?2, ?3, ?4, EXISTS (SELECT 1 FROM groups WHERE id = ?1 AND chain_first = ?2))",
+             VALUES (?1, ?2, ?3, ?4, COALESCE(
+                 (SELECT CASE WHEN chain_first = ?2 THEN 1 ELSE 2 END FROM groups
+                  WHERE id = ?1 AND (chain_first = ?2 OR interrupted = 1 AND chain_seen + 1 < ?2)),
+                 (SELECT max(breaks) FROM lost_receipts WHERE group_id = ?1 AND seq = ?2),
+                 0))",
             params![group.as_ref(), receipt.seq, own, receipt.encode_to_vec()],
         )?;
         Ok(())

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use qpc_chassis::rpc::Ctx;
 use qpc_wire::{
+    DeviceId,
     limits::MAX_HYBRID_KEYS,
     v1::{FetchHybridKeysRequest, FetchHybridKeysResponse},
 };
@@ -18,14 +19,9 @@ pub(super) async fn handle(
     ctx.identity()?;
     let devices = domain::devices(&request.device_ids, MAX_HYBRID_KEYS)?;
     let keys = state.store.queue_keys(&devices).await?;
-    let mut revoked_ids = Vec::new();
-    if keys.len() < devices.len() {
-        let without = devices.iter().filter(|device| keys.iter().all(|key| key.device != **device));
-        for device in without {
-            if state.store.is_forgotten(*device).await? {
-                revoked_ids.push(device.to_bytes());
-            }
-        }
-    }
-    Ok(FetchHybridKeysResponse { keys: keys.into_iter().map(Into::into).collect(), revoked_ids })
+    let revoked = if keys.len() < devices.len() { state.store.forgotten_among(&devices).await? } else { Vec::new() };
+    Ok(FetchHybridKeysResponse {
+        keys: keys.into_iter().map(Into::into).collect(),
+        revoked_ids: revoked.into_iter().map(DeviceId::to_bytes).collect(),
+    })
 }

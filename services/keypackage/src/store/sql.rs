@@ -11,7 +11,16 @@ use qpc_wire::DeviceId;
 use super::{QueueKey, Taken};
 use crate::{domain::Upload, error::Error};
 
-const FORGOTTEN: &str = "SELECT 1 FROM forgotten_devices WHERE device_id = $1";
+/// For any of several devices, and for one.
+const QUEUE_KEY_OF: [&str; 2] = [
+    "SELECT device_id, public_key, signature FROM queue_keys WHERE device_id = ANY($1)",
+    "SELECT device_id, public_key, signature FROM queue_keys WHERE device_id = $1",
+];
+/// Likewise.
+const FORGOTTEN_OF: [&str; 2] = [
+    "SELECT device_id FROM forgotten_devices WHERE device_id = ANY($1)",
+    "SELECT device_id FROM forgotten_devices WHERE device_id = $1",
+];
 /// Packages removed by one transaction of the sweep.
 const SWEEP: u64 = 10_000;
 
@@ -112,23 +121,27 @@ impl Store {
 
     /// The queue keys of those `devices` that have one, in no order.
     pub(crate) async fn queue_keys(&self, devices: &[DeviceId]) -> Result<Vec<QueueKey>, Error> {
-        let rows = match &self.db {
-            Db::Postgres(_) => {
-                let ids: Vec<&[u8]> = devices.iter().map(AsRef::as_ref).collect();
-                let sql = "SELECT device_id, public_key, signature FROM queue_keys WHERE device_id = ANY($1)";
-                self.db.rows(sql, &[Arg::ByteArrays(&ids)]).await?
-            }
-            // No arrays here, but no network either.
-            _ => {
-                let mut rows = Vec::with_capacity(devices.len());
-                for device in devices {
-                    let sql = "SELECT device_id, public_key, signature FROM queue_keys WHERE device_id = $1";
-                    rows.extend(self.db.row(sql, &[device.into()]).await?);
-                }
-                rows
-            }
-        };
-        rows.iter().map(queue_key).collect()
+        self.rows_of(devices, QUEUE_KEY_OF).await?.iter().map(queue_key).collect()
+    }
+
+    /// Those of `devices` that were revoked, in no order.
+    pub(crate) async fn forgotten_among(&self, devices: &[DeviceId]) -> Result<Vec<DeviceId>, Error> {
+        let rows = self.rows_of(devices, FORGOTTEN_OF).await?;
+        rows.iter().map(|row| Ok(DeviceId(row.array(0)?))).collect()
+    }
+
+    /// What `sql`, for any of several devices and for one, finds of those that have something.
+    async fn rows_of(&self, devices: &[DeviceId], [any, one]: [&'static str; 2]) -> Result<Vec<Row>, Error> {
+        if let Db::Postgres(_) = &self.db {
+            let ids: Vec<&[u8]> = devices.iter().map(AsRef::as_ref).collect();
+            return Ok(self.db.rows(any, &[Arg::ByteArrays(&ids)]).await?);
+        }
+        // No arrays here, but no network either.
+        let mut rows = Vec::with_capacity(devices.len());
+        for device in devices {
+            rows.extend(self.db.row(one, &[device.into()]).await?);
+        }
+        Ok(rows)
     }
 
     /// Deletes all that a device has left here, and has its uploads refused from now on.
@@ -148,11 +161,6 @@ impl Store {
             tx.execute(sql, &[(&device).into()]).await?;
         }
         Ok(tx.commit().await?)
-    }
-
-    /// Whether a device was revoked.
-    pub(crate) async fn is_forgotten(&self, device: DeviceId) -> Result<bool, Error> {
-        Ok(self.db.row(FORGOTTEN, &[(&device).into()]).await?.is_some())
     }
 
     /// Removes some of the packages that were uploaded before a time, those of last resort too; tells how many.
@@ -175,7 +183,7 @@ impl Store {
 /// Refuses a device that is forgotten; one that is not stays so until the transaction ends.
 async fn lock_known(tx: &mut Tx, device: DeviceId) -> Result<(), Error> {
     lock_device(tx, device).await?;
-    match tx.row(FORGOTTEN, &[(&device).into()]).await? {
+    match tx.row(FORGOTTEN_OF[1], &[(&device).into()]).await? {
         Some(_) => Err(Error::Forgotten),
         None => Ok(()),
     }
