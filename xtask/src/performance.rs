@@ -144,7 +144,8 @@ fn of_groups(groups: &Groups) -> Result<String> {
     page.push_str("| suite, devices, what | value | target | met |\n|---|---|---|---|\n");
     for check in &groups.checks {
         let Check { name, value, unit, target, met } = check;
-        writeln!(page, "| {name} | {} {unit} | {} | {} |", number(*value), optional(*target), told(*met))?;
+        let value = format!("{} {unit}", number(*value));
+        writeln!(page, "| {name} | {} | {} | {} |", value.trim_end(), optional(*target), told(*met))?;
     }
     Ok(page)
 }
@@ -195,6 +196,6 @@ mod tests {
             page.contains("| hybrid | 50 | cold | 1.10 | 1.50 | 1.10 | 1.50 |  | 7 B | 2.00 | 2.00 |  |\n"),
             "{page}"
         );
-        assert!(page.contains("| rows | 1.00  | 1.00 | yes |\n"), "{page}");
+        assert!(page.contains("| rows | 1.00 | 1.00 | yes |\n"), "{page}");
     }
 }
