@@ -242,8 +242,11 @@ fn verified<S: MlsStore>(
         Ok((key_package, valid.certificate.account_id()))
     };
     // Three signatures each.
-    let verified: Result<Vec<_>, MlsError> = key_packages.par_iter().map(verified).collect();
-    Ok(verified?.into_iter().unzip())
+    let verified: Vec<_> = match key_packages {
+        [one] => vec![verified(one)?],
+        several => several.par_iter().map(verified).collect::<Result<_, MlsError>>()?,
+    };
+    Ok(verified.into_iter().unzip())
 }
 
 /// The messages of a commit that was made with a GroupInfo.

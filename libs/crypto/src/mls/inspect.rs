@@ -205,6 +205,10 @@ impl Unverified {
     /// Verifies them all on other processors while `work` runs on this one. A tree has as many signatures for openmls to
     /// verify, which so hides the time of ours.
     pub(super) fn verify_beside<T>(self, work: impl FnOnce() -> T) -> Result<(Vec<DeviceCertificate>, T), MlsError> {
+        if self.0.len() <= identity::FEW {
+            DeviceCertificate::verify_all(&self.0)?;
+            return Ok((self.0, work()));
+        }
         let mut verified = Ok(());
         let value = rayon::in_place_scope(|scope| {
             scope.spawn(|_| verified = DeviceCertificate::verify_all(&self.0));
