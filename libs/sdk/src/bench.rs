@@ -19,6 +19,9 @@ use crate::{
     store::{ConversationState, Identity, Pending, PendingKind, Store},
 };
 
+/// How MLS state is encoded, which openmls leaves to the application.
+pub use crate::store::MessagePack;
+
 /// A device with a store of its own.
 pub struct Device {
     store: Store,

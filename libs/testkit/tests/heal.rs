@@ -3,23 +3,15 @@
 
 mod common;
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, time::Duration};
 
-use common::{agree, all_accepted, client, delivery_tables, has, in_one_epoch, open, received, until};
+use common::{agree, all_accepted, client, copy, delivery_tables, has, in_one_epoch, open, received, until};
 use qpc_chassis::db::{Arg, Db};
 use qpc_sdk::{Client, Event};
 use qpc_testkit::{Backend, Cluster, Shape, eventually};
 
 async fn cluster() -> Cluster {
     Cluster::start(Shape { gateways: 1, replicas: 1, backend: Backend::Embedded, faults: None }).await.unwrap()
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for file in fs::read_dir(from).unwrap() {
-        let file = file.unwrap();
-        fs::copy(file.path(), to.join(file.file_name())).unwrap();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,10 +3,11 @@
 
 mod common;
 
-use std::{fs, path::Path};
+use std::fs;
 
 use common::{
-    all_accepted, call, client, delivery_tables, has, identity, in_one_epoch, let_in, open, random_key, show_log, until,
+    all_accepted, call, client, copy, delivery_tables, has, identity, in_one_epoch, let_in, open, random_key, show_log,
+    until,
 };
 use qpc_chassis::db::{Arg, Db};
 use qpc_sdk::{Client, ConversationId, Event, MessageState, Role, Suite};
@@ -20,14 +21,6 @@ async fn cluster() -> Cluster {
 
 fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for file in fs::read_dir(from).unwrap() {
-        let file = file.unwrap();
-        fs::copy(file.path(), to.join(file.file_name())).unwrap();
-    }
 }
 
 async fn execute(db: &Db, sql: &'static str, args: &[Arg<'_>]) -> u64 {

@@ -19,18 +19,16 @@ use openmls::{
 };
 use openmls_memory_storage::MemoryStorage;
 use openmls_rust_crypto::RustCrypto;
-use openmls_sqlite_storage::{Codec, SqliteStorageProvider};
+use openmls_sqlite_storage::SqliteStorageProvider;
 use openmls_traits::{
     OpenMlsProvider,
     storage::{CURRENT_VERSION, StorageProvider},
 };
 use qpc_crypto::{DeviceKey, Suite};
-use qpc_sdk::Runtime;
+use qpc_sdk::{Runtime, bench::MessagePack};
 use qpc_wire::{DeviceId, GroupId};
 use rand::RngCore as _;
-use rmp_serde::config::BytesMode;
 use rusqlite::{Connection, TransactionBehavior};
-use serde::{Serialize, de::DeserializeOwned};
 use tempfile::TempDir;
 
 use super::member::{Change, Item, Made, Mail, Member};
@@ -39,33 +37,6 @@ use super::member::{Change, Item, Made, Mail, Member};
 const PAST_EPOCHS: usize = 5;
 const OUT_OF_ORDER: u32 = 64;
 const FORWARD: u32 = 2_000;
-
-/// As in the client: openmls leaves the choice to the application, and a slower one would flatter us.
-#[derive(Default)]
-pub(super) struct MessagePack;
-
-#[derive(Debug, thiserror::Error)]
-pub(super) enum MessagePackError {
-    #[error(transparent)]
-    Encode(#[from] rmp_serde::encode::Error),
-    #[error(transparent)]
-    Decode(#[from] rmp_serde::decode::Error),
-}
-
-impl Codec for MessagePack {
-    type Error = MessagePackError;
-
-    fn to_vec<T: Serialize>(value: &T) -> Result<Vec<u8>, MessagePackError> {
-        let mut bytes = Vec::new();
-        let serializer = rmp_serde::Serializer::new(&mut bytes).with_struct_map();
-        value.serialize(&mut serializer.with_bytes(BytesMode::ForceIterables))?;
-        Ok(bytes)
-    }
-
-    fn from_slice<T: DeserializeOwned>(slice: &[u8]) -> Result<T, MessagePackError> {
-        Ok(rmp_serde::from_slice(slice)?)
-    }
-}
 
 #[derive(Default)]
 struct Provider<S> {

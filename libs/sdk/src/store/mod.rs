@@ -93,11 +93,11 @@ pub(crate) struct Tx<'a> {
 /// work. openmls hands its byte strings over as lists of numbers; written as such, as in CBOR, they would take twice the
 /// room, and a group of thousands ten times as long.
 #[derive(Default)]
-pub(crate) struct MessagePack;
+pub struct MessagePack;
 
 /// Why a value of openmls could not be written or read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum MessagePackError {
+pub enum MessagePackError {
     #[error("encoding MLS state: {0}")]
     Encode(#[from] rmp_serde::encode::Error),
     #[error("decoding MLS state: {0}")]

@@ -1,7 +1,7 @@
 //! What the scenarios share.
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use std::{future::Future, time::Duration};
+use std::{fs, future::Future, path::Path, time::Duration};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -60,6 +60,15 @@ pub fn random_key(cluster: &Cluster) -> Bytes {
 pub async fn delivery_tables(cluster: &Cluster) -> Db {
     let setting = format!("sqlite:{}", cluster.folder().display());
     Db::open(&setting, "delivery", 1, qpc_delivery::store::MIGRATIONS).await.unwrap()
+}
+
+/// Copies the files of a folder.
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for file in fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
 }
 
 /// Waits for an event.

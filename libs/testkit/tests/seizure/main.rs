@@ -27,7 +27,7 @@ use std::{
     time::Duration,
 };
 
-use common::{all_accepted, open};
+use common::{all_accepted, in_one_epoch, open};
 use qpc_crypto::{MlsError, mls::Incoming};
 use qpc_sdk::{
     Client, ClientOptions, ConversationId, Runtime, Suite,
@@ -75,17 +75,6 @@ async fn has(client: &Client, id: ConversationId, text: &str) {
     eventually(text, || async {
         let history = client.history(id, 1_000).await.ok()?;
         (history.last()?.text == text).then_some(())
-    })
-    .await;
-}
-
-async fn in_one_epoch(clients: &[&Client], id: ConversationId) {
-    eventually("one epoch", || async {
-        let mut authenticators = Vec::new();
-        for client in clients {
-            authenticators.push(client.epoch_authenticator(id).await.ok()?);
-        }
-        authenticators.iter().all(|one| *one == authenticators[0]).then_some(())
     })
     .await;
 }

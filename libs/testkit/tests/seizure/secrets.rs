@@ -7,6 +7,8 @@ use std::{
 
 use ciborium::Value;
 use hmac::{Hmac, Mac as _};
+use openmls_sqlite_storage::Codec as _;
+use qpc_sdk::bench::MessagePack;
 use rusqlite::Connection;
 use sha2::Sha256;
 
@@ -42,7 +44,7 @@ pub fn secrets(sql: &Connection) -> Secrets {
         let mut rows = statement.query([]).unwrap();
         while let Some(row) = rows.next().unwrap() {
             let (what, bytes): (String, Vec<u8>) = (row.get(0).unwrap(), row.get(1).unwrap());
-            let value: Value = rmp_serde::from_slice(&bytes).unwrap();
+            let value: Value = MessagePack::from_slice(&bytes).unwrap();
             walk(&value, &mut vec![what], wanted, &mut found);
         }
     };

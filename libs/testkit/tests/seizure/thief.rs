@@ -5,39 +5,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use openmls_sqlite_storage::{Codec, SqliteStorageProvider};
+use openmls_sqlite_storage::SqliteStorageProvider;
 use qpc_chassis::db::{Arg, Db};
 use qpc_crypto::{Conversation, DeviceCertificate, MlsError, Provider, QueueKey, mls::Incoming};
-use qpc_sdk::ConversationId;
+use qpc_sdk::{ConversationId, bench::MessagePack};
 use qpc_testkit::Cluster;
 use qpc_wire::{DeviceId, GroupId};
-use rmp_serde::config::BytesMode;
 use rusqlite::Connection;
-use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    common::copy,
     pages::{Page, database_key, pages},
     secrets::{Secrets, secrets},
 };
-
-/// The encoding of the store.
-#[derive(Default)]
-struct MessagePack;
-
-impl Codec for MessagePack {
-    type Error = std::io::Error;
-
-    fn to_vec<T: Serialize>(value: &T) -> Result<Vec<u8>, Self::Error> {
-        let mut bytes = Vec::new();
-        let serializer = rmp_serde::Serializer::new(&mut bytes).with_struct_map();
-        value.serialize(&mut serializer.with_bytes(BytesMode::ForceIterables)).map_err(std::io::Error::other)?;
-        Ok(bytes)
-    }
-
-    fn from_slice<T: DeserializeOwned>(slice: &[u8]) -> Result<T, Self::Error> {
-        rmp_serde::from_slice(slice).map_err(std::io::Error::other)
-    }
-}
 
 /// A copy of a client's whole state on disk, opened.
 pub struct Thief {
@@ -139,14 +119,6 @@ fn seize(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for (path, bytes) in before {
         fs::write(to.join(path.file_name().unwrap()), bytes).unwrap();
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for file in fs::read_dir(from).unwrap() {
-        let file = file.unwrap();
-        fs::copy(file.path(), to.join(file.file_name())).unwrap();
     }
 }
 
