@@ -397,7 +397,8 @@ impl Tx<'_> {
         let state = if over { ConversationState::Removed } else { ConversationState::Active };
         self.sql.execute("UPDATE groups SET epoch = ?2 WHERE id = ?1", params![id.as_ref(), epoch])?;
         self.sql.execute(
-            "UPDATE conversations SET state = ?2 WHERE group_id = ?1 AND state < 3",
+            // A row that stays as it is costs a page all the same.
+            "UPDATE conversations SET state = ?2 WHERE group_id = ?1 AND state < 3 AND state <> ?2",
             params![id.as_ref(), state as u8],
         )?;
         let devices = members.iter().map(|member| member.device_id()).filter(|other| *other != device);

@@ -93,10 +93,12 @@ pub(crate) struct Tx<'a> {
 /// work. openmls hands its byte strings over as lists of numbers; written as such, as in CBOR, they would take twice the
 /// room, and a group of thousands ten times as long.
 #[derive(Default)]
+#[allow(unreachable_pub, reason = "for the benches")]
 pub struct MessagePack;
 
 /// Why a value of openmls could not be written or read.
 #[derive(Debug, thiserror::Error)]
+#[allow(unreachable_pub, reason = "for the benches")]
 pub enum MessagePackError {
     #[error("encoding MLS state: {0}")]
     Encode(#[from] rmp_serde::encode::Error),
