@@ -84,7 +84,7 @@ pub fn verify(public: &[u8; 32], message: &[u8], signature: &[u8]) -> Result<(),
     key.verify_strict(message, &signature).map_err(|_| BadSignature)
 }
 
-/// Signatures that are verified where they are needed. One takes about 30 µs, and waking other processors as long.
+/// Signatures that are verified where they are needed: waking another processor takes a good part of the time of one.
 #[cfg(feature = "mls")]
 pub(crate) const FEW: usize = 4;
 
