@@ -27,3 +27,9 @@ pub mod v1 {
 pub mod bus {
     include!(concat!(env!("OUT_DIR"), "/qpc.bus.v1.rs"));
 }
+
+/// What clients say to each other, end to end encrypted (`proto/qpc/content/v1`).
+#[allow(missing_docs, clippy::all, unreachable_pub)]
+pub mod content {
+    include!(concat!(env!("OUT_DIR"), "/qpc.content.v1.rs"));
+}
