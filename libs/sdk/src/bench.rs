@@ -13,7 +13,7 @@ use qpc_wire::{DeviceId, GroupId, IdempotencyKey, v1};
 use crate::{
     Error, Event, MessageId, Runtime,
     commit::{self, Answer, Plan},
-    content::{Body, Content},
+    content::{Body, Content, Saying},
     outbox,
     receive::{self, Delivered, Received},
     store::{ConversationState, Identity, Pending, PendingKind, Store},
@@ -139,7 +139,7 @@ impl Device {
     /// Encrypts a text for the group.
     pub fn encrypt(&self, id: GroupId, text: &str) -> Result<Vec<u8>, Error> {
         self.store.run_blocking(|tx| {
-            let body = Body::Text(text.to_owned());
+            let body = Body::Say(Saying::Text(text.into()));
             let from = self.identity.username.clone();
             let content =
                 Content { id: MessageId(tx.random()), sent_at_ms: tx.now_ms(), from, again: None, body }.encode()?;

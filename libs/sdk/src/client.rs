@@ -9,16 +9,17 @@ use tokio_util::sync::DropGuard;
 use zeroize::Zeroizing;
 
 use crate::{
-    ConversationInfo, ConversationKind, Device, Error, EventStream, Invite, InviteLink, LinkCode, Member, Message,
-    MessageId, Runtime, account,
+    ConversationInfo, ConversationKind, Device, Draft, Error, EventStream, Invite, InviteLink, LinkCode, Member,
+    Mention, Message, MessageId, MessageRef, Runtime, account,
     commit::{self, Plan},
     conversation, devices,
     directory::RefusedClaims,
     events::Events,
     groups,
     link::{self, Link},
-    linking, outbox, own, receipts,
+    linking, own, receipts, say,
     store::{ChoreKind, Identity, NOTES, Store, Tx},
+    timers,
     transport::{Connection, Connector, Trust},
 };
 
@@ -143,6 +144,7 @@ pub(crate) struct Inner {
     pub(crate) outbox_wake: Notify,
     pub(crate) ack_wake: Notify,
     pub(crate) chore_wake: Notify,
+    pub(crate) timer_wake: Notify,
     /// Changes whenever a message has left the outbox.
     pub(crate) settled: watch::Sender<()>,
     pub(crate) refused_claims: RefusedClaims,
@@ -191,6 +193,7 @@ impl Client {
             outbox_wake: Notify::new(),
             ack_wake: Notify::new(),
             chore_wake: Notify::new(),
+            timer_wake: Notify::new(),
             settled: watch::Sender::new(()),
             refused_claims: RefusedClaims::default(),
             runtime,
@@ -352,8 +355,51 @@ impl Client {
 
     /// Writes a message: when this returns it is encrypted and in the outbox, and will be sent as soon as there is a
     /// connection.
-    pub async fn send(&self, conversation: GroupId, text: &str) -> Result<MessageId, Error> {
-        outbox::write(&self.inner, conversation, text).await
+    pub async fn send(&self, conversation: GroupId, draft: impl Into<Draft>) -> Result<MessageId, Error> {
+        say::write(&self.inner, conversation, draft.into()).await
+    }
+
+    /// Members of a conversation who are named in a text, as `@name`: for [`Draft::mentions`].
+    pub async fn find_mentions(&self, conversation: GroupId, text: &str) -> Result<Vec<Mention>, Error> {
+        let text = text.to_owned();
+        self.inner.store.run(move |tx| say::find_mentions(tx, conversation, &text)).await
+    }
+
+    /// Puts a sign under a message, an emoji most often. It goes out as messages do.
+    pub async fn react(&self, conversation: GroupId, message: MessageRef, sign: &str) -> Result<MessageId, Error> {
+        say::react(&self.inner, conversation, message, sign, false).await
+    }
+
+    /// Takes a sign of this account away.
+    pub async fn unreact(&self, conversation: GroupId, message: MessageRef, sign: &str) -> Result<MessageId, Error> {
+        say::react(&self.inner, conversation, message, sign, true).await
+    }
+
+    /// Gives a message of this account another text. Of several edits the one counts that the server accepted last.
+    pub async fn edit(
+        &self,
+        conversation: GroupId,
+        message: MessageRef,
+        draft: impl Into<Draft>,
+    ) -> Result<MessageId, Error> {
+        say::edit(&self.inner, conversation, message, draft.into()).await
+    }
+
+    /// Deletes a message for all: one of this account, or, as an admin of a group, one of somebody whose role is no higher.
+    /// Others' clients comply; nothing can make them.
+    pub async fn delete(&self, conversation: GroupId, message: MessageRef) -> Result<MessageId, Error> {
+        say::delete(&self.inner, conversation, message).await
+    }
+
+    /// One message.
+    pub async fn message(&self, conversation: GroupId, message: MessageRef) -> Result<Option<Message>, Error> {
+        self.inner.store.run(move |tx| tx.message_of(conversation, message)).await
+    }
+
+    /// Has messages that are written in a conversation from now on disappear so long after they were read, or accepted
+    /// for the devices of who wrote them; none for never. In a group needs the role of an admin.
+    pub async fn set_timer(&self, conversation: GroupId, after: Option<Duration>) -> Result<(), Error> {
+        timers::set(&self.inner, conversation, after).await
     }
 
     /// Waits until the outbox is empty, at most `within`. Tells whether it is.

@@ -119,6 +119,12 @@ pub enum Error {
     /// The server says there is a conversation, and its Welcome did not come or could not be used.
     #[error("conversation {0} exists, but this device was not let in")]
     NotWelcomed(GroupId),
+    /// No such message in the conversation, or nothing is left of it.
+    #[error("no message {0} here")]
+    UnknownMessage(crate::MessageId),
+    /// Not a sign that can stand under a message.
+    #[error("a reaction is one emoji or short sign, without blanks")]
+    NoSign,
     /// This device was removed from the conversation.
     #[error("this device is no longer in the conversation")]
     NotMember,

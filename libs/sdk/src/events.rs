@@ -136,6 +136,29 @@ pub enum Event {
     Synced(String),
     /// Somebody wrote.
     MessageReceived(Message),
+    /// A message was edited or deleted, or a sign was put under it or taken away; this is how it is now.
+    MessageChanged {
+        /// As it is now.
+        message: Box<Message>,
+        /// Who did it; none when a change of this device was refused and is taken back.
+        by: Option<AccountId>,
+    },
+    /// Messages have disappeared, as their timers said.
+    Expired {
+        /// Where.
+        conversation: GroupId,
+        /// Which messages.
+        messages: Vec<MessageId>,
+    },
+    /// How long messages of a conversation stay after they were read, for what is written from now on.
+    TimerChanged {
+        /// Where.
+        conversation: GroupId,
+        /// Milliseconds; 0 for ever.
+        expires_after_ms: u64,
+        /// Who said so.
+        by: AccountId,
+    },
     /// The server has accepted a message, and its receipt holds.
     Accepted {
         /// Its conversation.

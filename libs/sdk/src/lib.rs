@@ -33,15 +33,17 @@ mod publish;
 mod receipts;
 mod receive;
 mod retry;
+mod say;
 mod shared;
 mod store;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod timers;
 pub mod transport;
 
 pub use client::{Client, ClientOptions, Identification, Stats};
-pub use content::ContentError;
+pub use content::{ContentError, Draft, Mention, MessageRef};
 pub use devices::Device;
 pub use error::Error;
 pub use events::{Event, EventStream, GapReason, MessageId};
@@ -51,4 +53,4 @@ pub use qpc_crypto::{KsfParams, Role, Suite};
 pub use qpc_runtime::{self as runtime, Runtime};
 pub use qpc_wire::{AccountId, DeviceId, GroupId as ConversationId};
 pub use receipts::{ChainReport, Excused, Finding, ReceiptFile, ReceiptFileError, ReceiptReport, verify_receipts};
-pub use store::{ChainError, ConversationInfo, ConversationKind, Message, MessageState};
+pub use store::{ChainError, ConversationInfo, ConversationKind, Message, MessageKind, MessageState, Reaction};

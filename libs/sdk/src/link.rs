@@ -10,7 +10,7 @@ use crate::{
     client::Inner,
     outbox, publish,
     runtime::planted::{Mistake, planted},
-    sync,
+    sync, timers,
     transport::{Connection, Push},
 };
 
@@ -59,7 +59,14 @@ pub(crate) fn start(inner: &Arc<Inner>) {
         idle
     });
     if begun {
-        inner.runtime.spawn(keep(inner.clone()));
+        let inner = inner.clone();
+        inner.clone().runtime.spawn(async move {
+            tokio::select! {
+                biased;
+                () = keep(inner.clone()) => {}
+                () = timers::run(&inner) => {}
+            }
+        });
     }
 }
 

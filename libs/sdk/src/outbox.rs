@@ -14,13 +14,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Error, Event, MessageId, MessageState,
+    Error, Event, MessageState,
     client::Inner,
     commit::{self, hang_up},
-    content::{Body, Content, MAX_TEXT},
     heal, receive,
     runtime::planted::{Mistake, planted},
-    store::{ConversationKind, Identity, NewMessage, Outgoing, Sealed, Tx},
+    store::{Identity, Outgoing, Sealed, Tx},
     sync,
     transport::{CallError, Connection},
 };
@@ -34,62 +33,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Devices that left in one epoch and are told apart in a receipt.
 const MAX_LEAVERS: usize = 64;
 
-/// Encrypts and keeps a message.
-pub(crate) async fn write(inner: &Inner, conversation: GroupId, text: &str) -> Result<MessageId, Error> {
-    if text.is_empty() {
-        return Err(Error::EmptyText);
-    }
-    if text.len() > MAX_TEXT {
-        return Err(Error::TextTooLong { len: text.len(), max: MAX_TEXT });
-    }
-    let (identity, key, id) = (inner.identity.clone(), inner.idempotency_key(), MessageId(inner.runtime.random()));
-    let text = text.to_owned();
-    inner
-        .store
-        .run(move |tx| {
-            let info = tx.conversation(conversation)?.ok_or(Error::UnknownConversation(conversation))?;
-            let sent_at_ms = tx.now_ms();
-            let local = info.kind == ConversationKind::Notes;
-            tx.insert_message(&NewMessage {
-                id,
-                conversation,
-                sender: identity.account(),
-                device: identity.device(),
-                text: &text,
-                sent_at_ms,
-                at_ms: if local { sent_at_ms } else { 0 },
-                seq: None,
-                epoch: info.epoch,
-                state: if local { MessageState::Local } else { MessageState::Queued },
-                place: None,
-                seen: true,
-            })?;
-            if local {
-                return Ok(());
-            }
-            let content =
-                Content { id, sent_at_ms, from: identity.username.clone(), again: None, body: Body::Text(text) };
-            let content = content.encode()?;
-            let sealed = match encrypt(tx, &identity, conversation, &content) {
-                Ok(sealed) => Some(sealed),
-                Err(error) if is_for_later(&error) => None,
-                Err(error) => return Err(error),
-            };
-            tx.push_outbox(conversation, Some(id), &content, key, sealed.as_ref())
-        })
-        .await?;
-    inner.outbox_wake.notify_one();
-    Ok(id)
-}
-
-/// What does not hinder writing: it is encrypted when it is sent.
-fn is_for_later(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Stuck(_) | Error::NotLetIn | Error::Mls(MlsError::ProposalsPending | MlsError::CommitPending)
-    )
-}
-
+/// Encrypts for the epoch of a conversation.
 pub(crate) fn encrypt(
     tx: &Tx<'_>,
     identity: &Identity,
@@ -277,11 +221,15 @@ async fn accepted(
     };
     let state = if refused.is_none() { MessageState::Accepted } else { MessageState::ReceiptRefused };
     let (kept, message, group) = (receipt.clone().filter(|_| refused.is_none()), outgoing.message, sealed.group);
+    let device = inner.identity.device();
     let broken = inner
         .store
         .run(move |tx| {
             if let Some(message) = message {
-                tx.settle_message(conversation, message, state, kept.as_ref().map(|receipt| (group, receipt)))?;
+                let kept = kept.as_ref().map(|receipt| (group, receipt));
+                tx.settle_message(conversation, message, state, kept)?;
+                tx.settle_change(conversation, device, message, kept)?;
+                tx.start_timers(conversation)?;
             }
             tx.remove_from_outbox(outgoing.n)?;
             let Some(receipt) = kept else { return Ok(None) };
@@ -290,6 +238,7 @@ async fn accepted(
         })
         .await?;
     inner.settled.send_replace(());
+    inner.timer_wake.notify_one();
     let refused = refused.or(broken.map(Error::from));
     match (refused, message, receipt) {
         (Some(error), message, _) => {
@@ -403,16 +352,22 @@ pub(crate) async fn commit_leaves(
 
 async fn failed(inner: &Arc<Inner>, outgoing: Outgoing, error: Error) -> Result<(), Error> {
     let (conversation, message, n) = (outgoing.conversation, outgoing.message, outgoing.n);
-    inner
+    let device = inner.identity.device();
+    let unchanged = inner
         .store
         .run(move |tx| {
-            if let Some(message) = message {
-                tx.settle_message(conversation, message, MessageState::Failed, None)?;
-            }
-            tx.remove_from_outbox(n)
+            tx.remove_from_outbox(n)?;
+            let Some(message) = message else { return Ok(None) };
+            tx.settle_message(conversation, message, MessageState::Failed, None)?;
+            let Some(target) = tx.drop_change(conversation, device, message)? else { return Ok(None) };
+            tx.message_of(conversation, target)
         })
         .await?;
     inner.settled.send_replace(());
+    // It is as it was before.
+    unchanged
+        .into_iter()
+        .for_each(|message| inner.events.emit(Event::MessageChanged { message: message.into(), by: None }));
     match message {
         Some(message) => inner.events.emit(Event::SendFailed { conversation, message, error: error.into() }),
         None => tracing::info!(%conversation, %error, "not told"),

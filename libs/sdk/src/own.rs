@@ -34,6 +34,7 @@ pub(crate) fn take_in(tx: &Tx<'_>, values: Vec<Synced>) -> Result<Vec<Received>,
             && let Ok(at_ms) = item.value.as_slice().try_into().map(u64::from_be_bytes)
         {
             tx.set_seen_until(conversation, at_ms)?;
+            tx.start_timers(conversation)?;
         }
         received.push(Received::Event(Event::Synced(item.name)));
     }
@@ -72,6 +73,7 @@ pub(crate) async fn mark_read(inner: &Arc<Inner>, conversation: GroupId) -> Resu
     let (count, until) = inner.store.run(move |tx| receive::read_all(tx, conversation)).await?;
     if count > 0 {
         inner.chore_wake.notify_one();
+        inner.timer_wake.notify_one();
         share(inner, format!("{READ}{conversation}"), until.to_be_bytes().to_vec()).await?;
     }
     Ok(count)

@@ -101,6 +101,8 @@ async fn take_in(inner: &Inner, connection: &Connection, entries: Vec<v1::Entry>
     }
     inner.chore_wake.notify_one();
     inner.outbox_wake.notify_one();
+    // What another device of this account has read.
+    inner.timer_wake.notify_one();
     Ok(())
 }
 

@@ -3,15 +3,16 @@
 use qpc_crypto::{
     Conversation, DeviceCertificate, MlsError,
     mls::{Incoming, Kind, Role},
+    sha256,
 };
 use qpc_wire::{AccountId, GroupId, IdempotencyKey, v1};
 
 use super::Received;
 use crate::{
-    Error, Event, Message, MessageId, MessageState,
-    content::{Body, Content, Copied, MAX_LIST},
-    history, own,
-    store::{ChoreKind, Identity, MAX_OUTBOX, NewMessage, Tx},
+    ContentError, Error, Event, MessageId, MessageState,
+    content::{Body, Content, MAX_LIST, Said, Saying},
+    history, own, say,
+    store::{ChoreKind, Identity, MAX_OUTBOX, New, Tx},
 };
 
 /// Accounts of a group in which members tell each other what has arrived; in larger ones it would be more than what is
@@ -64,7 +65,10 @@ pub(super) fn open(
     let Incoming::Message { sender, epoch, plaintext } = group.process(&tx.mls(), &envelope.payload)? else {
         return Err(MlsError::Malformed("application message").into());
     };
-    let content = Content::decode(&plaintext)?;
+    let content = match Content::decode(&plaintext) {
+        Err(ContentError::Version(_)) => not_understood(plaintext, envelope.accepted_at_ms),
+        content => content?,
+    };
     let now = envelope.receipt.as_ref().map_or((0, envelope.accepted_at_ms), |it| (it.seq, it.accepted_at_ms));
     let (place, at_ms) = match content.again {
         // A place of its own is what a writer claims: not one that is taken, nor a time that is still to come.
@@ -74,7 +78,7 @@ pub(super) fn open(
     let (account, claim) = (sender.account_id(), content.from.clone());
     let origin = Origin { identity, conversation, group: &group, sender, seq, epoch, place: (id, place), at_ms };
     let mut received = Vec::new();
-    let brings = matches!(content.body, Body::Text(_) | Body::Copy(_));
+    let brings = matches!(content.body, Body::Say(_) | Body::Copy(_));
     if content.again.is_some() && brings && tx.fill_hole(id, place)? {
         received.push(Received::Event(Event::Recovered { conversation, place }));
     }
@@ -86,17 +90,50 @@ pub(super) fn open(
     Ok(received)
 }
 
+/// Something of a later version. Its id is the same wherever it comes.
+fn not_understood(plaintext: Vec<u8>, sent_at_ms: u64) -> Content {
+    let mut id = [0; 16];
+    id.copy_from_slice(&sha256(&[&plaintext])[..16]);
+    let body = Body::Say(Saying::Unknown(plaintext));
+    Content { id: MessageId(id), sent_at_ms, from: String::new(), again: None, body }
+}
+
 fn take_in(tx: &Tx<'_>, origin: &Origin<'_>, content: Content) -> Result<Vec<Received>, Error> {
     let (conversation, account) = (origin.conversation, origin.sender.account_id());
     match content.body {
-        Body::Text(ref text) => {
+        Body::Say(saying) => {
             // The server refuses these; a client does not take its word for it. Of an epoch before, the policy is gone.
             if origin.epoch == origin.group.epoch() && origin.group.policy()?.role(account) < Role::Member {
                 return Err(Error::NotAllowed("write"));
             }
-            let claim = content.from.clone();
-            let message = kept(tx, origin, &content, text)?;
-            Ok(message.map(|message| Received::Message { message, claim }).into_iter().collect())
+            say::may_change(Some(origin.group), account, &saying)?;
+            let said = Said {
+                conversation,
+                sender: account,
+                device: origin.sender.device_id(),
+                id: content.id,
+                sent_at_ms: content.sent_at_ms,
+                at_ms: origin.at_ms,
+                place: Some(origin.place),
+                saying,
+            };
+            match keep(tx, origin, &said)? {
+                Some(Event::MessageReceived(message)) => {
+                    acknowledge(tx, origin, content.id)?;
+                    Ok(vec![Received::Message { message, claim: content.from }])
+                }
+                news => Ok(news.map(Received::Event).into_iter().collect()),
+            }
+        }
+        Body::Timer(expires_after_ms) => {
+            let policy = origin.group.policy()?;
+            let least = if policy.kind == Kind::Group { Role::Admin } else { Role::Member };
+            if policy.kind == Kind::Own || policy.role(account) < least {
+                return Err(Error::NotAllowed("change the timer"));
+            }
+            let news = tx.set_timer(conversation, expires_after_ms, content.sent_at_ms.min(origin.at_ms))?;
+            let event = Event::TimerChanged { conversation, expires_after_ms, by: account };
+            Ok(news.then_some(Received::Event(event)).into_iter().collect())
         }
         Body::Name(name) => {
             let policy = origin.group.policy()?;
@@ -120,42 +157,48 @@ fn take_in(tx: &Tx<'_>, origin: &Origin<'_>, content: Content) -> Result<Vec<Rec
             }
             Ok(Vec::new())
         }
-        Body::Copy(copied) if origin.is_own_account() => {
-            let message = copy(tx, origin, &copied)?;
-            Ok(message.map(|message| Received::Event(Event::MessageReceived(message))).into_iter().collect())
+        Body::Copy(said) if origin.is_own_account() => {
+            let said = Said { conversation, at_ms: origin.at_ms, place: Some(origin.place), ..*said };
+            Ok(keep(tx, origin, &said)?.map(Received::Event).into_iter().collect())
         }
         Body::Sync(values) if origin.is_own_account() => own::take_in(tx, values),
-        Body::History(part) if origin.is_own_account() => history::take_in(tx, origin.identity, &part),
+        Body::History(part) if origin.is_own_account() => history::take_in(tx, origin.identity, part),
         Body::Copy(_) | Body::Sync(_) | Body::History(_) => Err(Error::NotAllowed("speak for another account")),
     }
 }
 
-/// Keeps a message; none if it is here already.
-fn kept(tx: &Tx<'_>, origin: &Origin<'_>, content: &Content, text: &str) -> Result<Option<Message>, Error> {
-    let (conversation, own) = (origin.conversation, origin.is_own_account());
-    let (sender, device) = (origin.sender.account_id(), origin.sender.device_id());
-    let new = NewMessage {
-        id: content.id,
-        conversation,
-        sender,
-        device,
-        text,
-        sent_at_ms: content.sent_at_ms,
+/// Keeps what was said. Returns what is to be told of it; nothing if it is here already, or is about what is not here.
+fn keep(tx: &Tx<'_>, origin: &Origin<'_>, said: &Said) -> Result<Option<Event>, Error> {
+    let own = said.sender == origin.identity.account();
+    let new = New {
+        said,
         seq: Some(origin.seq),
         epoch: origin.epoch,
         state: if own { MessageState::Accepted } else { MessageState::Received },
-        at_ms: origin.at_ms,
-        place: Some(origin.place),
         seen: own,
+        for_us: !own && matches!(&said.saying, Saying::Text(text) if text.is_for(origin.identity.account())),
     };
-    if !tx.insert_message(&new)? {
+    if !tx.keep(&new)? {
         return Ok(None);
     }
-    if !own && tells(tx, origin.group.group_id(), origin.group.epoch())? {
-        tx.put_ack(conversation, content.id, 1)?;
-        tx.put_chore(conversation, ChoreKind::Acknowledge, TELL_AFTER_MS)?;
+    let Some(target) = said.saying.target() else {
+        if own {
+            tx.start_timers(said.conversation)?;
+        }
+        let message = tx.message(said.conversation, said.device, said.id)?;
+        return Ok(message.map(Event::MessageReceived));
+    };
+    let message = tx.message_of(said.conversation, target)?.map(Box::new);
+    Ok(message.map(|message| Event::MessageChanged { message, by: Some(said.sender) }))
+}
+
+/// Somebody's message has arrived: that is to be told.
+fn acknowledge(tx: &Tx<'_>, origin: &Origin<'_>, id: MessageId) -> Result<(), Error> {
+    if origin.is_own_account() || !tells(tx, origin.group.group_id(), origin.group.epoch())? {
+        return Ok(());
     }
-    tx.message(conversation, device, content.id)
+    tx.put_ack(origin.conversation, id, 1)?;
+    tx.put_chore(origin.conversation, ChoreKind::Acknowledge, TELL_AFTER_MS)
 }
 
 /// Whether members of a group tell each other what has arrived.
@@ -188,6 +231,7 @@ pub(crate) fn read_all(tx: &Tx<'_>, conversation: GroupId) -> Result<(u64, u64),
     if tells {
         tx.put_chore(conversation, ChoreKind::Acknowledge, 0)?;
     }
+    tx.start_timers(conversation)?;
     Ok((count, until))
 }
 
@@ -199,6 +243,7 @@ fn told(tx: &Tx<'_>, origin: &Origin<'_>, messages: Vec<MessageId>, state: u8) -
         for message in messages.into_iter().filter(|_| state == 2) {
             tx.set_seen(conversation, message)?;
         }
+        tx.start_timers(conversation)?;
         return Ok(Vec::new());
     }
     let mut news = Vec::new();
@@ -250,12 +295,11 @@ fn answer(tx: &Tx<'_>, origin: &Origin<'_>, ranges: &[(u64, u64)]) -> Result<(),
             continue;
         }
         let ours = tx.is_own_place(group, place)?;
-        let message = tx.message_at(group, place, ours.then(|| origin.identity.device()))?;
-        let body = match message {
-            Some(message) if ours => Some((message.id, message.sent_at_ms, Body::Text(message.text))),
-            Some(message) if origin.is_own_account() => {
-                let Message { sender, device, id, sent_at_ms, text, .. } = message;
-                Some((MessageId(tx.random()), tx.now_ms(), Body::Copy(Copied { sender, device, id, sent_at_ms, text })))
+        let said = tx.said_at(group, place, ours.then(|| origin.identity.device()))?;
+        let body = match said {
+            Some(said) if ours => Some((said.id, said.sent_at_ms, Body::Say(said.saying))),
+            Some(said) if origin.is_own_account() => {
+                Some((MessageId(tx.random()), tx.now_ms(), Body::Copy(Box::new(said))))
             }
             _ => None,
         };
@@ -285,27 +329,4 @@ pub(crate) fn told_by(tx: &Tx<'_>, identity: &Identity, body: Body) -> Content {
 /// Puts something into the outbox that nobody sees.
 pub(crate) fn push(tx: &Tx<'_>, conversation: GroupId, content: &Content) -> Result<(), Error> {
     tx.push_outbox(conversation, None, &content.encode()?, IdempotencyKey(tx.random()), None)
-}
-
-/// Keeps somebody's message as a sibling device has it; none if it is here already.
-fn copy(tx: &Tx<'_>, origin: &Origin<'_>, copied: &Copied) -> Result<Option<Message>, Error> {
-    let own = copied.sender == origin.identity.account();
-    let new = NewMessage {
-        id: copied.id,
-        conversation: origin.conversation,
-        sender: copied.sender,
-        device: copied.device,
-        text: &copied.text,
-        sent_at_ms: copied.sent_at_ms,
-        seq: Some(origin.seq),
-        epoch: origin.epoch,
-        state: if own { MessageState::Accepted } else { MessageState::Received },
-        at_ms: origin.at_ms,
-        place: Some(origin.place),
-        seen: own,
-    };
-    if !tx.insert_message(&new)? {
-        return Ok(None);
-    }
-    tx.message(origin.conversation, copied.device, copied.id)
 }

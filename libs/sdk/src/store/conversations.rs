@@ -101,6 +101,10 @@ pub struct ConversationInfo {
     pub messages: u64,
     /// Of them, those of others that nobody has read here.
     pub unread: u64,
+    /// Of the unread ones, those that name this account or answer it.
+    pub for_us: u64,
+    /// How long what is written now stays after it was read, milliseconds; 0 for ever.
+    pub expires_after_ms: u64,
     /// Messages that are known to be missing, and that nobody had who was asked.
     pub missing: u64,
     /// Unix milliseconds of the last message, or of the beginning.
@@ -109,12 +113,13 @@ pub struct ConversationInfo {
 
 const SELECT: &str = "SELECT c.id, c.kind, c.name, c.peer,
         (SELECT username FROM peers p WHERE p.account = c.peer LIMIT 1), g.suite, g.epoch, c.state, g.stuck,
-        (SELECT count(*) FROM messages m WHERE m.conversation = c.id),
-        (SELECT count(*) FROM messages m WHERE m.conversation = c.id AND m.seen = 0),
+        (SELECT count(*) FROM messages m WHERE m.conversation = c.id AND m.kind <> 3),
+        (SELECT count(*) FROM messages m WHERE m.conversation = c.id AND m.seen = 0 AND m.kind < 2),
         (SELECT count(*) FROM holes h JOIN groups hg ON hg.id = h.group_id
             WHERE hg.conversation = c.id AND h.state = 1),
         COALESCE((SELECT max(sent_at_ms) FROM messages m WHERE m.conversation = c.id), c.created_at_ms) AS last,
-        (SELECT CAST(value AS TEXT) FROM synced WHERE synced.name = 'petname/' || lower(hex(c.id)) AND value <> x'')
+        (SELECT CAST(value AS TEXT) FROM synced WHERE synced.name = 'petname/' || lower(hex(c.id)) AND value <> x''),
+        (SELECT count(*) FROM messages m WHERE m.conversation = c.id AND m.seen = 0 AND m.for_us = 1), c.expires_after_ms
      FROM conversations c LEFT JOIN groups g ON g.id = c.group_id";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<ConversationInfo> {
@@ -136,6 +141,8 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ConversationInfo> {
         missing: row.get(11)?,
         last_at_ms: row.get(12)?,
         petname: row.get(13)?,
+        for_us: row.get(14)?,
+        expires_after_ms: row.get(15)?,
     })
 }
 

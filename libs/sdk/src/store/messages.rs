@@ -3,9 +3,13 @@
 use qpc_wire::{AccountId, DeviceId, GroupId, v1};
 use rusqlite::{OptionalExtension as _, Row, params};
 
-use super::Tx;
+use super::{
+    Tx,
+    changes::{SAID, read_said},
+};
 use crate::{
-    Error, MessageId,
+    Error, Mention, MessageId, MessageRef,
+    content::{Draft, Said, Saying, Text},
     runtime::planted::{Mistake, planted},
 };
 
@@ -48,8 +52,41 @@ impl MessageState {
     }
 }
 
-/// A message as a history shows it.
+/// What a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageKind {
+    /// Something written, perhaps with files.
+    Text = 0,
+    /// Of a kind that this client does not understand; a later version may.
+    Unknown = 1,
+    /// Deleted for all: nothing of it is left.
+    Deleted = 2,
+    /// It has disappeared. Such messages are not shown.
+    Expired = 3,
+}
+
+impl MessageKind {
+    fn from_u8(value: u8) -> Self {
+        match value {
+            0 => Self::Text,
+            2 => Self::Deleted,
+            3 => Self::Expired,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// A sign under a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reaction {
+    /// Emoji, or another short sign.
+    pub emoji: String,
+    /// Who has put it there, the first one first.
+    pub accounts: Vec<AccountId>,
+}
+
+/// A message as a history shows it.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Message {
     /// Chosen by its writer.
     pub id: MessageId,
@@ -61,8 +98,28 @@ pub struct Message {
     pub sender_name: Option<String>,
     /// On which device.
     pub device: DeviceId,
-    /// The text.
+    /// What it is.
+    pub kind: MessageKind,
+    /// The text, as it was edited last; may be empty where there are files.
     pub text: String,
+    /// Who is named in the text.
+    pub mentions: Vec<Mention>,
+    /// The message that it answers, which may not be here.
+    pub reply_to: Option<MessageRef>,
+    /// Its files.
+    pub attachments: Vec<qpc_wire::content::Attachment>,
+    /// Whether this account is named in it, or answered by it.
+    pub for_us: bool,
+    /// When the text was last changed, Unix milliseconds, by the clock of who did.
+    pub edited_at_ms: Option<u64>,
+    /// Who has deleted it.
+    pub deleted_by: Option<AccountId>,
+    /// The signs under it.
+    pub reactions: Vec<Reaction>,
+    /// It disappears so many milliseconds after it was read; 0 for never.
+    pub expires_after_ms: u64,
+    /// When it disappears, Unix milliseconds, once that is known.
+    pub expires_at_ms: Option<u64>,
     /// Unix milliseconds, by the writer's clock.
     pub sent_at_ms: u64,
     /// Place in this device's mailbox; none for messages written here.
@@ -77,23 +134,23 @@ pub struct Message {
     pub read_by: u32,
 }
 
-/// A message to be kept.
-pub(crate) struct NewMessage<'a> {
-    pub(crate) id: MessageId,
-    pub(crate) conversation: GroupId,
-    pub(crate) sender: AccountId,
-    pub(crate) device: DeviceId,
-    pub(crate) text: &'a str,
-    pub(crate) sent_at_ms: u64,
-    /// When the server accepted it; 0 before.
-    pub(crate) at_ms: u64,
+impl Message {
+    /// What replies, reactions and edits call it.
+    pub fn reference(&self) -> MessageRef {
+        MessageRef { author: self.sender, id: self.id }
+    }
+}
+
+/// Something said that is to be kept.
+pub(crate) struct New<'a> {
+    pub(crate) said: &'a Said,
     pub(crate) seq: Option<u64>,
     pub(crate) epoch: u64,
     pub(crate) state: MessageState,
-    /// Group and place in its chain of receipts, where they are known.
-    pub(crate) place: Option<(GroupId, u64)>,
     /// Whether a person has read it.
     pub(crate) seen: bool,
+    /// Whether this account is meant by it.
+    pub(crate) for_us: bool,
 }
 
 /// Messages written on this account without a pinned name have the account's own.
@@ -102,29 +159,33 @@ const SELECT: &str = "SELECT m.id, m.conversation, m.sender_account,
                  (SELECT username FROM identity WHERE m.seq IS NULL)),
         m.sender_device, m.text, m.sent_at_ms, m.seq, m.epoch, m.state,
         (SELECT count(*) FROM deliveries d WHERE d.conversation = m.conversation AND d.message = m.id),
-        (SELECT count(*) FROM deliveries d WHERE d.conversation = m.conversation AND d.message = m.id AND d.state = 2)
+        (SELECT count(*) FROM deliveries d WHERE d.conversation = m.conversation AND d.message = m.id AND d.state = 2),
+        m.kind, m.extra, m.for_us, m.expires_after_ms, m.expires_at_ms
      FROM messages m";
 
-/// A message as a sibling device is told of it.
-pub(crate) struct Archived {
-    pub(crate) conversation: GroupId,
-    pub(crate) sender: AccountId,
-    pub(crate) device: DeviceId,
-    pub(crate) id: MessageId,
-    pub(crate) sent_at_ms: u64,
-    pub(crate) text: String,
-    pub(crate) at_ms: u64,
-    pub(crate) place: Option<(GroupId, u64)>,
-}
-
 fn read(row: &Row<'_>) -> rusqlite::Result<Message> {
+    let kind = MessageKind::from_u8(row.get(12)?);
+    let draft = match beside(kind, &row.get::<_, Vec<u8>>(13)?) {
+        Some(Saying::Text(text)) => text.draft,
+        _ => Draft::default(),
+    };
     Ok(Message {
         id: MessageId(row.get(0)?),
         conversation: GroupId(row.get(1)?),
         sender: AccountId(row.get(2)?),
         sender_name: row.get(3)?,
         device: DeviceId(row.get(4)?),
+        kind,
         text: row.get(5)?,
+        mentions: draft.mentions,
+        reply_to: draft.reply_to,
+        attachments: draft.attachments,
+        for_us: row.get(14)?,
+        edited_at_ms: None,
+        deleted_by: None,
+        reactions: Vec::new(),
+        expires_after_ms: row.get(15)?,
+        expires_at_ms: row.get(16)?,
         sent_at_ms: row.get(6)?,
         seq: row.get(7)?,
         epoch: row.get(8)?,
@@ -134,57 +195,132 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Message> {
     })
 }
 
+/// A message as it was said.
+const MESSAGE: &str = "conversation, sender_account, sender_device, id, sent_at_ms, at_ms, group_id, chain, extra, kind, text, expires_after_ms";
+
+fn read_message(row: &Row<'_>) -> rusqlite::Result<Said> {
+    let (group, chain): (Option<[u8; 16]>, u64) = (row.get(6)?, row.get(7)?);
+    let (extra, kind, text): (Vec<u8>, _, String) = (row.get(8)?, MessageKind::from_u8(row.get(9)?), row.get(10)?);
+    let saying = match (kind, beside(kind, &extra)) {
+        (MessageKind::Text, Some(saying)) => saying,
+        (MessageKind::Text, None) => Saying::Text(Text { draft: text.into(), expires_after_ms: row.get(11)? }),
+        _ => Saying::from_bytes(&extra).unwrap_or(Saying::Unknown(extra)),
+    };
+    Ok(Said {
+        conversation: GroupId(row.get(0)?),
+        sender: AccountId(row.get(1)?),
+        device: DeviceId(row.get(2)?),
+        id: MessageId(row.get(3)?),
+        sent_at_ms: row.get(4)?,
+        at_ms: row.get(5)?,
+        place: group.map(|group| (GroupId(group), chain)),
+        saying,
+    })
+}
+
+/// What is kept beside a text: nothing, for most.
+fn extra(saying: &Saying) -> Vec<u8> {
+    match saying {
+        Saying::Text(text) if text.is_plain() => Vec::new(),
+        // The mentions are of the whole text, so it stands here once more.
+        saying => saying.to_bytes(),
+    }
+}
+
+fn beside(kind: MessageKind, extra: &[u8]) -> Option<Saying> {
+    if kind == MessageKind::Text && !extra.is_empty() { Saying::from_bytes(extra) } else { None }
+}
+
 impl Tx<'_> {
-    /// Keeps a message; false if it is here already.
-    pub(crate) fn insert_message(&self, message: &NewMessage<'_>) -> Result<bool, Error> {
+    /// Keeps something said; false if it is here already.
+    pub(crate) fn keep(&self, new: &New<'_>) -> Result<bool, Error> {
+        let said = new.said;
+        if let Some(target) = said.saying.target() {
+            return self.insert_change(said, target);
+        }
+        let (kind, text, expires_after_ms) = match &said.saying {
+            Saying::Text(text) => (MessageKind::Text, &*text.draft.text, text.expires_after_ms),
+            _ => (MessageKind::Unknown, "", 0),
+        };
         let inserted = self.sql.execute(
             "INSERT INTO messages
                  (id, conversation, sender_account, sender_device, text, sent_at_ms, seq, epoch, state, group_id, chain,
-                  seen, at_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO NOTHING",
+                  seen, at_ms, kind, extra, for_us, expires_after_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) ON CONFLICT DO NOTHING",
             params![
-                message.id.0,
-                message.conversation.as_ref(),
-                message.sender.as_ref(),
-                message.device.as_ref(),
-                message.text,
-                message.sent_at_ms,
-                message.seq,
-                message.epoch,
-                message.state as u8,
-                message.place.map(|(group, _)| group.0),
-                message.place.map_or(0, |(_, place)| place),
-                message.seen,
-                message.at_ms,
+                said.id.0,
+                said.conversation.as_ref(),
+                said.sender.as_ref(),
+                said.device.as_ref(),
+                text,
+                said.sent_at_ms,
+                new.seq,
+                new.epoch,
+                new.state as u8,
+                said.place.map(|(group, _)| group.0),
+                said.place.map_or(0, |(_, place)| place),
+                new.seen,
+                said.at_ms,
+                kind as u8,
+                extra(&said.saying),
+                new.for_us,
+                expires_after_ms,
             ],
         )?;
+        if inserted == 1 {
+            self.empty_deleted(said.conversation, MessageRef { author: said.sender, id: said.id })?;
+        }
         Ok(inserted == 1)
     }
 
     /// The last `limit` messages of a conversation, oldest first.
     pub(crate) fn history(&self, conversation: GroupId, limit: u32) -> Result<Vec<Message>, Error> {
-        let sql = format!(
-            "{SELECT} WHERE m.conversation = ?1
-             ORDER BY m.at_ms = 0 DESC, m.at_ms DESC, m.chain DESC, m.n DESC LIMIT ?2"
-        );
+        const LAST: &str = "WHERE m.conversation = ?1 AND m.kind <> 3 AND COALESCE(m.expires_at_ms > ?3, 1)
+             ORDER BY m.at_ms = 0 DESC, m.at_ms DESC, m.chain DESC, m.n DESC LIMIT ?2";
+        let (sql, ids) = (format!("{SELECT} {LAST}"), format!("SELECT m.id FROM messages m {LAST}"));
         let mut statement = self.sql.prepare_cached(&sql)?;
-        let rows = statement.query_map(params![conversation.as_ref(), limit], read)?;
+        let values = params![conversation.as_ref(), limit, self.now_ms()];
+        let rows = statement.query_map(values, read)?;
         let mut messages = rows.collect::<Result<Vec<_>, _>>()?;
         messages.reverse();
+        self.lay_changes_over(&mut messages, &ids, values)?;
         Ok(messages)
     }
 
-    /// One message.
+    /// The one message of a conversation, its first parameter, for which a condition holds.
+    fn one_message(
+        &self,
+        conversation: GroupId,
+        condition: &str,
+        values: &[&dyn rusqlite::ToSql],
+    ) -> Result<Option<Message>, Error> {
+        let sql = format!("{SELECT} WHERE m.conversation = ?1 AND {condition}");
+        let message = self.sql.prepare_cached(&sql)?.query_row(values, read).optional()?;
+        let now_ms = self.now_ms();
+        let is_there = |message: &Message| {
+            message.kind != MessageKind::Expired && message.expires_at_ms.is_none_or(|at_ms| at_ms > now_ms)
+        };
+        let Some(mut message) = message.filter(is_there) else { return Ok(None) };
+        let id = message.id;
+        self.lay_changes_over(std::slice::from_mut(&mut message), "?2", params![conversation.as_ref(), id.0])?;
+        Ok(Some(message))
+    }
+
+    /// One message, by the device that wrote it.
     pub(crate) fn message(
         &self,
         conversation: GroupId,
         device: DeviceId,
         id: MessageId,
     ) -> Result<Option<Message>, Error> {
-        let sql = format!("{SELECT} WHERE m.conversation = ?1 AND m.sender_device = ?2 AND m.id = ?3");
-        let mut statement = self.sql.prepare_cached(&sql)?;
         let values = params![conversation.as_ref(), device.as_ref(), id.0];
-        Ok(statement.query_row(values, read).optional()?)
+        self.one_message(conversation, "m.sender_device = ?2 AND m.id = ?3", values)
+    }
+
+    /// One message, as others speak of it.
+    pub(crate) fn message_of(&self, conversation: GroupId, target: MessageRef) -> Result<Option<Message>, Error> {
+        let values = params![conversation.as_ref(), target.author.as_ref(), target.id.0];
+        self.one_message(conversation, "m.sender_account = ?2 AND m.id = ?3", values)
     }
 
     /// The epoch of a message of this account.
@@ -193,47 +329,46 @@ impl Tx<'_> {
         Ok(self.sql.query_row(sql, params![conversation.as_ref(), id.0], |row| row.get(0)).optional()?)
     }
 
-    /// The message that stands at a place of a group's chain, if it is here; written on a certain device, where one is named.
-    pub(crate) fn message_at(
-        &self,
-        group: GroupId,
-        place: u64,
-        device: Option<DeviceId>,
-    ) -> Result<Option<Message>, Error> {
-        let sql = format!("{SELECT} WHERE m.group_id = ?1 AND m.chain = ?2 AND (?3 IS NULL OR m.sender_device = ?3)");
-        let mut statement = self.sql.prepare_cached(&sql)?;
+    /// What was said at a place of a group's chain, as it was said, if it is here; on a certain device, where one is named.
+    pub(crate) fn said_at(&self, group: GroupId, place: u64, device: Option<DeviceId>) -> Result<Option<Said>, Error> {
         let device = device.map(|device| device.0);
-        Ok(statement.query_row(params![group.as_ref(), place, device], read).optional()?)
+        let at = "group_id = ?1 AND chain = ?2 AND (?3 IS NULL OR sender_device = ?3)";
+        let values = params![group.as_ref(), place, device];
+        let message = format!("SELECT {MESSAGE} FROM messages WHERE {at} AND kind < 2");
+        if let Some(said) = self.sql.prepare_cached(&message)?.query_row(values, read_message).optional()? {
+            return Ok(Some(said));
+        }
+        let change = format!("SELECT {SAID} FROM changes WHERE {at}");
+        Ok(self.sql.prepare_cached(&change)?.query_row(values, read_said).optional()?.flatten())
     }
 
     /// Whether something stands at a place of a group's chain, or this device has sent what stands there.
     pub(crate) fn is_taken(&self, group: GroupId, place: u64) -> Result<bool, Error> {
         let sql = "SELECT EXISTS (SELECT 1 FROM messages WHERE group_id = ?1 AND chain = ?2)
+                       OR EXISTS (SELECT 1 FROM changes WHERE group_id = ?1 AND chain = ?2)
                        OR EXISTS (SELECT 1 FROM receipts WHERE group_id = ?1 AND seq = ?2 AND own = 1)";
         let place = i64::try_from(place).unwrap_or(i64::MAX);
         Ok(self.sql.query_row(sql, params![group.as_ref(), place], |row| row.get(0))?)
     }
 
-    /// Messages of all conversations but the notes from the newest on, after the first `skip` of them.
-    pub(crate) fn newest_messages(&self, skip: u64, limit: u64) -> Result<Vec<Archived>, Error> {
-        let mut statement = self.sql.prepare_cached(
-            "SELECT conversation, sender_account, sender_device, id, sent_at_ms, text, at_ms, group_id, chain
-             FROM messages WHERE at_ms > 0 AND state <> 8 ORDER BY n DESC LIMIT ?2 OFFSET ?1",
-        )?;
-        let rows = statement.query_map(params![skip, limit], |row| {
-            let (group, chain) = (row.get::<_, Option<[u8; 16]>>(7)?, row.get(8)?);
-            Ok(Archived {
-                conversation: GroupId(row.get(0)?),
-                sender: AccountId(row.get(1)?),
-                device: DeviceId(row.get(2)?),
-                id: MessageId(row.get(3)?),
-                sent_at_ms: row.get(4)?,
-                text: row.get(5)?,
-                at_ms: row.get(6)?,
-                place: group.map(|group| (GroupId(group), chain)),
-            })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+    /// What was said in all conversations but the notes, after the first `skip` of it: messages from the newest on, then
+    /// changes. Of what is gone nothing but that it is to be gone.
+    pub(crate) fn said_after(&self, skip: u64, limit: u64) -> Result<Vec<Said>, Error> {
+        const MESSAGES: &str = "FROM messages WHERE at_ms > 0 AND state <> 8 AND kind < 2";
+        let count: u64 = self.sql.query_row(&format!("SELECT count(*) {MESSAGES}"), [], |row| row.get(0))?;
+        let sql = format!("SELECT {MESSAGE} {MESSAGES} ORDER BY n DESC LIMIT ?2 OFFSET ?1");
+        let rows = self
+            .sql
+            .prepare_cached(&sql)?
+            .query_map(params![skip, limit], read_message)?
+            .collect::<Result<Vec<_>, _>>()?;
+        if !rows.is_empty() {
+            return Ok(rows);
+        }
+        let sql = format!("SELECT {SAID} FROM changes WHERE at_ms > 0 ORDER BY n LIMIT ?2 OFFSET ?1");
+        let values = params![skip.saturating_sub(count), limit];
+        let rows = self.sql.prepare_cached(&sql)?.query_map(values, read_said)?.collect::<Result<Vec<_>, _>>()?;
+        Ok(rows.into_iter().flatten().collect())
     }
 
     /// Messages of a conversation accepted until then have been read.
@@ -295,6 +430,23 @@ impl Tx<'_> {
                 receipt.map(|(_, receipt)| receipt.epoch),
                 receipt.filter(|_| !planted(Mistake::ShowsOwnLast)).map(|(_, receipt)| receipt.accepted_at_ms),
             ],
+        )?;
+        Ok(())
+    }
+
+    /// The same for a change of this device: where and when it was accepted.
+    pub(crate) fn settle_change(
+        &self,
+        conversation: GroupId,
+        device: DeviceId,
+        id: MessageId,
+        receipt: Option<(GroupId, &v1::Receipt)>,
+    ) -> Result<(), Error> {
+        let Some((group, receipt)) = receipt else { return Ok(()) };
+        self.sql.execute(
+            "UPDATE changes SET group_id = ?4, chain = ?5, at_ms = ?6
+             WHERE conversation = ?1 AND sender_device = ?2 AND id = ?3 AND at_ms = 0",
+            params![conversation.as_ref(), device.as_ref(), id.0, group.as_ref(), receipt.seq, receipt.accepted_at_ms],
         )?;
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! as long as nothing is rolled back ([`loaded`]).
 
 mod admissions;
+mod changes;
 mod chores;
 mod conversations;
 mod identity;
@@ -21,6 +22,7 @@ mod shared;
 #[cfg(feature = "sim")]
 mod simulated;
 mod sql;
+mod timers;
 mod wipe;
 
 use std::{
@@ -53,8 +55,8 @@ pub use conversations::{ConversationInfo, ConversationKind};
 pub(crate) use conversations::{ConversationState, NOTES, RENEW_EVERY_MS};
 pub(crate) use identity::Identity;
 pub(crate) use loaded::Group;
-pub(crate) use messages::{Archived, NewMessage};
-pub use messages::{Message, MessageState};
+pub(crate) use messages::New;
+pub use messages::{Message, MessageKind, MessageState, Reaction};
 pub(crate) use outbox::{MAX_OUTBOX, Outgoing, Sealed};
 pub(crate) use pending::{Pending, PendingKind};
 pub use receipts::ChainError;

@@ -1,16 +1,25 @@
 //! Tables of the client, each step a migration; `user_version` says how many have been done. The tables of openmls are
 //! its own business.
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::{Connection, Transaction, params};
 
-use crate::Error;
+use crate::{
+    Error, MessageId,
+    content::{Body, Content, Saying},
+};
 
 /// Never change one that was released: append.
-const MIGRATIONS: &[&str] =
-    &[include_str!("0001_client.sql"), include_str!("0002_groups.sql"), include_str!("0003_healing.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("0001_client.sql"),
+    include_str!("0002_groups.sql"),
+    include_str!("0003_healing.sql"),
+    include_str!("0004_rich.sql"),
+];
 
 /// The version since which MLS state is MessagePack.
 const MESSAGE_PACK: i64 = 3;
+/// The version since which the content of messages is protobuf.
+const PROTOBUF: i64 = 4;
 
 /// Brings the tables up to date.
 pub(super) fn migrate(sql: &mut Connection) -> Result<(), Error> {
@@ -24,6 +33,9 @@ pub(super) fn migrate(sql: &mut Connection) -> Result<(), Error> {
         tx.execute_batch(step)?;
         if version == MESSAGE_PACK && done > 0 {
             forget_mls(&tx)?;
+        }
+        if version == PROTOBUF {
+            rewrite_outbox(&tx)?;
         }
         tx.pragma_update(None, "user_version", version)?;
         tx.commit()?;
@@ -51,6 +63,24 @@ fn forget_mls(tx: &Transaction<'_>) -> Result<(), Error> {
          UPDATE groups SET stuck = 1 WHERE id IN (SELECT group_id FROM conversations WHERE state = 1);
          INSERT OR IGNORE INTO chores (conversation, kind, due_ms) SELECT id, 1, 0 FROM conversations WHERE state = 1;",
     )?;
+    Ok(())
+}
+
+/// What people wrote before [`PROTOBUF`] and the server has not accepted is made anew, to be encrypted when it is sent; should it
+/// have been accepted, its id says so to who gets it twice. What clients tell each other they tell again, or need not.
+fn rewrite_outbox(tx: &Transaction<'_>) -> Result<(), Error> {
+    tx.execute("DELETE FROM outbox WHERE message IS NULL", [])?;
+    let waiting = "SELECT o.n, o.message, m.text, m.sent_at_ms, COALESCE((SELECT username FROM identity), '')
+         FROM outbox o JOIN messages m ON m.conversation = o.conversation AND m.id = o.message AND m.seq IS NULL";
+    let waiting: Vec<(i64, [u8; 16], String, u64, String)> = tx
+        .prepare(waiting)?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?
+        .collect::<Result<_, _>>()?;
+    for (n, id, text, sent_at_ms, from) in waiting {
+        let body = Body::Say(Saying::Text(text.as_str().into()));
+        let content = Content { id: MessageId(id), sent_at_ms, from, again: None, body }.encode()?;
+        tx.execute("UPDATE outbox SET content = ?2, payload = x'' WHERE n = ?1", params![n, content])?;
+    }
     Ok(())
 }
 
@@ -99,5 +129,31 @@ mod tests {
         sql.execute("INSERT INTO openmls_group_data VALUES (2)", []).unwrap();
         migrate(&mut sql).unwrap();
         assert_eq!(count(&sql, "openmls_group_data"), 1);
+    }
+
+    #[test]
+    fn what_waited_before_protobuf_is_made_anew() {
+        let mut sql = Connection::open_in_memory().unwrap();
+        for step in &MIGRATIONS[..PROTOBUF as usize - 1] {
+            sql.execute_batch(step).unwrap();
+        }
+        sql.pragma_update(None, "user_version", PROTOBUF - 1).unwrap();
+        sql.execute_batch(
+            "INSERT INTO messages (conversation, id, sender_account, sender_device, text, sent_at_ms, epoch, state)
+                 VALUES (x'01', x'0707070707070707070707070707070707', x'', x'', 'wait for me', 5, 1, 0);
+             UPDATE messages SET id = substr(id, 1, 16);
+             INSERT INTO outbox (conversation, message, content, idempotency_key, payload)
+                 SELECT conversation, id, x'a0', x'', x'ff' FROM messages;
+             INSERT INTO outbox (conversation, content, idempotency_key) VALUES (x'01', x'a0', x'');",
+        )
+        .unwrap();
+        migrate(&mut sql).unwrap();
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?));
+        let waiting: Vec<_> =
+            sql.prepare("SELECT content, payload FROM outbox").unwrap().query_map([], row).unwrap().collect();
+        let [Ok((content, payload))] = waiting.as_slice() else { panic!("{waiting:?}") };
+        let content = Content::decode(content).unwrap();
+        assert_eq!((content.id, content.sent_at_ms, payload.len()), (MessageId([7; 16]), 5, 0));
+        assert_eq!(content.body, Body::Say(Saying::Text("wait for me".into())));
     }
 }

@@ -1,0 +1,170 @@
+//! What people say: messages, and changes of messages. Kept and encrypted in one transaction; the outbox does the rest.
+
+use qpc_crypto::{
+    Conversation, MlsError,
+    mls::{Kind, Role},
+};
+use qpc_wire::{AccountId, GroupId};
+
+use crate::{
+    Error, MessageId, MessageKind, MessageRef, MessageState,
+    client::Inner,
+    content::{Body, Content, Draft, MAX_TEXT, Mention, Said, Saying, Text, is_sign},
+    outbox,
+    store::{ConversationKind, New, Tx},
+};
+
+/// Writes a message.
+pub(crate) async fn write(inner: &Inner, conversation: GroupId, draft: Draft) -> Result<MessageId, Error> {
+    check_text(&draft.text, !draft.attachments.is_empty())?;
+    let saying = move |tx: &Tx<'_>| {
+        let (expires_after_ms, _) = tx.timer(conversation)?;
+        Ok(Saying::Text(Text { draft, expires_after_ms }))
+    };
+    say(inner, conversation, saying).await
+}
+
+/// Puts a sign under a message, or takes it away.
+pub(crate) async fn react(
+    inner: &Inner,
+    conversation: GroupId,
+    target: MessageRef,
+    emoji: &str,
+    removed: bool,
+) -> Result<MessageId, Error> {
+    let emoji = Some(emoji.to_owned()).filter(|sign| is_sign(sign)).ok_or(Error::NoSign)?;
+    let saying = move |tx: &Tx<'_>| {
+        expect_there(tx, conversation, target)?;
+        Ok(Saying::Reaction { target, emoji, removed })
+    };
+    say(inner, conversation, saying).await
+}
+
+/// Gives a message of this account another text.
+pub(crate) async fn edit(
+    inner: &Inner,
+    conversation: GroupId,
+    target: MessageRef,
+    draft: Draft,
+) -> Result<MessageId, Error> {
+    check_text(&draft.text, false)?;
+    let saying = move |tx: &Tx<'_>| {
+        if expect_there(tx, conversation, target)? != MessageKind::Text {
+            return Err(Error::UnknownMessage(target.id));
+        }
+        let text = Text { draft: Draft { attachments: Vec::new(), reply_to: None, ..draft }, expires_after_ms: 0 };
+        Ok(Saying::Edit { target, text })
+    };
+    say(inner, conversation, saying).await
+}
+
+/// Deletes a message for all.
+pub(crate) async fn delete(inner: &Inner, conversation: GroupId, target: MessageRef) -> Result<MessageId, Error> {
+    let saying = move |tx: &Tx<'_>| {
+        expect_there(tx, conversation, target)?;
+        Ok(Saying::Delete(target))
+    };
+    say(inner, conversation, saying).await
+}
+
+fn check_text(text: &str, may_be_empty: bool) -> Result<(), Error> {
+    match text.len() {
+        0 if !may_be_empty => Err(Error::EmptyText),
+        0..=MAX_TEXT => Ok(()),
+        len => Err(Error::TextTooLong { len, max: MAX_TEXT }),
+    }
+}
+
+fn expect_there(tx: &Tx<'_>, conversation: GroupId, target: MessageRef) -> Result<MessageKind, Error> {
+    let message = tx.message_of(conversation, target)?.ok_or(Error::UnknownMessage(target.id))?;
+    if message.kind == MessageKind::Deleted { Err(Error::UnknownMessage(target.id)) } else { Ok(message.kind) }
+}
+
+/// Who may change whose message: edit one's own, delete one's own, and in groups admins those of who is no higher than they.
+pub(crate) fn may_change(group: Option<&Conversation>, by: AccountId, saying: &Saying) -> Result<(), Error> {
+    let author = saying.target().map(|target| target.author);
+    match saying {
+        Saying::Edit { .. } if author != Some(by) => Err(Error::NotAllowed("edit what others wrote")),
+        Saying::Delete(target) if target.author != by => {
+            let policy = group.map(Conversation::policy).transpose()?.filter(|policy| policy.kind == Kind::Group);
+            let may = policy.is_some_and(|policy| {
+                let role = policy.role(by);
+                role >= Role::Admin && role >= policy.role(target.author)
+            });
+            if may { Ok(()) } else { Err(Error::NotAllowed("delete what others wrote")) }
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn say(
+    inner: &Inner,
+    conversation: GroupId,
+    saying: impl FnOnce(&Tx<'_>) -> Result<Saying, Error> + Send + 'static,
+) -> Result<MessageId, Error> {
+    let (identity, key, id) = (inner.identity.clone(), inner.idempotency_key(), MessageId(inner.runtime.random()));
+    inner
+        .store
+        .run(move |tx| {
+            let info = tx.conversation(conversation)?.ok_or(Error::UnknownConversation(conversation))?;
+            let (local, sent_at_ms) = (info.kind == ConversationKind::Notes, tx.now_ms());
+            let saying = saying(tx)?;
+            let group = if saying.target().is_some() && !local { Some(tx.load_current(conversation)?) } else { None };
+            may_change(group.as_deref(), identity.account(), &saying)?;
+            drop(group);
+            let said = Said {
+                conversation,
+                sender: identity.account(),
+                device: identity.device(),
+                id,
+                sent_at_ms,
+                at_ms: if local { sent_at_ms } else { 0 },
+                place: None,
+                saying,
+            };
+            let state = if local { MessageState::Local } else { MessageState::Queued };
+            tx.keep(&New { said: &said, seq: None, epoch: info.epoch, state, seen: true, for_us: false })?;
+            if local {
+                return Ok(());
+            }
+            let body = Body::Say(said.saying);
+            let content = Content { id, sent_at_ms, from: identity.username.clone(), again: None, body }.encode()?;
+            let sealed = match outbox::encrypt(tx, &identity, conversation, &content) {
+                Ok(sealed) => Some(sealed),
+                Err(error) if is_for_later(&error) => None,
+                Err(error) => return Err(error),
+            };
+            tx.push_outbox(conversation, Some(id), &content, key, sealed.as_ref())
+        })
+        .await?;
+    inner.outbox_wake.notify_one();
+    Ok(id)
+}
+
+/// What does not hinder writing: it is encrypted when it is sent.
+fn is_for_later(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Stuck(_) | Error::NotLetIn | Error::Mls(MlsError::ProposalsPending | MlsError::CommitPending)
+    )
+}
+
+/// Members of a conversation who are named in a text, as `@name`.
+pub(crate) fn find_mentions(tx: &Tx<'_>, conversation: GroupId, text: &str) -> Result<Vec<Mention>, Error> {
+    let named = text.match_indices('@').filter(|(at, _)| !text[..*at].ends_with(|c: char| c.is_alphanumeric()));
+    let members = tx.last_accounts(tx.current_group(conversation)?)?.unwrap_or_default();
+    let mut mentions = Vec::new();
+    for (at, _) in named {
+        let rest = &text[at + 1..];
+        let end = rest.find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c)));
+        // A name at the end of a sentence.
+        let name = rest[..end.unwrap_or(rest.len())].trim_end_matches(['.', '-']);
+        if name.is_empty() {
+            continue;
+        }
+        if let Some(account) = tx.pinned_account(name)?.filter(|account| members.contains(account)) {
+            mentions.push(Mention { account, range: at..at + 1 + name.len() });
+        }
+    }
+    Ok(mentions)
+}
