@@ -11,11 +11,12 @@
 //! [`mls::GroupView`] the server's, which sees membership but no content, and [`mls::key_package`] what a device leaves
 //! behind to be added while offline. The leaf credential is the device certificate. Plaintexts are [`padding`] padded.
 //!
-//! [`queue`] wraps a payload for a device's mailbox (X-Wing), [`aead`] seals what stays at home, and [`receipt`] is the
-//! server's signed word that a message was stored.
+//! [`queue`] wraps a payload for a device's mailbox (X-Wing), [`aead`] seals what stays at home, [`receipt`] is the
+//! server's signed word that a message was stored, and [`franking`] its word to itself about who sent what.
 
 pub mod aead;
 pub mod certificate;
+pub mod franking;
 pub mod identity;
 pub mod kdf;
 #[cfg(feature = "mls")]
@@ -26,6 +27,7 @@ pub mod queue;
 pub mod receipt;
 
 pub use certificate::{CertificateError, DeviceCertificate};
+pub use franking::FrankingKey;
 pub use identity::{AccountKey, BadSignature, DeviceKey, account_id, device_id, sha256, verify};
 pub use kdf::{KdfError, KsfParams};
 #[cfg(feature = "mls")]

@@ -141,8 +141,8 @@ impl Device {
         self.store.run_blocking(|tx| {
             let body = Body::Say(Saying::Text(text.into()));
             let from = self.identity.username.clone();
-            let content =
-                Content { id: MessageId(tx.random()), sent_at_ms: tx.now_ms(), from, again: None, body }.encode()?;
+            let (message, blind) = (MessageId(tx.random()), tx.random());
+            let content = Content { id: message, sent_at_ms: tx.now_ms(), from, again: None, blind, body }.encode()?;
             Ok(outbox::encrypt(tx, &self.identity, id, &content)?.payload)
         })
     }

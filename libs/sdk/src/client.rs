@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     ConversationInfo, ConversationKind, Device, Draft, Error, EventStream, Invite, InviteLink, LinkCode, Member,
-    Mention, Message, MessageId, MessageRef, Runtime, account,
+    Mention, Message, MessageId, MessageRef, Runtime, Settings, account,
     commit::{self, Plan},
     conversation, devices,
     directory::RefusedClaims,
@@ -21,6 +21,7 @@ use crate::{
     store::{ChoreKind, Identity, NOTES, Store, Tx},
     timers,
     transport::{Connection, Connector, Trust},
+    whisper::{self, Whispers},
 };
 
 /// Messages of one call of [`Client::history`].
@@ -148,6 +149,7 @@ pub(crate) struct Inner {
     /// Changes whenever a message has left the outbox.
     pub(crate) settled: watch::Sender<()>,
     pub(crate) refused_claims: RefusedClaims,
+    pub(crate) whispers: Whispers,
 }
 
 impl Inner {
@@ -196,6 +198,7 @@ impl Client {
             timer_wake: Notify::new(),
             settled: watch::Sender::new(()),
             refused_claims: RefusedClaims::default(),
+            whispers: Whispers::default(),
             runtime,
         };
         let stop = Arc::new(inner.runtime.shutdown().clone().drop_guard());
@@ -394,6 +397,22 @@ impl Client {
     /// One message.
     pub async fn message(&self, conversation: GroupId, message: MessageRef) -> Result<Option<Message>, Error> {
         self.inner.store.run(move |tx| tx.message_of(conversation, message)).await
+    }
+
+    /// Tells the members of a conversation who are there now that this account is writing, or no longer is. To be called
+    /// with every keystroke: it says so every 3 s at the most, and nothing when there is no connection.
+    pub async fn typing(&self, conversation: GroupId, active: bool) -> Result<(), Error> {
+        whisper::typing(&self.inner, conversation, active).await
+    }
+
+    /// What this account wants of all its devices.
+    pub async fn settings(&self) -> Result<Settings, Error> {
+        self.inner.store.run(|tx| own::settings(tx)).await
+    }
+
+    /// Sets it, on all devices of this account.
+    pub async fn set_settings(&self, settings: Settings) -> Result<(), Error> {
+        own::set(&self.inner, settings).await
     }
 
     /// Has messages that are written in a conversation from now on disappear so long after they were read, or accepted

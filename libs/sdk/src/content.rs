@@ -34,6 +34,8 @@ pub(crate) struct Content {
     pub(crate) from: String,
     /// When it is sent again: the place that it had in the chain, and when it was accepted, Unix milliseconds.
     pub(crate) again: Option<(u64, u64)>,
+    /// Random, so that the commitment to the content hides it.
+    pub(crate) blind: [u8; 16],
     pub(crate) body: Body,
 }
 
@@ -83,6 +85,7 @@ impl Content {
             sent_at_ms: self.sent_at_ms,
             from: self.from.clone(),
             again: self.again.map(|(place, accepted_at_ms)| pb::Again { place, accepted_at_ms }),
+            blind: bytes(&self.blind),
             body: Some(self.body.encode()),
         };
         match content.encoded_len() {
@@ -104,6 +107,7 @@ impl Content {
             id: id(&content.id).map(MessageId).ok_or(ContentError::Malformed)?,
             sent_at_ms: time(content.sent_at_ms).ok_or(ContentError::Malformed)?,
             from: content.from,
+            blind: id(&content.blind).unwrap_or_default(),
             again: content.again.and_then(|again| Some((again.place, time(again.accepted_at_ms)?))),
             body: known.unwrap_or_else(|| Body::Say(Saying::Unknown(encoded.to_vec()))),
         })

@@ -122,6 +122,9 @@ pub enum Error {
     /// No such message in the conversation, or nothing is left of it.
     #[error("no message {0} here")]
     UnknownMessage(crate::MessageId),
+    /// A message whose writer has not committed to it, or to something else: it could not be reported.
+    #[error("the message is not the one that its writer has committed to")]
+    NotFranked,
     /// Not a sign that can stand under a message.
     #[error("a reaction is one emoji or short sign, without blanks")]
     NoSign,

@@ -143,6 +143,15 @@ pub enum Event {
         /// Who did it; none when a change of this device was refused and is taken back.
         by: Option<AccountId>,
     },
+    /// Somebody is writing, for the next [`crate::TYPING_FOR`] or until they write, or no longer is.
+    Typing {
+        /// Where.
+        conversation: GroupId,
+        /// Who.
+        by: AccountId,
+        /// Whether they are.
+        active: bool,
+    },
     /// Messages have disappeared, as their timers said.
     Expired {
         /// Where.

@@ -41,6 +41,7 @@ mod sync;
 mod tests;
 mod timers;
 pub mod transport;
+mod whisper;
 
 pub use client::{Client, ClientOptions, Identification, Stats};
 pub use content::{ContentError, Draft, Mention, MessageRef};
@@ -49,8 +50,10 @@ pub use error::Error;
 pub use events::{Event, EventStream, GapReason, MessageId};
 pub use groups::{Invite, InviteLink, Member, invite::BadInvite};
 pub use linking::{BadLinkCode, LinkCode, Linked, Linking};
+pub use own::Settings;
 pub use qpc_crypto::{KsfParams, Role, Suite};
 pub use qpc_runtime::{self as runtime, Runtime};
 pub use qpc_wire::{AccountId, DeviceId, GroupId as ConversationId};
 pub use receipts::{ChainReport, Excused, Finding, ReceiptFile, ReceiptFileError, ReceiptReport, verify_receipts};
 pub use store::{ChainError, ConversationInfo, ConversationKind, Message, MessageKind, MessageState, Reaction};
+pub use whisper::TYPING_FOR;

@@ -12,6 +12,7 @@ use crate::{
     runtime::planted::{Mistake, planted},
     sync, timers,
     transport::{Connection, Push},
+    whisper,
 };
 
 /// First pause before connecting again; each further one is twice as long, up to [`MAX_PAUSE`].
@@ -214,6 +215,10 @@ async fn watch_mailbox(inner: &Arc<Inner>, session: &mut Session) -> End {
                 Some(Push::SessionEnded) => return End::SessionEnded,
                 Some(Push::PullAgain) => sync::pull(inner, connection).await,
                 Some(Push::Mailbox(event)) => sync::on_mailbox(inner, connection, event).await,
+                Some(Push::Relayed(event)) => {
+                    whisper::hear(inner, event).await;
+                    Ok(())
+                }
                 Some(Push::KeyPackageLow(event)) => publish::refill(inner, connection, event).await,
             },
             () = tokio::time::sleep_until(due) => {

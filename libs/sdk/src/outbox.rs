@@ -8,7 +8,8 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use qpc_crypto::{MlsError, mls::Role, receipt};
+use bytes::Bytes;
+use qpc_crypto::{MlsError, franking, mls::Role, receipt};
 use qpc_wire::{Code, DeviceId, GroupId, methods::Enqueue, status::Detail, v1};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,7 @@ use crate::{
     Error, Event, MessageState,
     client::Inner,
     commit::{self, hang_up},
+    content::{Body, Content, Saying},
     heal, receive,
     runtime::planted::{Mistake, planted},
     store::{Identity, Outgoing, Sealed, Tx},
@@ -30,6 +32,8 @@ const MAX_REENCRYPTIONS: u32 = 32;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause of our own choice. The server may ask for a longer one.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// Time that a message which disappears waits at the server at least, milliseconds.
+const KEEP_AT_LEAST_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 /// Devices that left in one epoch and are told apart in a receipt.
 const MAX_LEAVERS: usize = 64;
 
@@ -160,6 +164,8 @@ async fn send(inner: &Arc<Inner>, connection: &Connection, outgoing: Outgoing) -
         epoch: sealed.epoch,
         payload: sealed.payload.clone().into(),
         epoch_tag: sealed.tag.clone().into(),
+        commitment: Bytes::copy_from_slice(&franking::commitment(&outgoing.content)),
+        keep_ms: keep_ms(&outgoing.content),
     };
     if let Some(message) = outgoing.message {
         let conversation = outgoing.conversation;
@@ -197,6 +203,15 @@ async fn send(inner: &Arc<Inner>, connection: &Connection, outgoing: Outgoing) -
             }
             _ => failed(inner, outgoing, error.into()).await,
         },
+    }
+}
+
+/// How long the server keeps a message for who does not fetch it: one that disappears not as long as others, though longer
+/// than it is read for, since that begins when it has arrived.
+fn keep_ms(content: &[u8]) -> u64 {
+    match Content::decode(content).map(|content| content.body) {
+        Ok(Body::Say(Saying::Text(text))) if text.expires_after_ms > 0 => text.expires_after_ms.max(KEEP_AT_LEAST_MS),
+        _ => 0,
     }
 }
 

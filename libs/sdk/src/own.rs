@@ -18,6 +18,31 @@ const READ: &str = "read/";
 /// What this account calls a conversation.
 const PETNAME: &str = "petname/";
 
+/// What this account does not want others to know: one byte, 1 for what they may.
+const TYPING: &str = "set/typing";
+const READ_RECEIPTS: &str = "set/read";
+
+/// What an account wants of all its devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Others see that this account is writing, and it sees that of others.
+    pub typing: bool,
+    /// Others are told what was read.
+    pub read_receipts: bool,
+}
+
+/// What is set.
+pub(crate) fn settings(tx: &Tx<'_>) -> Result<Settings, Error> {
+    let is_on = |name| Ok::<_, Error>(tx.synced_value(name)?.is_none_or(|value| value != [0]));
+    Ok(Settings { typing: is_on(TYPING)?, read_receipts: is_on(READ_RECEIPTS)? })
+}
+
+/// Sets it on all devices of this account.
+pub(crate) async fn set(inner: &Arc<Inner>, settings: Settings) -> Result<(), Error> {
+    share(inner, TYPING.to_owned(), vec![settings.typing.into()]).await?;
+    share(inner, READ_RECEIPTS.to_owned(), vec![settings.read_receipts.into()]).await
+}
+
 /// The name under which the petname of a conversation is shared.
 pub(crate) fn petname_key(conversation: GroupId) -> String {
     format!("{PETNAME}{conversation}")

@@ -128,7 +128,8 @@ async fn say(
                 return Ok(());
             }
             let body = Body::Say(said.saying);
-            let content = Content { id, sent_at_ms, from: identity.username.clone(), again: None, body }.encode()?;
+            let (from, blind) = (identity.username.clone(), tx.random());
+            let content = Content { id, sent_at_ms, from, again: None, blind, body }.encode()?;
             let sealed = match outbox::encrypt(tx, &identity, conversation, &content) {
                 Ok(sealed) => Some(sealed),
                 Err(error) if is_for_later(&error) => None,

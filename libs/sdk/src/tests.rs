@@ -6,13 +6,13 @@ use std::{fs, path::Path};
 
 use prost::Message as _;
 use qpc_crypto::{
-    Conversation, Policy, ReceiptKey, Role, Suite,
+    Conversation, Policy, ReceiptKey, Role, Suite, franking,
     mls::{key_package, split_welcome},
     receipt::{self, Accepted, Link},
 };
 use qpc_wire::{
     DeviceId, GroupId,
-    v1::{self, Entry, Envelope, EnvelopeKind, Gap, entry::Body},
+    v1::{self, Entry, Envelope, EnvelopeKind, Franking, Gap, entry::Body},
 };
 use tempfile::TempDir;
 use zeroize::Zeroizing;
@@ -58,15 +58,20 @@ impl Post {
         receipt
     }
 
-    fn entry(&mut self, seq: u64, group: GroupId, epoch: u64, payload: &[u8]) -> Entry {
+    fn entry(&mut self, seq: u64, group: GroupId, epoch: u64, message: &Crafted) -> Entry {
+        let Crafted { payload, content } = message;
         let receipt = self.receipt(group, epoch, payload, &[]);
         let envelope = Envelope {
             kind: EnvelopeKind::Application.into(),
             group_id: group.to_bytes(),
             epoch,
-            payload: payload.to_vec().into(),
+            payload: payload.clone().into(),
             accepted_at_ms: receipt.accepted_at_ms,
             receipt: Some(receipt),
+            franking: Some(Franking {
+                commitment: franking::commitment(content).to_vec().into(),
+                ..Franking::default()
+            }),
             ..Envelope::default()
         };
         Entry { seq, body: Some(Body::Envelope(envelope)) }
@@ -74,7 +79,8 @@ impl Post {
 
     fn application(&mut self, seq: u64, outgoing: &Outgoing) -> Delivered {
         let sealed = outgoing.sealed.as_ref().unwrap();
-        self.entry(seq, sealed.group, sealed.epoch, &sealed.payload).into()
+        let crafted = Crafted { payload: sealed.payload.clone(), content: outgoing.content.clone() };
+        self.entry(seq, sealed.group, sealed.epoch, &crafted).into()
     }
 
     /// A conversation of both, and what the server would have put into bob's mailbox first.
@@ -297,7 +303,7 @@ async fn what_cannot_be_read_is_said_and_stops_nothing() {
     *damaged.sealed.as_mut().unwrap().payload.last_mut().unwrap() ^= 1;
     let received = receive(&bob, post.application(2, &damaged)).await;
     assert!(matches!(received[..], [Received::Event(Event::Undecryptable { seq: 2, .. })]));
-    let stranger = Post::new().entry(3, GroupId([9; 16]), 1, b"?");
+    let stranger = Post::new().entry(3, GroupId([9; 16]), 1, &Crafted { payload: b"?".to_vec(), content: Vec::new() });
     let received = receive(&bob, stranger.into()).await;
     assert!(matches!(received[..], [Received::Event(Event::Undecryptable { seq: 3, .. })]));
     assert_eq!(text(&receive(&bob, post.application(4, &outgoing[1])).await), "whole");
@@ -413,19 +419,27 @@ fn written(text: &str) -> Said {
     Said::Say(Saying::Text(text.into()))
 }
 
-/// A message of `client` that says whatever it likes.
-async fn crafted(client: &Client, id: GroupId, again: Option<(u64, u64)>, body: Said) -> Vec<u8> {
-    let message = MessageId(client.inner.runtime.random());
-    encrypted(client, id, Content { id: message, sent_at_ms: 5, from: "bob".into(), again, body }).await
+/// A message, and what its sender has committed to.
+struct Crafted {
+    payload: Vec<u8>,
+    content: Vec<u8>,
 }
 
-async fn encrypted(client: &Client, id: GroupId, content: Content) -> Vec<u8> {
+/// A message of `client` that says whatever it likes.
+async fn crafted(client: &Client, id: GroupId, again: Option<(u64, u64)>, body: Said) -> Crafted {
+    let message = MessageId(client.inner.runtime.random());
+    let content = Content { id: message, sent_at_ms: 5, from: "bob".into(), again, blind: [4; 16], body };
+    encrypted(client, id, content.encode().unwrap()).await
+}
+
+async fn encrypted(client: &Client, id: GroupId, content: Vec<u8>) -> Crafted {
     let identity = client.inner.identity.clone();
+    let plaintext = content.clone();
     let encrypt = move |tx: &Tx<'_>| {
         let mut group = tx.load_current(id)?;
-        Ok(group.encrypt(&tx.mls(), &identity.device_key, &content.encode()?)?)
+        Ok(group.encrypt(&tx.mls(), &identity.device_key, &plaintext)?)
     };
-    client.inner.store.run(encrypt).await.unwrap()
+    Crafted { payload: client.inner.store.run(encrypt).await.unwrap(), content }
 }
 
 /// Alice's next message, accepted at the next place of the chain.

@@ -5,28 +5,13 @@ mod common;
 
 use std::time::Duration;
 
-use common::{agree, client, has, open, received};
-use qpc_sdk::{Client, ClientOptions, Event, Linking, Runtime};
+use common::{agree, client, has, link, open, received};
+use qpc_sdk::{Event, Linking, Runtime};
 use qpc_testkit::{Backend, Cluster, Shape, eventually};
 use tokio::time::Instant;
 
 async fn cluster() -> Cluster {
     Cluster::start(Shape { gateways: 2, replicas: 1, backend: Backend::Embedded, faults: None }).await.unwrap()
-}
-
-/// A further device of an account, linked by its code.
-async fn link(cluster: &Cluster, existing: &Client, device: usize, gateway: usize) -> Client {
-    let name = existing.whoami().await.unwrap().username;
-    let options = cluster.client_options(&name, device, gateway);
-    let linking = Linking::begin(&options.server, options.server_name.as_deref(), &options.trust, Runtime::system())
-        .await
-        .unwrap();
-    // As a person types it.
-    let code = linking.code().to_string().to_lowercase().replace('-', " ");
-    existing.link_device(&code.parse().unwrap()).await.unwrap();
-    let linked = linking.finish(Duration::from_secs(30)).await.unwrap();
-    assert_eq!(linked.username, name);
-    open(ClientOptions { account_key: Some(linked.account_key), ..options }).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,8 @@ pub const DEFAULT_PORT: u16 = 7000;
 pub const MAX_FRAME_PAYLOAD: usize = 1 << 20;
 /// Largest message envelope that is fanned out, bytes.
 pub const MAX_ENVELOPE: usize = 256 << 10;
+/// Largest payload that is relayed without being stored, bytes.
+pub const MAX_RELAY: usize = 1 << 10;
 /// Largest commit or Welcome inside a request, bytes: sealed and wrapped it still fits a fetch response.
 pub const MAX_HANDSHAKE: usize = 512 << 10;
 /// Largest CommitBundle that is brought in parts, bytes: an update in a group of 5,000 that was filled at once. What it

@@ -146,6 +146,7 @@ methods! {
     203 Peek                  Delivery   Device    Read    5000  PeekRequest                 PeekResponse;
     204 Ack                   Delivery   Device    Natural 5000  AckRequest                  AckResponse;
     205 BatchEnqueue          Delivery   Device    Natural 10000 BatchEnqueueRequest         BatchEnqueueResponse;
+    206 Relay                 Delivery   Device    Natural 5000  RelayRequest                RelayResponse;
     300 UploadKeyPackage      Keypackage Device    Keyed   10000 UploadKeyPackageRequest     UploadKeyPackageResponse;
     301 FetchKeyPackage       Keypackage Device    Keyed   5000  FetchKeyPackageRequest      FetchKeyPackageResponse;
     302 UploadHybridKey       Keypackage Device    Natural 5000  UploadHybridKeyRequest      UploadHybridKeyResponse;

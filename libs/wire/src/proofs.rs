@@ -31,6 +31,19 @@ pub fn queue_key(public_key: &[u8]) -> Vec<u8> {
     [b"qpc queue key v1", public_key].concat()
 }
 
+/// Label for the commitment to the content of a message: SHA-256 over it and the content.
+pub const COMMITMENT_LABEL: &[u8] = b"qpc commitment v1";
+
+/// Under the server's tag on a commitment; only the server checks it.
+pub fn franking(group: &[u8; 16], account: &[u8; 16], device: &[u8; 16], at_ms: u64, commitment: &[u8; 32]) -> Vec<u8> {
+    [b"qpc franking v1".as_slice(), group, account, device, &at_ms.to_be_bytes(), commitment].concat()
+}
+
+/// Signed by the device key for what it relays without being stored.
+pub fn whisper(group: &[u8; 16], epoch: u64, body: &[u8]) -> Vec<u8> {
+    [b"qpc whisper v1".as_slice(), group, &epoch.to_be_bytes(), body].concat()
+}
+
 /// What a delivery receipt says, in the order in which it is signed. Integers are big-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReceiptFields<'a> {

@@ -21,7 +21,8 @@ use qpc_chassis::{
     runtime::planted::{Mistake, planted},
 };
 use qpc_crypto::{
-    ReceiptKey,
+    FrankingKey, ReceiptKey,
+    franking::{Commitment, Franked},
     mls::Role,
     receipt::{self, Accepted, Link},
 };
@@ -58,6 +59,10 @@ pub struct NewMessage {
     pub tag: Option<[u8; 16]>,
     /// The MLSMessage.
     pub body: Bytes,
+    /// The sender's commitment to its content.
+    pub commitment: Option<Commitment>,
+    /// Time that it is kept for a device, milliseconds, if that is less than for others.
+    pub keep_ms: Option<u64>,
     /// Stands in the log lines of the transaction that it shares with others.
     pub correlation: CorrelationId,
 }
@@ -101,6 +106,7 @@ pub struct Worker {
     store: Store,
     push: Push,
     receipt_key: Arc<ReceiptKey>,
+    franking_key: FrankingKey,
     kept_ms: u64,
     batch_sizes: Histogram,
     accepted: Counter,
@@ -113,6 +119,7 @@ impl Worker {
         store: Store,
         push: Push,
         receipt_key: Arc<ReceiptKey>,
+        franking_key: FrankingKey,
         kept_ms: u64,
         metrics: &Metrics,
     ) -> Self {
@@ -121,6 +128,7 @@ impl Worker {
             store,
             push,
             receipt_key,
+            franking_key,
             kept_ms,
             batch_sizes: metrics.sizes("delivery_commit_batch", "Messages of one transaction"),
             accepted: metrics.counter("delivery_accepted", "Messages made durable"),
@@ -315,8 +323,18 @@ impl Worker {
             body: message.body.clone(),
             shared: None,
             receipt: response.receipt.clone(),
+            franking: message.commitment.map(|commitment| self.frank(message, commitment, now_ms)),
+            disappears_ms: message.keep_ms.map(|ms| now_ms.saturating_add(ms)),
             recipients: devices.into_iter().map(Recipient::plain).collect(),
         }
+    }
+}
+
+impl Worker {
+    fn frank(&self, message: &NewMessage, commitment: Commitment, at_ms: u64) -> v1::Franking {
+        let Identity { account, device, .. } = message.sender;
+        let tag = self.franking_key.tag(&Franked { group: message.group, account, device, at_ms, commitment });
+        v1::Franking { commitment: Bytes::copy_from_slice(&commitment), tag: Bytes::copy_from_slice(&tag) }
     }
 }
 
@@ -335,7 +353,10 @@ fn twins(messages: &[NewMessage]) -> Vec<Option<usize>> {
 
 /// The answer of a message whose key the `first` one had.
 fn repeated(messages: &[NewMessage], answers: &mut [Option<Answer>], first: usize, index: usize) -> Answer {
-    let content = |message: &NewMessage| (message.group, message.epoch, message.tag, message.body.clone());
+    let content = |message: &NewMessage| {
+        let NewMessage { group, epoch, tag, body, commitment, keep_ms, .. } = message;
+        (*group, *epoch, *tag, body.clone(), *commitment, *keep_ms)
+    };
     if content(&messages[first]) != content(&messages[index]) {
         return Err(Error::Db(DbError::KeyReused));
     }

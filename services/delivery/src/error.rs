@@ -37,6 +37,12 @@ pub enum Error {
     /// An epoch tag of a wrong length.
     #[error("an epoch tag has 16 bytes")]
     EpochTag,
+    /// A commitment of a wrong length.
+    #[error("a commitment has 32 bytes")]
+    Commitment,
+    /// More than is relayed.
+    #[error("what is relayed has at most {max} bytes, not {0}", max = limits::MAX_RELAY)]
+    RelayTooLarge(usize),
     /// The policy is of another kind than the call says.
     #[error("the group is of another kind than its policy says")]
     Kind,
@@ -174,6 +180,8 @@ impl From<Error> for Status {
             | Error::InvalidCommit(_)
             | Error::GroupInfo(_)
             | Error::EpochTag
+            | Error::Commitment
+            | Error::RelayTooLarge(_)
             | Error::Kind
             | Error::Predecessor
             | Error::TooManyAdds(_)

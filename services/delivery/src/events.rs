@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use prost::Message;
 use qpc_chassis::push::Doorbell;
 use qpc_wire::{
     DeviceId,
     limits::MAX_INLINE_PUSH,
-    v1::{EventType, MailboxEvent},
+    v1::{EventType, MailboxEvent, RelayedEvent},
 };
 
 use crate::domain::mailbox::{Payload, Placed, entry};
@@ -31,9 +32,14 @@ pub(crate) fn mailbox(payloads: &[Payload], placed: &[Placed]) -> Vec<Doorbell> 
         .collect()
 }
 
+/// One doorbell for each device, with what is relayed to it.
+pub(crate) fn relayed(event: &RelayedEvent, devices: impl Iterator<Item = DeviceId>) -> Vec<Doorbell> {
+    let body = Bytes::from(event.encode_to_vec());
+    devices.map(|device| Doorbell { device, event: EventType::Relayed, body: body.clone() }).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use qpc_wire::{GroupId, v1::EnvelopeKind};
 
     use super::*;
@@ -51,6 +57,8 @@ mod tests {
             body: Bytes::from(vec![0; len]),
             shared: None,
             receipt: None,
+            franking: None,
+            disappears_ms: None,
             recipients: vec![Recipient::plain(device)],
         };
         let payloads = [payload(10), payload(MAX_INLINE_PUSH), payload(10)];

@@ -27,7 +27,7 @@ use qpc_chassis::{
     rpc::{Client, Router, ServeOptions, serve},
     run::{Deps, StartError},
 };
-use qpc_crypto::ReceiptKey;
+use qpc_crypto::{FrankingKey, ReceiptKey};
 use qpc_wire::{limits::MAX_GROUP_LEAVES, methods, v1::Pointer};
 
 pub use config::Config;
@@ -73,8 +73,16 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
     let store = Store::new(deps.open_db(SERVICE, MIGRATIONS).await?);
     let kept_ms = config.message_days * 24 * 60 * 60 * 1000;
     let receipt_key = Arc::new(ReceiptKey::from_bytes(&deps.secrets.derive("delivery/receipt")));
-    let worker =
-        Worker::new(deps.runtime.clone(), store.clone(), deps.push(), receipt_key.clone(), kept_ms, &deps.metrics);
+    let franking_key = FrankingKey::from_bytes(&deps.secrets.derive("delivery/franking"));
+    let worker = Worker::new(
+        deps.runtime.clone(),
+        store.clone(),
+        deps.push(),
+        receipt_key.clone(),
+        franking_key,
+        kept_ms,
+        &deps.metrics,
+    );
     let state = Arc::new(State {
         runtime: deps.runtime.clone(),
         store: store.clone(),
@@ -94,6 +102,7 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         .on::<methods::Fetch, _, _, _>(api::fetch::handle)
         .on::<methods::Peek, _, _, _>(api::peek::handle)
         .on::<methods::Ack, _, _, _>(api::ack::handle)
+        .on::<methods::Relay, _, _, _>(api::relay::handle)
         .on::<methods::CreateGroup, _, _, _>(api::create_group::handle)
         .on::<methods::CommitGroup, _, _, _>(api::commit_group::handle)
         .on::<methods::FetchGroupInfo, _, _, _>(api::fetch_group_info::handle)

@@ -9,17 +9,18 @@ use futures_util::future::join_all;
 use prost::Message;
 use qpc_chassis::{Runtime, db::contract::fresh_database};
 use qpc_crypto::{
-    Conversation, Incoming, ReceiptKey,
+    Conversation, FrankingKey, Incoming, ReceiptKey,
+    franking::{self, Franked},
     receipt::{self, Link},
 };
 use qpc_wire::{
     Code,
-    limits::{MAX_ENVELOPE, MAX_TAGS},
-    methods::{Ack, BatchEnqueue, CommitGroup, CreateGroup, Enqueue, Peek, StagePart},
+    limits::{MAX_ENVELOPE, MAX_RELAY, MAX_TAGS},
+    methods::{Ack, BatchEnqueue, CommitGroup, CreateGroup, Enqueue, Peek, Relay, StagePart},
     status::Detail,
     v1::{
         AckRequest, BatchEnqueueRequest, EnqueueRequest, EnqueueResult, EnvelopeKind, EpochTag, GroupKind,
-        MailboxEvent, PeekRequest, StagePartRequest, enqueue_result,
+        MailboxEvent, PeekRequest, RelayRequest, RelayedEvent, StagePartRequest, enqueue_result,
     },
 };
 
@@ -342,4 +343,60 @@ async fn one_chain(world: World) {
         let receipt = envelope(&entry).receipt.clone().unwrap();
         assert_eq!(receipts[usize::try_from(receipt.seq).unwrap() - 1], receipt);
     }
+}
+
+#[tokio::test]
+async fn what_is_relayed_reaches_who_is_there_and_no_mailbox() {
+    let world = World::start().await;
+    let (alice, bob, eve) = (world.device(), world.device(), world.device());
+    let group = world.group(GroupKind::Direct, &alice, &[&bob]).await;
+    world.deps.push().register(&[alice.identity.device, bob.identity.device], "here").await.unwrap();
+    let mut doorbells = world.deps.bus.subscribe(qpc_chassis::push::subject("here"), None).await.unwrap();
+    let payload = Bytes::from(vec![7; MAX_RELAY]);
+    let request = RelayRequest { group_id: group[0].group_id().to_bytes(), epoch: 1, payload: payload.clone() };
+    world.call::<Relay>(&alice, &request).await.unwrap();
+    let batch = qpc_wire::bus::PushBatch::decode(doorbells.next().await.unwrap().payload).unwrap();
+    let devices: Vec<_> = batch.pushes.iter().map(|push| push.device_id.clone()).collect();
+    assert_eq!(devices, [bob.identity.device.to_bytes()], "not back to who sent it");
+    let event = RelayedEvent::decode(batch.pushes[0].body.clone()).unwrap();
+    assert_eq!((event.group_id, event.epoch, event.payload), (request.group_id.clone(), 1, payload));
+    let before = world.fetch(&bob, 0).await.head;
+    assert_eq!(before, 1, "the Welcome alone");
+
+    assert_eq!(code(world.call::<Relay>(&eve, &request).await), Code::NotFound);
+    let large = RelayRequest { payload: vec![7; MAX_RELAY + 1].into(), ..request.clone() };
+    assert_eq!(code(world.call::<Relay>(&alice, &large).await), Code::InvalidArgument);
+    let nowhere = RelayRequest { group_id: vec![1; 16].into(), ..request };
+    assert_eq!(code(world.call::<Relay>(&alice, &nowhere).await), Code::NotFound);
+}
+
+#[tokio::test]
+async fn the_server_tags_what_a_sender_has_committed_to() {
+    let world = World::start().await;
+    let (alice, bob) = (world.device(), world.device());
+    let mut group = world.group(GroupKind::Direct, &alice, &[&bob]).await;
+    let commitment = franking::commitment(b"hello");
+    let plain = world.message(&alice, &mut group[0], "no commitment");
+    let request =
+        EnqueueRequest { commitment: commitment.to_vec().into(), ..world.message(&alice, &mut group[0], "hello") };
+    world.call::<Enqueue>(&alice, &plain).await.unwrap();
+    world.call::<Enqueue>(&alice, &request).await.unwrap();
+    let entries = world.fetch(&bob, 1).await.entries;
+    assert_eq!(envelope(&entries[0]).franking, None);
+    let told = envelope(&entries[1]);
+    let given = told.franking.clone().unwrap();
+    assert_eq!(given.commitment, request.commitment);
+    let franked = Franked {
+        group: group[0].group_id(),
+        account: alice.identity.account,
+        device: alice.identity.device,
+        at_ms: told.accepted_at_ms,
+        commitment,
+    };
+    let key = FrankingKey::from_bytes(&world.deps.secrets.derive("delivery/franking"));
+    assert!(key.verify(&franked, &given.tag));
+    assert!(!key.verify(&Franked { account: bob.identity.account, ..franked }, &given.tag));
+
+    let short = EnqueueRequest { commitment: vec![1; 31].into(), ..world.message(&alice, &mut group[0], "short") };
+    assert_eq!(code(world.call::<Enqueue>(&alice, &short).await), Code::InvalidArgument);
 }

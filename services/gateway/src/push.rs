@@ -66,7 +66,7 @@ fn ring(core: &Core, push: bus::Push) {
     };
     match i32::try_from(push.event_type).ok().and_then(|event| EventType::try_from(event).ok()) {
         Some(EventType::SessionEnded) => core.revoke(device),
-        Some(event @ (EventType::Mailbox | EventType::KeyPackageLow | EventType::PullAgain)) => {
+        Some(event @ (EventType::Mailbox | EventType::KeyPackageLow | EventType::PullAgain | EventType::Relayed)) => {
             for link in core.registry.of(&device) {
                 link.push(Push { event, body: push.body.clone() });
             }

@@ -1,7 +1,7 @@
 //! Application messages: what people write, and what clients tell each other.
 
 use qpc_crypto::{
-    Conversation, DeviceCertificate, MlsError,
+    Conversation, DeviceCertificate, MlsError, franking,
     mls::{Incoming, Kind, Role},
     sha256,
 };
@@ -65,6 +65,7 @@ pub(super) fn open(
     let Incoming::Message { sender, epoch, plaintext } = group.process(&tx.mls(), &envelope.payload)? else {
         return Err(MlsError::Malformed("application message").into());
     };
+    let franked = envelope.franking.as_ref().is_some_and(|it| it.commitment == franking::commitment(&plaintext)[..]);
     let content = match Content::decode(&plaintext) {
         Err(ContentError::Version(_)) => not_understood(plaintext, envelope.accepted_at_ms),
         content => content?,
@@ -77,6 +78,10 @@ pub(super) fn open(
     };
     let (account, claim) = (sender.account_id(), content.from.clone());
     let origin = Origin { identity, conversation, group: &group, sender, seq, epoch, place: (id, place), at_ms };
+    if matches!(content.body, Body::Say(_)) && !franked {
+        // Who says it could say later that it was something else.
+        return Err(Error::NotFranked);
+    }
     let mut received = Vec::new();
     let brings = matches!(content.body, Body::Say(_) | Body::Copy(_));
     if content.again.is_some() && brings && tx.fill_hole(id, place)? {
@@ -95,7 +100,7 @@ fn not_understood(plaintext: Vec<u8>, sent_at_ms: u64) -> Content {
     let mut id = [0; 16];
     id.copy_from_slice(&sha256(&[&plaintext])[..16]);
     let body = Body::Say(Saying::Unknown(plaintext));
-    Content { id: MessageId(id), sent_at_ms, from: String::new(), again: None, body }
+    Content { id: MessageId(id), sent_at_ms, from: String::new(), again: None, blind: [0; 16], body }
 }
 
 fn take_in(tx: &Tx<'_>, origin: &Origin<'_>, content: Content) -> Result<Vec<Received>, Error> {
@@ -217,7 +222,7 @@ pub(crate) fn read_all(tx: &Tx<'_>, conversation: GroupId) -> Result<(u64, u64),
         return Ok((0, until));
     }
     let tells = match tx.load_current(conversation) {
-        Ok(group) => tells(tx, group.group_id(), group.epoch())?,
+        Ok(group) => own::settings(tx)?.read_receipts && tells(tx, group.group_id(), group.epoch())?,
         Err(Error::NotMember | Error::NotLetIn | Error::UnknownConversation(_)) => false,
         Err(error) => return Err(error),
     };
@@ -307,7 +312,8 @@ fn answer(tx: &Tx<'_>, origin: &Origin<'_>, ranges: &[(u64, u64)]) -> Result<(),
             Some((id, sent_at_ms, body)) if tx.may_resend(group, place, RESEND_PAUSE_MS)? => {
                 let from = origin.identity.username.clone();
                 let at_ms = receipt.map_or(sent_at_ms, |receipt| receipt.accepted_at_ms);
-                let content = Content { id, sent_at_ms, from, again: Some((place, at_ms)), body };
+                let again = Some((place, at_ms));
+                let content = Content { id, sent_at_ms, from, again, blind: tx.random(), body };
                 push(tx, origin.conversation, &content)?;
             }
             None if ours && tx.may_resend(group, place, RESEND_PAUSE_MS)? => void.push(place),
@@ -323,7 +329,8 @@ fn answer(tx: &Tx<'_>, origin: &Origin<'_>, ranges: &[(u64, u64)]) -> Result<(),
 
 /// A message that nobody sees, written now.
 pub(crate) fn told_by(tx: &Tx<'_>, identity: &Identity, body: Body) -> Content {
-    Content { id: MessageId(tx.random()), sent_at_ms: tx.now_ms(), from: identity.username.clone(), again: None, body }
+    let (id, from) = (MessageId(tx.random()), identity.username.clone());
+    Content { id, sent_at_ms: tx.now_ms(), from, again: None, blind: tx.random(), body }
 }
 
 /// Puts something into the outbox that nobody sees.

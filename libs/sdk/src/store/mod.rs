@@ -35,7 +35,7 @@ use std::{
 
 use openmls_sqlite_storage::{Codec, SqliteStorageProvider};
 use qpc_crypto::{
-    Provider,
+    Provider, aead,
     kdf::{self, KsfParams},
 };
 use rmp_serde::config::BytesMode;
@@ -219,6 +219,11 @@ impl Tx<'_> {
     #[cfg(test)]
     pub(crate) fn execute_for_test(&self, sql: &str, group: qpc_wire::GroupId) -> Result<usize, Error> {
         Ok(self.sql.execute(sql, [group.as_ref()])?)
+    }
+
+    /// Seals something that stays no longer than its key.
+    pub(crate) fn seal(&self, key: &[u8; 32], aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
+        aead::seal(&mut self.runtime.rng(), key, aad, plaintext)
     }
 
     /// Random bytes.

@@ -78,7 +78,7 @@ fn rewrite_outbox(tx: &Transaction<'_>) -> Result<(), Error> {
         .collect::<Result<_, _>>()?;
     for (n, id, text, sent_at_ms, from) in waiting {
         let body = Body::Say(Saying::Text(text.as_str().into()));
-        let content = Content { id: MessageId(id), sent_at_ms, from, again: None, body }.encode()?;
+        let content = Content { id: MessageId(id), sent_at_ms, from, again: None, blind: id, body }.encode()?;
         tx.execute("UPDATE outbox SET content = ?2, payload = x'' WHERE n = ?1", params![n, content])?;
     }
     Ok(())

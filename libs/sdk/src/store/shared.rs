@@ -26,6 +26,11 @@ impl Tx<'_> {
         Ok(self.sql.query_row(sql, [name], |row| row.get(0)).optional()?.unwrap_or_default())
     }
 
+    /// A value, if there is one.
+    pub(crate) fn synced_value(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.sql.query_row("SELECT value FROM synced WHERE name = ?1", [name], |row| row.get(0)).optional()?)
+    }
+
     /// All values after one, by name.
     pub(crate) fn synced_after(&self, after: &str, limit: usize) -> Result<Vec<Synced>, Error> {
         let mut statement =

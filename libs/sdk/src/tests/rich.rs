@@ -48,7 +48,8 @@ impl Pair {
                     self.alice.inner.store.run(encrypt).await.unwrap()
                 }
             };
-            let entry = self.post.entry(self.seq, self.id, sealed.epoch, &sealed.payload);
+            let crafted = Crafted { payload: sealed.payload, content: outgoing.content };
+            let entry = self.post.entry(self.seq, self.id, sealed.epoch, &crafted);
             let Some(Body::Envelope(envelope)) = entry.body.clone() else { panic!("a gap") };
             let device = self.alice.inner.identity.device();
             let settle = move |tx: &Tx<'_>| {
@@ -212,17 +213,11 @@ async fn nobody_changes_what_others_wrote_but_admins_who_delete_it() {
 #[tokio::test]
 async fn what_is_not_understood_is_kept_and_shown_as_such() {
     let mut pair = Pair::new(None).await;
-    let identity = pair.bob.inner.identity.clone();
     let id = pair.id;
     for version in [2, 3] {
         let later = qpc_wire::content::Content { version, id: vec![version as u8; 16].into(), ..Default::default() };
-        let encrypt = move |tx: &Tx<'_>, key: &qpc_crypto::DeviceKey| {
-            let mut group = tx.load_current(id)?;
-            Ok(group.encrypt(&tx.mls(), key, &later.encode_to_vec())?)
-        };
-        let identity = identity.clone();
-        let payload = pair.bob.inner.store.run(move |tx| encrypt(tx, &identity.device_key)).await.unwrap();
-        let entry = pair.post.entry(u64::from(version), id, 1, &payload);
+        let crafted = encrypted(&pair.bob, id, later.encode_to_vec()).await;
+        let entry = pair.post.entry(u64::from(version), id, 1, &crafted);
         let received = receive(&pair.alice, entry.into()).await;
         assert!(
             received
@@ -285,4 +280,19 @@ async fn the_latest_word_about_a_timer_counts() {
     };
     let outcome = pair.alice.inner.store.run(set).await.unwrap();
     assert_eq!(outcome, (false, (10, 200), false, true), "told only when it changes something");
+}
+
+/// What cannot be reported is not shown: who says one thing and commits to another, or to nothing.
+#[tokio::test]
+async fn a_message_is_the_one_that_its_writer_has_committed_to() {
+    let mut pair = Pair::new(None).await;
+    let seq = pair.alice.inner.store.run(|tx| tx.cursor()).await.unwrap();
+    for (n, content) in [(1, Vec::new()), (2, b"something else".to_vec())] {
+        let mut crafted = crafted(&pair.bob, pair.id, None, written("deniable")).await;
+        crafted.content = content;
+        let received = receive(&pair.alice, pair.post.entry(seq + n, pair.id, 1, &crafted).into()).await;
+        assert!(matches!(received.as_slice(), [Received::Event(Event::Undecryptable { error, .. })]
+            if matches!(**error, Error::NotFranked)));
+    }
+    assert_eq!(pair.alice.history(pair.id, 9).await.unwrap(), []);
 }

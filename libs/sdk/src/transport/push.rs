@@ -28,6 +28,8 @@ pub enum Push {
     PullAgain,
     /// The connection is anonymous again.
     SessionEnded,
+    /// Another device of a group is there and says so.
+    Relayed(v1::RelayedEvent),
 }
 
 /// Reads pushes until the connection ends or nobody listens. One after the other: they are small, and a listener that
@@ -79,6 +81,8 @@ fn decode(event_type: u16, payload: Bytes) -> Option<Push> {
         }
         EventType::PullAgain => Ok(Push::PullAgain),
         EventType::SessionEnded => Ok(Push::SessionEnded),
+        // Nothing in the mailbox: if it is broken it is gone.
+        EventType::Relayed => return v1::RelayedEvent::decode(payload).ok().map(Push::Relayed),
     };
     Some(decoded.unwrap_or(Push::PullAgain))
 }

@@ -9,7 +9,7 @@ use qpc_chassis::{
     db::Db,
     rpc::{Identity, forward},
 };
-use qpc_sdk::{Client, ConversationId, Error, Event, EventStream, Identification, MessageState};
+use qpc_sdk::{Client, ConversationId, Error, Event, EventStream, Identification, Linking, MessageState, Runtime};
 use qpc_testkit::{Cluster, eventually};
 use qpc_wire::{Method, Status, bus};
 use tokio::time::Instant;
@@ -83,6 +83,21 @@ pub async fn until(events: &mut EventStream, what: &str, wanted: impl Fn(&Event)
         }
     };
     tokio::time::timeout(Duration::from_secs(60), found).await.unwrap_or_else(|_| panic!("{what} did not happen"))
+}
+
+/// A further device of an account, linked by its code.
+pub async fn link(cluster: &Cluster, existing: &Client, device: usize, gateway: usize) -> Client {
+    let name = existing.whoami().await.unwrap().username;
+    let options = cluster.client_options(&name, device, gateway);
+    let linking = Linking::begin(&options.server, options.server_name.as_deref(), &options.trust, Runtime::system())
+        .await
+        .unwrap();
+    // As a person types it.
+    let code = linking.code().to_string().to_lowercase().replace('-', " ");
+    existing.link_device(&code.parse().unwrap()).await.unwrap();
+    let linked = linking.finish(Duration::from_secs(30)).await.unwrap();
+    assert_eq!(linked.username, name);
+    open(qpc_sdk::ClientOptions { account_key: Some(linked.account_key), ..options }).await
 }
 
 /// Waits until a client has a conversation, and is active in it.

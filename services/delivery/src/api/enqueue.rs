@@ -41,6 +41,10 @@ fn check(ctx: &Ctx, call: IdempotentCall, request: EnqueueRequest) -> Result<New
         0 => None,
         _ => Some(request.epoch_tag.as_ref().try_into().map_err(|_| Error::EpochTag)?),
     };
+    let commitment = match request.commitment.len() {
+        0 => None,
+        _ => Some(request.commitment.as_ref().try_into().map_err(|_| Error::Commitment)?),
+    };
     Ok(NewMessage {
         call,
         key: request.idempotency_key,
@@ -49,6 +53,8 @@ fn check(ctx: &Ctx, call: IdempotentCall, request: EnqueueRequest) -> Result<New
         epoch: request.epoch,
         tag,
         body: request.payload,
+        commitment,
+        keep_ms: Some(request.keep_ms).filter(|ms| *ms > 0),
         correlation: ctx.correlation,
     })
 }

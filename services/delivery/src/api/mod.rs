@@ -11,4 +11,5 @@ pub mod fetch_part;
 pub mod forget_device;
 pub mod leave_group;
 pub mod peek;
+pub mod relay;
 pub mod stage_part;

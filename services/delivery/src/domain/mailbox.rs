@@ -6,7 +6,7 @@ use bytes::Bytes;
 use prost::Message;
 use qpc_wire::{
     DeviceId, GroupId,
-    v1::{Entry, Envelope, EnvelopeKind, Gap, GapReason, Pointer, Receipt, entry::Body},
+    v1::{Entry, Envelope, EnvelopeKind, Franking, Gap, GapReason, Pointer, Receipt, entry::Body},
 };
 
 /// Epochs that a message may be behind its group when it is accepted. Members keep the keys of five past epochs; a reader
@@ -32,6 +32,10 @@ pub struct Payload {
     pub shared: Option<Pointer>,
     /// What the sender got for it.
     pub receipt: Option<Receipt>,
+    /// What a report of it is checked by.
+    pub franking: Option<Franking>,
+    /// When whoever has not fetched it gets a gap instead, Unix milliseconds, if it is not kept as long as others.
+    pub disappears_ms: Option<u64>,
     /// Who gets it.
     pub recipients: Vec<Recipient>,
 }
@@ -43,10 +47,16 @@ impl Payload {
         self.receipt = Some(receipt.clone());
     }
 
+    /// When it expires, if others do then.
+    pub fn expires_ms(&self, others_ms: u64) -> u64 {
+        self.disappears_ms.map_or(others_ms, |ms| ms.min(others_ms))
+    }
+
     /// Bytes of an entry on the wire, with room for the small fields, a pointer among them.
     pub fn size(&self, sealed_key: &[u8]) -> usize {
         let receipt = self.receipt.as_ref().map_or(0, Message::encoded_len);
-        self.body.len() + sealed_key.len() + receipt + 160
+        let franking = self.franking.as_ref().map_or(0, Message::encoded_len);
+        self.body.len() + sealed_key.len() + receipt + franking + 160
     }
 }
 
@@ -132,6 +142,7 @@ pub fn entry(payload: &Payload, placed: &Placed) -> Entry {
             accepted_at_ms: payload.accepted_ms,
             shared: payload.shared.clone(),
             receipt: payload.receipt.clone(),
+            franking: payload.franking.clone(),
         })),
     }
 }
@@ -139,6 +150,19 @@ pub fn entry(payload: &Payload, placed: &Placed) -> Entry {
 /// The wire form of a gap.
 pub fn gap(from: u64, to: u64, reason: GapReason) -> Entry {
     Entry { seq: to, body: Some(Body::Gap(Gap { from, to, reason: reason as i32 })) }
+}
+
+/// Ranges of sequences, from and to included, where those that overlap or lie side by side are one.
+pub fn merged(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    ranges.sort_unstable();
+    let mut merged: Vec<(u64, u64)> = Vec::new();
+    for (from, to) in ranges {
+        match merged.last_mut() {
+            Some((_, last)) if from <= last.saturating_add(1) => *last = to.max(*last),
+            _ => merged.push((from, to)),
+        }
+    }
+    merged
 }
 
 /// Of entries with these sequences and sizes, oldest first, the last one that a response of `max_bytes` still holds. The
@@ -170,6 +194,8 @@ mod tests {
             body: Bytes::new(),
             shared: None,
             receipt: None,
+            franking: None,
+            disappears_ms: None,
             recipients: recipients.iter().map(|n| Recipient::plain(DeviceId([*n; 16]))).collect(),
         }
     }
@@ -190,6 +216,12 @@ mod tests {
         assert_eq!(cut(&[(7, 100)], 10), Some(7));
         assert_eq!(cut(&[(1, 5), (2, 5), (3, 1)], 10), Some(2));
         assert_eq!(cut(&[(1, 100), (2, 1)], 10), Some(1));
+    }
+
+    #[test]
+    fn gaps_side_by_side_become_one() {
+        assert_eq!(merged(vec![(5, 5), (1, 2), (3, 3), (7, 9), (8, 8)]), [(1, 3), (5, 5), (7, 9)]);
+        assert_eq!(merged(vec![(u64::MAX, u64::MAX), (1, 1)]), [(1, 1), (u64::MAX, u64::MAX)]);
     }
 
     #[test]

@@ -173,6 +173,8 @@ fn payload(runtime: &Runtime, group: GroupId, kind: EnvelopeKind, epoch: u64, bo
         body: body.into(),
         shared: None,
         receipt: None,
+        franking: None,
+        disappears_ms: None,
         recipients: Vec::new(),
     }
 }

@@ -12,17 +12,18 @@ use qpc_wire::DeviceId;
 use crate::domain::mailbox::{Payload, Placed, growth, place};
 
 /// Stores `payloads` and puts an entry into every recipient's mailbox, in order, without holes. The head rows stay locked
-/// until the transaction ends, so that sequences become visible in their order.
+/// until the transaction ends, so that sequences become visible in their order. `expires_ms`: of what has no time of its own,
+/// and the latest of what has.
 pub async fn append(tx: &mut Tx, payloads: &[Payload], expires_ms: u64) -> Result<Vec<Placed>, DbError> {
     let heads = grow_heads(tx, &growth(payloads)).await?;
     let placed = place(payloads, &heads);
-    let receipts: Vec<Vec<u8>> = payloads.iter().map(receipt).collect();
+    let signed: Vec<Signed> = payloads.iter().map(Signed::of).collect();
     match tx.dialect() {
         Dialect::Postgres => {
-            insert_payloads(tx, payloads, &receipts).await?;
+            insert_payloads(tx, payloads, &signed).await?;
             insert_entries(tx, payloads, &placed, expires_ms).await?;
         }
-        Dialect::Sqlite => insert_each(tx, payloads, &receipts, &placed, expires_ms).await?,
+        Dialect::Sqlite => insert_each(tx, payloads, &signed, &placed, expires_ms).await?,
     }
     Ok(placed)
 }
@@ -61,8 +62,19 @@ async fn grow_heads(tx: &mut Tx, growth: &BTreeMap<DeviceId, u64>) -> Result<BTr
     rows.iter().map(|row: &Row| Ok((DeviceId(row.array(0)?), row.uint(1)?))).collect()
 }
 
-fn receipt(payload: &Payload) -> Vec<u8> {
-    payload.receipt.as_ref().map(Message::encode_to_vec).unwrap_or_default()
+/// The server's words about a payload, as they are stored; empty where there are none.
+struct Signed {
+    receipt: Vec<u8>,
+    franking: Vec<u8>,
+}
+
+impl Signed {
+    fn of(payload: &Payload) -> Self {
+        Self {
+            receipt: payload.receipt.as_ref().map(Message::encode_to_vec).unwrap_or_default(),
+            franking: payload.franking.as_ref().map(Message::encode_to_vec).unwrap_or_default(),
+        }
+    }
 }
 
 /// Id and size of what a payload points to; empty and 0 when it does not.
@@ -70,7 +82,7 @@ fn pointed(payload: &Payload) -> (&[u8], u64) {
     payload.shared.as_ref().map_or((&[], 0), |pointer| (&pointer.id, pointer.size))
 }
 
-async fn insert_payloads(tx: &mut Tx, payloads: &[Payload], receipts: &[Vec<u8>]) -> Result<(), DbError> {
+async fn insert_payloads(tx: &mut Tx, payloads: &[Payload], signed: &[Signed]) -> Result<(), DbError> {
     let ids: Vec<&[u8]> = payloads.iter().map(|payload| payload.id.as_slice()).collect();
     let groups: Vec<&[u8]> = payloads.iter().map(|payload| payload.group.as_ref()).collect();
     let kinds: Vec<i64> = payloads.iter().map(|payload| payload.kind as i64).collect();
@@ -80,11 +92,12 @@ async fn insert_payloads(tx: &mut Tx, payloads: &[Payload], receipts: &[Vec<u8>]
     let bodies: Vec<&[u8]> = payloads.iter().map(|payload| payload.body.as_ref()).collect();
     let (shared, shared_sizes): (Vec<&[u8]>, Vec<i64>) =
         payloads.iter().map(pointed).map(|(id, size)| (id, size as i64)).unzip();
-    let receipts: Vec<&[u8]> = receipts.iter().map(Vec::as_slice).collect();
+    let receipts: Vec<&[u8]> = signed.iter().map(|signed| signed.receipt.as_slice()).collect();
+    let frankings: Vec<&[u8]> = signed.iter().map(|signed| signed.franking.as_slice()).collect();
     tx.execute(
-        "INSERT INTO payload (id, group_id, kind, epoch, accepted_ms, refs, body, shared_id, shared_size, receipt) \
-         SELECT * FROM UNNEST($1::BYTEA[], $2::BYTEA[], $3::BIGINT[], $4::BIGINT[], $5::BIGINT[], $6::BIGINT[], \
-         $7::BYTEA[], $8::BYTEA[], $9::BIGINT[], $10::BYTEA[])",
+        "INSERT INTO payload (id, group_id, kind, epoch, accepted_ms, refs, body, shared_id, shared_size, receipt, \
+         franking) SELECT * FROM UNNEST($1::BYTEA[], $2::BYTEA[], $3::BIGINT[], $4::BIGINT[], $5::BIGINT[], $6::BIGINT[], \
+         $7::BYTEA[], $8::BYTEA[], $9::BIGINT[], $10::BYTEA[], $11::BYTEA[])",
         &[
             Arg::ByteArrays(&ids),
             Arg::ByteArrays(&groups),
@@ -96,6 +109,7 @@ async fn insert_payloads(tx: &mut Tx, payloads: &[Payload], receipts: &[Vec<u8>]
             Arg::ByteArrays(&shared),
             Arg::Ints(&shared_sizes),
             Arg::ByteArrays(&receipts),
+            Arg::ByteArrays(&frankings),
         ],
     )
     .await?;
@@ -108,17 +122,18 @@ async fn insert_entries(tx: &mut Tx, payloads: &[Payload], placed: &[Placed], ex
     let ids: Vec<&[u8]> = placed.iter().map(|entry| payloads[entry.payload].id.as_slice()).collect();
     let keys: Vec<&[u8]> = placed.iter().map(|entry| entry.sealed_key.as_ref()).collect();
     let sizes: Vec<i64> = placed.iter().map(|entry| payloads[entry.payload].size(&entry.sealed_key) as i64).collect();
+    let expiry: Vec<i64> = placed.iter().map(|entry| payloads[entry.payload].expires_ms(expires_ms) as i64).collect();
     tx.execute(
         "INSERT INTO mailbox_entry (device, seq, payload_id, sealed_key, size, gap_from, gap_reason, expires_ms) \
-         SELECT d, s, p, k, z, 0, 0, $6 FROM UNNEST(\
-         $1::BYTEA[], $2::BIGINT[], $3::BYTEA[], $4::BYTEA[], $5::BIGINT[]) AS t (d, s, p, k, z)",
+         SELECT d, s, p, k, z, 0, 0, x FROM UNNEST(\
+         $1::BYTEA[], $2::BIGINT[], $3::BYTEA[], $4::BYTEA[], $5::BIGINT[], $6::BIGINT[]) AS t (d, s, p, k, z, x)",
         &[
             Arg::ByteArrays(&devices),
             Arg::Ints(&seqs),
             Arg::ByteArrays(&ids),
             Arg::ByteArrays(&keys),
             Arg::Ints(&sizes),
-            expires_ms.into(),
+            Arg::Ints(&expiry),
         ],
     )
     .await?;
@@ -128,15 +143,15 @@ async fn insert_entries(tx: &mut Tx, payloads: &[Payload], placed: &[Placed], ex
 async fn insert_each(
     tx: &mut Tx,
     payloads: &[Payload],
-    receipts: &[Vec<u8>],
+    signed: &[Signed],
     placed: &[Placed],
     expires_ms: u64,
 ) -> Result<(), DbError> {
-    for (payload, receipt) in payloads.iter().zip(receipts) {
+    for (payload, signed) in payloads.iter().zip(signed) {
         let (shared, shared_size) = pointed(payload);
         tx.execute(
-            "INSERT INTO payload (id, group_id, kind, epoch, accepted_ms, refs, body, shared_id, shared_size, receipt) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            "INSERT INTO payload (id, group_id, kind, epoch, accepted_ms, refs, body, shared_id, shared_size, receipt, \
+             franking) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
             &[
                 payload.id.as_slice().into(),
                 (&payload.group).into(),
@@ -147,7 +162,8 @@ async fn insert_each(
                 (&payload.body).into(),
                 shared.into(),
                 shared_size.into(),
-                receipt.into(),
+                (&signed.receipt).into(),
+                (&signed.franking).into(),
             ],
         )
         .await?;
@@ -166,7 +182,7 @@ async fn insert_each(
                 payload.id.as_slice().into(),
                 (&entry.sealed_key).into(),
                 (payload.size(&entry.sealed_key) as u64).into(),
-                expires_ms.into(),
+                payload.expires_ms(expires_ms).into(),
             ],
         )
         .await?;

@@ -11,12 +11,12 @@ use qpc_chassis::{
 use qpc_wire::{
     DeviceId,
     limits::MAX_FETCH_BYTES,
-    v1::{Entry, Envelope, FetchResponse, GapReason, PeekResponse, Pointer, Receipt, entry::Body},
+    v1::{Entry, Envelope, FetchResponse, GapReason, PeekResponse, Pointer, entry::Body},
 };
 
 use super::Store;
 use crate::{
-    domain::mailbox::{cut, gap},
+    domain::mailbox::{cut, gap, merged},
     error::Error,
 };
 
@@ -63,7 +63,7 @@ impl Store {
             .db
             .rows(
                 "SELECT e.seq, e.gap_from, e.gap_reason, e.sealed_key, p.kind, p.group_id, p.epoch, p.accepted_ms, p.body, \
-                 p.shared_id, p.shared_size, p.receipt FROM mailbox_entry e \
+                 p.shared_id, p.shared_size, p.receipt, p.franking FROM mailbox_entry e \
                  LEFT JOIN payload p ON p.id = e.payload_id \
                  WHERE e.device = $1 AND e.seq > $2 AND e.seq <= $3 ORDER BY e.seq",
                 &[device.into(), after.into(), last.into()],
@@ -120,46 +120,46 @@ impl Store {
         Ok(())
     }
 
-    /// Puts one gap in the place of what has expired, in up to 100 mailboxes; returns how many mailboxes it touched.
+    /// Puts gaps in the place of what has expired, in up to 100 mailboxes; returns how many mailboxes it touched.
     pub async fn expire(&self, now_ms: u64) -> Result<usize, DbError> {
         let due = self
             .db
             .rows(
-                "SELECT device, MAX(seq) FROM mailbox_entry WHERE expires_ms <= $1 GROUP BY device LIMIT $2",
+                "SELECT DISTINCT device FROM mailbox_entry WHERE expires_ms <= $1 LIMIT $2",
                 &[now_ms.into(), EXPIRE_DEVICES.into()],
             )
             .await?;
         for row in &due {
-            self.expire_device(&DeviceId(row.array(0)?), row.uint(1)?, now_ms).await?;
+            self.expire_device(&DeviceId(row.array(0)?), now_ms).await?;
         }
         Ok(due.len())
     }
 
-    /// Messages expire in the order in which they came, so what has expired is the beginning of the mailbox. Where the
-    /// setting was lowered meanwhile, older messages go with the newer ones: the shorter promise then holds for all.
-    async fn expire_device(&self, device: &DeviceId, last: u64, now_ms: u64) -> Result<(), DbError> {
+    /// What disappears goes before what came before it, so there may be gaps anywhere. Those side by side become one.
+    async fn expire_device(&self, device: &DeviceId, now_ms: u64) -> Result<(), DbError> {
         let mut tx = self.db.begin().await?;
         // Locks the mailbox against a concurrent acknowledgement.
         tx.execute("UPDATE mailbox_head SET acked = acked WHERE device = $1", &[device.into()]).await?;
         let gone = tx
             .rows(
-                "DELETE FROM mailbox_entry WHERE device = $1 AND seq <= $2 RETURNING payload_id, seq, gap_from",
-                &[device.into(), last.into()],
+                "DELETE FROM mailbox_entry WHERE device = $1 AND (expires_ms <= $2 OR gap_from > 0) \
+                 RETURNING payload_id, seq, gap_from",
+                &[device.into(), now_ms.into()],
             )
             .await?;
-        let mut from = last;
+        release(&mut tx, &gone, now_ms).await?;
+        let mut gaps = Vec::with_capacity(gone.len());
         for row in &gone {
-            let gap_from = row.uint(2)?;
-            from = from.min(if gap_from == 0 { row.uint(1)? } else { gap_from });
+            let (seq, gap_from) = (row.uint(1)?, row.uint(2)?);
+            gaps.push((if gap_from == 0 { seq } else { gap_from }, seq));
         }
-        if !gone.is_empty() {
-            release(&mut tx, &gone, now_ms).await?;
+        for (from, to) in merged(gaps) {
             tx.execute(
                 "INSERT INTO mailbox_entry (device, seq, payload_id, sealed_key, size, gap_from, gap_reason, expires_ms) \
                  VALUES ($1, $2, $3, $3, 0, $4, $5, $6)",
                 &[
                     device.into(),
-                    last.into(),
+                    to.into(),
                     Arg::Bytes(&[]),
                     from.into(),
                     Arg::Int(GapReason::Expired as i64),
@@ -188,7 +188,8 @@ fn entry(row: &Row) -> Result<Entry, DbError> {
             accepted_at_ms: row.uint(7)?,
             payload: Bytes::from(row.bytes(8)?),
             shared: pointer(row.bytes(9)?, row.uint(10)?),
-            receipt: receipt(&row.bytes(11)?)?,
+            receipt: stored(&row.bytes(11)?, "receipt")?,
+            franking: stored(&row.bytes(12)?, "franking")?,
         })),
     })
 }
@@ -197,11 +198,12 @@ fn pointer(id: Vec<u8>, size: u64) -> Option<Pointer> {
     (!id.is_empty()).then(|| Pointer { id: id.into(), size, key: Bytes::new() })
 }
 
-fn receipt(encoded: &[u8]) -> Result<Option<Receipt>, DbError> {
+/// What was stored encoded; empty where there was nothing.
+fn stored<M: Message + Default>(encoded: &[u8], what: &'static str) -> Result<Option<M>, DbError> {
     if encoded.is_empty() {
         return Ok(None);
     }
-    Receipt::decode(encoded).map(Some).map_err(|_| DbError::Damaged("receipt"))
+    M::decode(encoded).map(Some).map_err(|_| DbError::Damaged(what))
 }
 
 /// Takes one reference from the payload in column 0 of each row and removes those without any left. What only they pointed

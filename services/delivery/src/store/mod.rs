@@ -28,6 +28,7 @@ pub const MIGRATIONS: &Migrations = &[
     Migration::portable(2, "group", include_str!("../../migrations/0002_group.sql")),
     Migration::portable(3, "conversation", include_str!("../../migrations/0003_conversation.sql")),
     Migration::portable(4, "pointed", include_str!("../../migrations/0004_pointed.sql")),
+    Migration::portable(5, "franking", include_str!("../../migrations/0005_franking.sql")),
 ];
 
 /// See the module. Cheap to clone.

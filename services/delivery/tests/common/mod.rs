@@ -267,6 +267,8 @@ impl World {
             epoch: conversation.epoch(),
             payload: conversation.encrypt(&sender.provider, &sender.key, text.as_bytes()).unwrap().into(),
             epoch_tag: Bytes::copy_from_slice(&conversation.epoch_tag().unwrap()),
+            commitment: Bytes::new(),
+            keep_ms: 0,
         }
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use qpc_wire::{
     DeviceId, GroupId,
-    v1::{Entry, EnvelopeKind, GapReason, Pointer, Receipt, entry::Body},
+    v1::{Entry, EnvelopeKind, Franking, GapReason, Pointer, Receipt, entry::Body},
 };
 
 mod groups;
@@ -25,6 +25,7 @@ pub async fn check(store: &Store) {
     concurrent_fan_outs_leave_no_holes(store).await;
     acknowledged_entries_and_their_payloads_go(store).await;
     expired_entries_become_one_gap(store).await;
+    what_disappears_goes_before_what_came_before_it(store).await;
     large_mailboxes_come_in_pieces(store).await;
     a_forgotten_mailbox_is_empty_and_goes_on(store).await;
     groups::check(store).await;
@@ -43,6 +44,8 @@ fn payload(tag: u16, body: usize, recipients: &[u8]) -> Payload {
         body: Bytes::from(vec![tag as u8; body]),
         shared: None,
         receipt: Some(Receipt { seq: u64::from(tag), ..Receipt::default() }),
+        franking: Some(Franking { commitment: vec![tag as u8; 32].into(), tag: vec![9; 32].into() }),
+        disappears_ms: None,
         recipients: recipients.iter().map(|n| Recipient::plain(DeviceId([*n; 16]))).collect(),
     }
 }
@@ -127,6 +130,33 @@ async fn acknowledged_entries_and_their_payloads_go(store: &Store) {
     put(store, &[payload(200, 1, &[2])], u64::MAX >> 1).await;
     assert_eq!(seqs(&store.fetch(&two, 80, 10).await.unwrap().entries), [81], "sequences go on");
     store.ack(&two, 81, NOW_MS).await.unwrap();
+}
+
+#[allow(clippy::unwrap_used, reason = "test code")]
+async fn what_disappears_goes_before_what_came_before_it(store: &Store) {
+    let device = DeviceId([11; 16]);
+    for (n, disappears_ms) in [None, Some(50), Some(60), None, Some(50), Some(u64::MAX >> 1)].into_iter().enumerate() {
+        put(store, &[Payload { disappears_ms, ..payload(400 + n as u16, 5, &[11]) }], 5_000).await;
+    }
+    let shape = async || {
+        let entries = store.fetch(&device, 0, 10).await.unwrap().entries;
+        let gap = |entry: &Entry| match &entry.body {
+            Some(Body::Gap(gap)) => (gap.from, gap.to),
+            _ => (entry.seq, entry.seq),
+        };
+        let gaps = entries.iter().filter(|entry| matches!(entry.body, Some(Body::Gap(_)))).count();
+        (entries.iter().map(gap).collect::<Vec<_>>(), gaps)
+    };
+    store.expire(59).await.unwrap();
+    assert_eq!(shape().await, (vec![(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6)], 2));
+    store.expire(60).await.unwrap();
+    assert_eq!(shape().await, (vec![(1, 1), (2, 3), (4, 4), (5, 5), (6, 6)], 2));
+    assert_eq!(store.expire(4_999).await.unwrap(), 0);
+    // None stays longer than the server keeps others.
+    store.expire(5_000).await.unwrap();
+    assert_eq!(shape().await, (vec![(1, 6)], 1));
+    store.ack(&device, 6, NOW_MS).await.unwrap();
+    assert_eq!(payload_rows(store).await, 0);
 }
 
 #[allow(clippy::unwrap_used, reason = "test code")]

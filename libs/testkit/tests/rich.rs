@@ -1,0 +1,194 @@
+//! What people do with messages beside writing them, between three devices of two people and the real parts.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{client, delivery_tables, has, insist, link, until};
+use qpc_sdk::{Client, ConversationId, Draft, Event, Message, MessageKind, MessageRef, MessageState, Settings};
+use qpc_testkit::{Backend, Cluster, Shape};
+
+/// Waits until the last message of a conversation is as wanted.
+async fn last(client: &Client, id: ConversationId, what: &str, wanted: impl Fn(&Message) -> bool) -> Message {
+    insist(what, || async {
+        let last = client.history(id, 1).await?.pop().filter(|message| wanted(message));
+        last.ok_or(qpc_sdk::Error::Offline)
+    })
+    .await
+}
+
+fn signs(message: &Message) -> Vec<(&str, usize)> {
+    message.reactions.iter().map(|reaction| (reaction.emoji.as_str(), reaction.accounts.len())).collect()
+}
+
+async fn messages_are_answered_signed_edited_and_deleted(backend: Backend) {
+    let cluster = Cluster::start(Shape::pairs(backend)).await.unwrap();
+    let (alice, bob) = (client(&cluster, "alice", 0, 0).await, client(&cluster, "bob", 0, 1).await);
+    let id = alice.dm("bob").await.unwrap();
+    let first = alice.send(id, "shall we meet?").await.unwrap();
+    let first = MessageRef { author: alice.whoami().await.unwrap().account, id: first };
+    has(&bob, id, &["shall we meet?"]).await;
+
+    bob.react(id, first, "👍").await.unwrap();
+    last(&alice, id, "a sign of bob", |message| signs(message) == [("👍", 1)]).await;
+    alice.react(id, first, "👍").await.unwrap();
+    last(&bob, id, "both signs", |message| signs(message) == [("👍", 2)]).await;
+
+    let text = "@alice at eight?";
+    let draft =
+        Draft { reply_to: Some(first), mentions: bob.find_mentions(id, text).await.unwrap(), ..Draft::from(text) };
+    assert_eq!(draft.mentions.len(), 1);
+    let answer = MessageRef { author: bob.whoami().await.unwrap().account, id: bob.send(id, draft).await.unwrap() };
+    let seen = last(&alice, id, "the answer", |message| message.text == text).await;
+    assert_eq!((seen.reply_to, seen.for_us), (Some(first), true));
+    assert_eq!(alice.conversation(id).await.unwrap().for_us, 1);
+
+    bob.edit(id, answer, "at nine?").await.unwrap();
+    let seen = last(&alice, id, "the edit", |message| message.text == "at nine?").await;
+    assert!(seen.edited_at_ms.is_some());
+    alice.mark_read(id).await.unwrap();
+    last(&bob, id, "that it was read", |message| message.state == MessageState::Read).await;
+
+    // A device that comes later sees what the others see.
+    let second = link(&cluster, &bob, 1, 0).await;
+    let whole = |message: &Message| message.text == "at nine?" && message.edited_at_ms.is_some();
+    let history = last(&second, id, "the history", whole).await;
+    assert_eq!(history.reply_to, Some(first));
+    insist("the signs", || async {
+        let history = second.history(id, 9).await?;
+        let found = history.iter().any(|message| signs(message) == [("👍", 2)]);
+        found.then_some(()).ok_or(qpc_sdk::Error::Offline)
+    })
+    .await;
+
+    second.delete(id, answer).await.unwrap();
+    for client in [&alice, &bob, &second] {
+        let gone = last(client, id, "the deletion", |message| message.kind == MessageKind::Deleted).await;
+        assert_eq!((&*gone.text, gone.deleted_by), ("", Some(answer.author)));
+    }
+    for client in [alice, bob, second] {
+        assert_eq!(client.stats().await.unwrap().undecryptable, 0);
+        client.close().await;
+    }
+    assert!(cluster.stop().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_are_answered_signed_edited_and_deleted_embedded() {
+    messages_are_answered_signed_edited_and_deleted(Backend::Embedded).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Postgres, NATS and Redis: cargo xtask test"]
+async fn messages_are_answered_signed_edited_and_deleted_on_the_servers() {
+    messages_are_answered_signed_edited_and_deleted(Backend::servers().unwrap()).await;
+}
+
+async fn typing_is_told_and_kept_nowhere(backend: Backend) {
+    let cluster = Cluster::start(Shape::pairs(backend)).await.unwrap();
+    let (alice, bob) = (client(&cluster, "alice", 0, 0).await, client(&cluster, "bob", 0, 1).await);
+    let id = alice.dm("bob").await.unwrap();
+    alice.send(id, "hello").await.unwrap();
+    has(&bob, id, &["hello"]).await;
+    assert!(alice.settle(Duration::from_secs(20)).await && bob.settle(Duration::from_secs(20)).await);
+    let tables = delivery_tables(&cluster).await;
+    let rows = async || {
+        let count = "SELECT (SELECT COUNT(*) FROM payload), (SELECT COALESCE(SUM(last_seq), 0) FROM mailbox_head), \
+             (SELECT COUNT(*) FROM idempotency)";
+        let row = tables.row(count, &[]).await.unwrap().unwrap();
+        (row.int(1).unwrap(), row.int(2).unwrap())
+    };
+    let before = rows().await;
+
+    let mut heard = bob.events();
+    let by_alice = |wanted| move |event: &Event| matches!(event, Event::Typing { active, .. } if *active == wanted);
+    // A doorbell may be lost while presence is told; people type on.
+    for tried in 0.. {
+        assert!(tried < 40, "bob is not told that alice is writing");
+        alice.typing(id, false).await.unwrap();
+        alice.typing(id, true).await.unwrap();
+        let next = until(&mut heard, "typing", by_alice(true));
+        if tokio::time::timeout(Duration::from_millis(500), next).await.is_ok() {
+            break;
+        }
+    }
+    alice.typing(id, false).await.unwrap();
+    until(&mut heard, "that she no longer is", by_alice(false)).await;
+    assert_eq!(rows().await, before, "nothing of it is stored");
+
+    // Who does not want it neither tells nor sees it.
+    let off = Settings { typing: false, ..bob.settings().await.unwrap() };
+    bob.set_settings(off).await.unwrap();
+    assert!(bob.settle(Duration::from_secs(20)).await);
+    let (mut at_alice, mut at_bob) = (alice.events(), bob.events());
+    bob.typing(id, true).await.unwrap();
+    alice.typing(id, true).await.unwrap();
+    bob.send(id, "silently").await.unwrap();
+    alice.send(id, "loudly").await.unwrap();
+    for events in [&mut at_alice, &mut at_bob] {
+        let event = until(events, "a message without a word before", |event| {
+            matches!(event, Event::Typing { .. } | Event::MessageReceived(_))
+        });
+        assert!(matches!(event.await, Event::MessageReceived(_)));
+    }
+    alice.close().await;
+    bob.close().await;
+    assert!(cluster.stop().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn typing_is_told_and_kept_nowhere_embedded() {
+    typing_is_told_and_kept_nowhere(Backend::Embedded).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Postgres, NATS and Redis: cargo xtask test"]
+async fn typing_is_told_and_kept_nowhere_on_the_servers() {
+    typing_is_told_and_kept_nowhere(Backend::servers().unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_disappear_on_all_devices_once_they_are_read() {
+    let cluster = Cluster::start(Shape::pairs(Backend::Embedded)).await.unwrap();
+    let (alice, bob) = (client(&cluster, "alice", 0, 0).await, client(&cluster, "bob", 0, 1).await);
+    let id = alice.dm("bob").await.unwrap();
+    alice.send(id, "stays").await.unwrap();
+    alice.set_timer(id, Some(Duration::from_millis(50))).await.unwrap();
+    let mut gone = (alice.events(), bob.events());
+    alice.send(id, "goes").await.unwrap();
+    let expired = |event: &Event| matches!(event, Event::Expired { messages, .. } if messages.len() == 1);
+    until(&mut gone.0, "that it is gone at its writer's", expired).await;
+    has(&bob, id, &["stays", "goes"]).await;
+    assert_eq!(bob.conversation(id).await.unwrap().expires_after_ms, 50);
+    bob.mark_read(id).await.unwrap();
+    until(&mut gone.1, "that it is gone at its reader's", expired).await;
+    for client in [&alice, &bob] {
+        has(client, id, &["stays"]).await;
+    }
+    // What bob writes now goes as well; and a restart changes nothing.
+    bob.send(id, "goes too").await.unwrap();
+    until(&mut gone.1, "that bob's is gone", expired).await;
+    alice.close().await;
+    bob.close().await;
+    assert!(cluster.stop().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_is_told_to_nobody_when_that_is_not_wanted() {
+    let cluster = Cluster::start(Shape::pairs(Backend::Embedded)).await.unwrap();
+    let (alice, bob) = (client(&cluster, "alice", 0, 0).await, client(&cluster, "bob", 0, 1).await);
+    let id = alice.dm("bob").await.unwrap();
+    bob.set_settings(Settings { read_receipts: false, ..bob.settings().await.unwrap() }).await.unwrap();
+    alice.send(id, "did you read this?").await.unwrap();
+    has(&bob, id, &["did you read this?"]).await;
+    bob.mark_read(id).await.unwrap();
+    assert!(bob.settle(Duration::from_secs(20)).await);
+    bob.send(id, "later than that").await.unwrap();
+    has(&alice, id, &["did you read this?", "later than that"]).await;
+    let states: Vec<_> = alice.history(id, 9).await.unwrap().iter().map(|message| message.state).collect();
+    assert_eq!(states, [MessageState::Delivered, MessageState::Received]);
+    alice.close().await;
+    bob.close().await;
+    assert!(cluster.stop().await);
+}
