@@ -19,7 +19,7 @@ use crate::{
     link::{self, Link},
     linking, own, receipts, say,
     store::{ChoreKind, Identity, NOTES, Store, Tx},
-    timers,
+    strangers, timers,
     transport::{Connection, Connector, Trust},
     whisper::{self, Whispers},
 };
@@ -397,6 +397,33 @@ impl Client {
     /// One message.
     pub async fn message(&self, conversation: GroupId, message: MessageRef) -> Result<Option<Message>, Error> {
         self.inner.store.run(move |tx| tx.message_of(conversation, message)).await
+    }
+
+    /// This account takes part in a conversation that a stranger has begun, and the others are told what arrives and is
+    /// read. Writing there does the same.
+    pub async fn accept(&self, conversation: GroupId) -> Result<(), Error> {
+        strangers::accept(&self.inner, conversation).await
+    }
+
+    /// It does not: the conversation is left and no longer shown.
+    pub async fn decline(&self, conversation: GroupId) -> Result<(), Error> {
+        strangers::decline(&self.inner, conversation).await
+    }
+
+    /// Blocks somebody: of what they write from now on nothing is kept on any device of this account, and they are told
+    /// nothing, not even that.
+    pub async fn block(&self, account: AccountId) -> Result<(), Error> {
+        strangers::block(&self.inner, account, true).await
+    }
+
+    /// Takes that back.
+    pub async fn unblock(&self, account: AccountId) -> Result<(), Error> {
+        strangers::block(&self.inner, account, false).await
+    }
+
+    /// Whom this account has blocked.
+    pub async fn blocked(&self) -> Result<Vec<AccountId>, Error> {
+        self.inner.store.run(|tx| tx.blocked()).await
     }
 
     /// Tells the members of a conversation who are there now that this account is writing, or no longer is. To be called

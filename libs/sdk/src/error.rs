@@ -122,6 +122,9 @@ pub enum Error {
     /// No such message in the conversation, or nothing is left of it.
     #[error("no message {0} here")]
     UnknownMessage(crate::MessageId),
+    /// The other of a conversation is blocked by this account.
+    #[error("you have blocked them: unblock them first")]
+    Blocked,
     /// A message whose writer has not committed to it, or to something else: it could not be reported.
     #[error("the message is not the one that its writer has committed to")]
     NotFranked,

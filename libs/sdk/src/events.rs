@@ -6,7 +6,7 @@ use qpc_crypto::Suite;
 use qpc_wire::{AccountId, DeviceId, GroupId};
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use crate::{Error, Message};
+use crate::{Error, Message, Standing};
 
 /// Events that a slow listener may be behind; beyond it the oldest are replaced by [`Event::Lagged`].
 const QUEUE: usize = 1024;
@@ -142,6 +142,13 @@ pub enum Event {
         message: Box<Message>,
         /// Who did it; none when a change of this device was refused and is taken back.
         by: Option<AccountId>,
+    },
+    /// A request was accepted or declined, on whichever device.
+    StandingChanged {
+        /// Which conversation.
+        conversation: GroupId,
+        /// Where it stands now.
+        standing: Standing,
     },
     /// Somebody is writing, for the next [`crate::TYPING_FOR`] or until they write, or no longer is.
     Typing {

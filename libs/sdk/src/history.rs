@@ -18,9 +18,9 @@ use crate::{
 
 /// Bytes of a part, about; a message may make it larger by its own size.
 const PART: usize = 48 << 10;
-/// Messages, and changes of them, that are sent; of messages the newest.
-const MAX_SAID: u64 = 50_000;
-/// Of them those that are sent at a time.
+/// Messages that are sent, the newest, with their changes.
+const MAX_MESSAGES: u64 = 50_000;
+/// Messages that are sent at a time.
 const CHUNK: u64 = 500;
 /// Time that the outbox gets when there is too much in it, milliseconds.
 const FULL_MS: u64 = 1_000;
@@ -42,9 +42,9 @@ pub(crate) async fn send(inner: &Arc<Inner>, chore: Chore) -> Result<Done, Error
             if skip == 0 {
                 begin(&mut parts)?;
             }
-            let said = tx.said_after(skip, CHUNK)?;
-            let last = said.is_empty() || skip + CHUNK >= MAX_SAID;
-            for said in said {
+            let page = tx.said_after(skip, CHUNK)?;
+            let last = page.is_none() || skip + CHUNK >= MAX_MESSAGES;
+            for said in page.into_iter().flatten() {
                 let said = said.encode();
                 parts.add(said.encoded_len(), |part| part.said.push(said))?;
             }

@@ -36,6 +36,7 @@ mod retry;
 mod say;
 mod shared;
 mod store;
+mod strangers;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -55,5 +56,7 @@ pub use qpc_crypto::{KsfParams, Role, Suite};
 pub use qpc_runtime::{self as runtime, Runtime};
 pub use qpc_wire::{AccountId, DeviceId, GroupId as ConversationId};
 pub use receipts::{ChainReport, Excused, Finding, ReceiptFile, ReceiptFileError, ReceiptReport, verify_receipts};
-pub use store::{ChainError, ConversationInfo, ConversationKind, Message, MessageKind, MessageState, Reaction};
+pub use store::{
+    ChainError, ConversationInfo, ConversationKind, Message, MessageKind, MessageState, Reaction, Standing,
+};
 pub use whisper::TYPING_FOR;

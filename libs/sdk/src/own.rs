@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use qpc_wire::GroupId;
+use qpc_wire::{AccountId, GroupId};
 
 use crate::{
-    Error, Event,
+    Error, Event, Standing,
     client::Inner,
     content::{Body, MAX_NAME, Synced},
     receive::{self, Received},
-    store::Tx,
+    store::{Identity, Tx},
 };
 
 /// How far a conversation was read: Unix milliseconds of the acceptance of its last message, big-endian.
@@ -21,6 +21,12 @@ const PETNAME: &str = "petname/";
 /// What this account does not want others to know: one byte, 1 for what they may.
 const TYPING: &str = "set/typing";
 const READ_RECEIPTS: &str = "set/read";
+/// Whether strangers have to ask: one byte, 1 if so.
+const ASK: &str = "set/ask";
+/// Where a conversation stands that a stranger has begun, as one byte.
+const STANDING: &str = "standing/";
+/// Accounts that are blocked: one byte, 1 if so.
+const BLOCK: &str = "block/";
 
 /// What an account wants of all its devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,18 +35,50 @@ pub struct Settings {
     pub typing: bool,
     /// Others are told what was read.
     pub read_receipts: bool,
+    /// Conversations that strangers begin wait until they are accepted ([`crate::Standing`]).
+    pub ask: bool,
 }
 
 /// What is set.
 pub(crate) fn settings(tx: &Tx<'_>) -> Result<Settings, Error> {
     let is_on = |name| Ok::<_, Error>(tx.synced_value(name)?.is_none_or(|value| value != [0]));
-    Ok(Settings { typing: is_on(TYPING)?, read_receipts: is_on(READ_RECEIPTS)? })
+    let ask = tx.synced_value(ASK)?.is_some_and(|value| value == [1]);
+    Ok(Settings { typing: is_on(TYPING)?, read_receipts: is_on(READ_RECEIPTS)?, ask })
 }
 
 /// Sets it on all devices of this account.
 pub(crate) async fn set(inner: &Arc<Inner>, settings: Settings) -> Result<(), Error> {
     share(inner, TYPING.to_owned(), vec![settings.typing.into()]).await?;
-    share(inner, READ_RECEIPTS.to_owned(), vec![settings.read_receipts.into()]).await
+    share(inner, READ_RECEIPTS.to_owned(), vec![settings.read_receipts.into()]).await?;
+    share(inner, ASK.to_owned(), vec![settings.ask.into()]).await
+}
+
+/// The name under which it is shared that an account is blocked.
+pub(crate) fn block_key(account: AccountId) -> String {
+    format!("{BLOCK}{account}")
+}
+
+/// Where a conversation stands, if a device of this account has said so.
+pub(crate) fn standing(tx: &Tx<'_>, conversation: GroupId) -> Result<Option<Standing>, Error> {
+    let value = tx.synced_value(&format!("{STANDING}{conversation}"))?;
+    Ok(value.and_then(|value| standing_of(&value)))
+}
+
+fn standing_of(value: &[u8]) -> Option<Standing> {
+    [Standing::Accepted, Standing::Requested, Standing::Declined]
+        .into_iter()
+        .find(|standing| value == [*standing as u8])
+}
+
+/// Says where a conversation stands, to all devices of this account.
+pub(crate) fn put_standing(
+    tx: &Tx<'_>,
+    identity: &Identity,
+    conversation: GroupId,
+    standing: Standing,
+) -> Result<(), Error> {
+    tx.set_standing(conversation, standing)?;
+    put(tx, identity, format!("{STANDING}{conversation}"), vec![standing as u8])
 }
 
 /// The name under which the petname of a conversation is shared.
@@ -55,7 +93,14 @@ pub(crate) fn take_in(tx: &Tx<'_>, values: Vec<Synced>) -> Result<Vec<Received>,
         if !tx.put_synced(&item)? {
             continue;
         }
-        if let Some(conversation) = item.name.strip_prefix(READ).and_then(id)
+        if let Some(conversation) = item.name.strip_prefix(STANDING).and_then(id).map(GroupId)
+            && let Some(standing) = standing_of(&item.value)
+            && tx.conversation(conversation)?.is_some()
+        {
+            tx.set_standing(conversation, standing)?;
+            received.push(Received::Event(Event::StandingChanged { conversation, standing }));
+        }
+        if let Some(conversation) = item.name.strip_prefix(READ).and_then(id).map(GroupId)
             && let Ok(at_ms) = item.value.as_slice().try_into().map(u64::from_be_bytes)
         {
             tx.set_seen_until(conversation, at_ms)?;
@@ -69,19 +114,18 @@ pub(crate) fn take_in(tx: &Tx<'_>, values: Vec<Synced>) -> Result<Vec<Received>,
 /// Shares a value with the other devices of this account.
 pub(crate) async fn share(inner: &Arc<Inner>, name: String, value: Vec<u8>) -> Result<(), Error> {
     let identity = inner.identity.clone();
-    inner
-        .store
-        .run(move |tx| {
-            // Later than the value that it takes the place of, whatever the clock of the device that gave that one.
-            let before = tx.synced_at_ms(&name)?;
-            let item = Synced { name, value, at_ms: tx.now_ms().max(before.saturating_add(1)) };
-            tx.put_synced(&item)?;
-            let Some(own) = tx.own_conversation()? else { return Ok(()) };
-            receive::push(tx, own, &receive::told_by(tx, &identity, Body::Sync(vec![item])))
-        })
-        .await?;
+    inner.store.run(move |tx| put(tx, &identity, name, value)).await?;
     inner.outbox_wake.notify_one();
     Ok(())
+}
+
+fn put(tx: &Tx<'_>, identity: &Identity, name: String, value: Vec<u8>) -> Result<(), Error> {
+    // Later than the value that it takes the place of, whatever the clock of the device that gave that one.
+    let before = tx.synced_at_ms(&name)?;
+    let item = Synced { name, value, at_ms: tx.now_ms().max(before.saturating_add(1)) };
+    tx.put_synced(&item)?;
+    let Some(own) = tx.own_conversation()? else { return Ok(()) };
+    receive::push(tx, own, &receive::told_by(tx, identity, Body::Sync(vec![item])))
 }
 
 /// What this account calls a conversation; an empty name takes it away.
@@ -104,8 +148,9 @@ pub(crate) async fn mark_read(inner: &Arc<Inner>, conversation: GroupId) -> Resu
     Ok(count)
 }
 
-fn id(hex: &str) -> Option<GroupId> {
-    let mut id = [0; GroupId::LEN];
+/// An id as it stands in a name.
+pub(crate) fn id(hex: &str) -> Option<[u8; 16]> {
+    let mut id = [0; 16];
     hex::decode_to_slice(hex, &mut id).ok()?;
-    Some(GroupId(id))
+    Some(id)
 }

@@ -10,8 +10,9 @@ use crate::{
     Error, MessageId, MessageKind, MessageRef, MessageState,
     client::Inner,
     content::{Body, Content, Draft, MAX_TEXT, Mention, Said, Saying, Text, is_sign},
-    outbox,
-    store::{ConversationKind, New, Tx},
+    outbox, own,
+    store::{ConversationKind, New, Standing, Tx},
+    strangers,
 };
 
 /// Writes a message.
@@ -108,10 +109,18 @@ async fn say(
         .run(move |tx| {
             let info = tx.conversation(conversation)?.ok_or(Error::UnknownConversation(conversation))?;
             let (local, sent_at_ms) = (info.kind == ConversationKind::Notes, tx.now_ms());
+            strangers::check_peer(tx, info.kind, info.peer)?;
+            if info.standing != Standing::Accepted {
+                // Who answers takes part.
+                own::put_standing(tx, &identity, conversation, Standing::Accepted)?;
+            }
             let saying = saying(tx)?;
-            let group = if saying.target().is_some() && !local { Some(tx.load_current(conversation)?) } else { None };
-            may_change(group.as_deref(), identity.account(), &saying)?;
-            drop(group);
+            match saying {
+                Saying::Delete(target) if target.author != identity.account() && !local => {
+                    may_change(Some(&*tx.load_current(conversation)?), identity.account(), &saying)?;
+                }
+                _ => may_change(None, identity.account(), &saying)?,
+            }
             let said = Said {
                 conversation,
                 sender: identity.account(),

@@ -11,7 +11,7 @@ use qpc_crypto::{Conversation, DeviceCertificate, aead, mls::Role, padding, veri
 use qpc_wire::{DeviceId, GroupId, content as pb, methods::Relay, proofs, v1};
 
 use crate::{
-    Error, Event,
+    Error, Event, Standing,
     client::Inner,
     own,
     store::{Identity, Tx},
@@ -74,7 +74,8 @@ fn sealed(
     conversation: GroupId,
     active: bool,
 ) -> Result<Option<v1::RelayRequest>, Error> {
-    if !own::settings(tx)?.typing {
+    let is_told = tx.conversation(conversation)?.is_some_and(|it| it.standing == Standing::Accepted && !it.blocked);
+    if !is_told || !own::settings(tx)?.typing {
         return Ok(None);
     }
     let group = tx.load_current(conversation)?;
@@ -130,7 +131,7 @@ fn open(tx: &Tx<'_>, event: &v1::RelayedEvent) -> Result<Option<Heard>, Error> {
     let Some(sender) = group.members().into_iter().find(|member| member.device_id().0 == whisper.device[..]) else {
         return Ok(None);
     };
-    if group.policy()?.role(sender.account_id()) < Role::Member {
+    if group.policy()?.role(sender.account_id()) < Role::Member || tx.is_blocked(sender.account_id())? {
         return Ok(None);
     }
     verify(sender.device_key(), &proofs::whisper(&id.0, event.epoch, &whisper.body), &whisper.signature)?;

@@ -6,7 +6,9 @@ mod common;
 use std::time::Duration;
 
 use common::{client, delivery_tables, has, insist, link, until};
-use qpc_sdk::{Client, ConversationId, Draft, Event, Message, MessageKind, MessageRef, MessageState, Settings};
+use qpc_sdk::{
+    Client, ConversationId, Draft, Event, Message, MessageKind, MessageRef, MessageState, Settings, Standing,
+};
 use qpc_testkit::{Backend, Cluster, Shape};
 
 /// Waits until the last message of a conversation is as wanted.
@@ -62,6 +64,7 @@ async fn messages_are_answered_signed_edited_and_deleted(backend: Backend) {
     })
     .await;
 
+    // Before another device lets it in, what it writes waits.
     second.delete(id, answer).await.unwrap();
     for client in [&alice, &bob, &second] {
         let gone = last(client, id, "the deletion", |message| message.kind == MessageKind::Deleted).await;
@@ -190,5 +193,84 @@ async fn what_was_read_is_told_to_nobody_when_that_is_not_wanted() {
     assert_eq!(states, [MessageState::Delivered, MessageState::Received]);
     alice.close().await;
     bob.close().await;
+    assert!(cluster.stop().await);
+}
+
+/// A stranger's message can be read; that it arrived, was read or is being answered is told once it is accepted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_is_told_nothing_before_the_request_is_accepted() {
+    let cluster = Cluster::start(Shape::pairs(Backend::Embedded)).await.unwrap();
+    let (alice, bob) = (client(&cluster, "alice", 0, 0).await, client(&cluster, "bob", 0, 1).await);
+    bob.set_settings(Settings { ask: true, ..bob.settings().await.unwrap() }).await.unwrap();
+    let id = alice.dm("bob").await.unwrap();
+    alice.send(id, "do you know me?").await.unwrap();
+    has(&bob, id, &["do you know me?"]).await;
+    assert_eq!(bob.conversation(id).await.unwrap().standing, Standing::Requested);
+    bob.mark_read(id).await.unwrap();
+    assert!(bob.settle(Duration::from_secs(20)).await);
+    let state = async || alice.history(id, 1).await.unwrap()[0].state;
+    common::all_accepted(&alice, id).await;
+    assert_eq!(state().await, MessageState::Accepted);
+
+    bob.accept(id).await.unwrap();
+    alice.send(id, "and now?").await.unwrap();
+    last(&alice, id, "that it was delivered", |message| message.state == MessageState::Delivered).await;
+    // Who is known may begin others.
+    let group = alice.create_group("Friends", &["bob".to_owned()]).await.unwrap();
+    common::let_in(&bob, group).await;
+    assert_eq!(bob.conversation(group).await.unwrap().standing, Standing::Accepted);
+
+    // Eve is declined, and gets no further by a group.
+    let eve = client(&cluster, "eve", 0, 0).await;
+    let spam = eve.dm("bob").await.unwrap();
+    eve.send(spam, "buy this").await.unwrap();
+    has(&bob, spam, &["buy this"]).await;
+    bob.decline(spam).await.unwrap();
+    assert!(bob.conversations().await.unwrap().iter().all(|info| info.id != spam));
+    for client in [alice, bob, eve] {
+        client.close().await;
+    }
+    assert!(cluster.stop().await);
+}
+
+/// Of somebody who is blocked nothing is kept on any device, and they cannot tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_blocked_speaks_to_nobody() {
+    let cluster = Cluster::start(Shape::pairs(Backend::Embedded)).await.unwrap();
+    let (alice, bob) = (client(&cluster, "alice", 0, 0).await, client(&cluster, "bob", 0, 1).await);
+    let second = link(&cluster, &bob, 1, 0).await;
+    let id = alice.dm("bob").await.unwrap();
+    let group = alice.create_group("Both", &["bob".to_owned()]).await.unwrap();
+    alice.send(id, "before").await.unwrap();
+    for client in [&bob, &second] {
+        common::let_in(client, group).await;
+        has(client, id, &["before"]).await;
+    }
+    let account = alice.whoami().await.unwrap().account;
+    bob.block(account).await.unwrap();
+    insist("the block on the other device", || async {
+        let blocked = second.blocked().await?;
+        (blocked == [account]).then_some(()).ok_or(qpc_sdk::Error::Offline)
+    })
+    .await;
+    alice.send(id, "unheard").await.unwrap();
+    alice.send(group, "unheard here too").await.unwrap();
+    common::all_accepted(&alice, group).await;
+    assert!(matches!(bob.send(id, "me neither").await, Err(qpc_sdk::Error::Blocked)));
+    bob.unblock(account).await.unwrap();
+    insist("the end of it", || async {
+        second.blocked().await?.is_empty().then_some(()).ok_or(qpc_sdk::Error::Offline)
+    })
+    .await;
+    alice.send(id, "after").await.unwrap();
+    alice.send(group, "after").await.unwrap();
+    for client in [&bob, &second] {
+        has(client, id, &["before", "after"]).await;
+        has(client, group, &["after"]).await;
+        assert_eq!(client.stats().await.unwrap().undecryptable, 0);
+    }
+    for client in [alice, bob, second] {
+        client.close().await;
+    }
     assert!(cluster.stop().await);
 }

@@ -9,7 +9,7 @@ use qpc_wire::{AccountId, GroupId, IdempotencyKey, v1};
 
 use super::Received;
 use crate::{
-    ContentError, Error, Event, MessageId, MessageState,
+    ContentError, Error, Event, MessageId, MessageState, Standing,
     content::{Body, Content, MAX_LIST, Said, Saying},
     history, own, say,
     store::{ChoreKind, Identity, MAX_OUTBOX, New, Tx},
@@ -112,6 +112,9 @@ fn take_in(tx: &Tx<'_>, origin: &Origin<'_>, content: Content) -> Result<Vec<Rec
                 return Err(Error::NotAllowed("write"));
             }
             say::may_change(Some(origin.group), account, &saying)?;
+            if tx.is_blocked(account)? || tx.standing(conversation)? == Standing::Declined {
+                return Ok(Vec::new());
+            }
             let said = Said {
                 conversation,
                 sender: account,
@@ -199,7 +202,8 @@ fn keep(tx: &Tx<'_>, origin: &Origin<'_>, said: &Said) -> Result<Option<Event>, 
 
 /// Somebody's message has arrived: that is to be told.
 fn acknowledge(tx: &Tx<'_>, origin: &Origin<'_>, id: MessageId) -> Result<(), Error> {
-    if origin.is_own_account() || !tells(tx, origin.group.group_id(), origin.group.epoch())? {
+    let is_told = tx.standing(origin.conversation)? == Standing::Accepted;
+    if origin.is_own_account() || !is_told || !tells(tx, origin.group.group_id(), origin.group.epoch())? {
         return Ok(());
     }
     tx.put_ack(origin.conversation, id, 1)?;
@@ -222,7 +226,10 @@ pub(crate) fn read_all(tx: &Tx<'_>, conversation: GroupId) -> Result<(u64, u64),
         return Ok((0, until));
     }
     let tells = match tx.load_current(conversation) {
-        Ok(group) => own::settings(tx)?.read_receipts && tells(tx, group.group_id(), group.epoch())?,
+        Ok(group) => {
+            let is_told = own::settings(tx)?.read_receipts && tx.standing(conversation)? == Standing::Accepted;
+            is_told && tells(tx, group.group_id(), group.epoch())?
+        }
         Err(Error::NotMember | Error::NotLetIn | Error::UnknownConversation(_)) => false,
         Err(error) => return Err(error),
     };

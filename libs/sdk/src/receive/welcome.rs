@@ -11,8 +11,9 @@ use qpc_wire::{AccountId, GroupId, v1};
 
 use super::{Received, handshake};
 use crate::{
-    ConversationInfo, ConversationKind, Error, Event,
+    ConversationInfo, ConversationKind, Error, Event, Standing, own,
     store::{ChoreKind, ConversationState, Identity, Tx},
+    strangers,
 };
 
 /// Time after which a new member looks whether its account's other devices are in the group too.
@@ -58,7 +59,16 @@ pub(super) fn open(
     }
     tx.unseal_outbox(conversation)?;
     tx.drop_chore(id, ChoreKind::Join)?;
+    if known.is_none() {
+        match strangers::begun(tx, identity, &group)? {
+            Standing::Accepted => {}
+            standing => own::put_standing(tx, identity, conversation, standing)?,
+        }
+    }
     let Some(known) = known.filter(|known| known.active) else {
+        if tx.standing(conversation)? == Standing::Declined {
+            return Ok(Vec::new());
+        }
         return Ok(vec![Received::Event(Event::ConversationAdded(conversation))]);
     };
     let mut received = vec![Received::Event(Event::Replaced { conversation, suite: group.suite() })];

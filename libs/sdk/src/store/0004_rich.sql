@@ -4,6 +4,8 @@ ALTER TABLE messages ADD COLUMN kind INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE messages ADD COLUMN extra BLOB NOT NULL DEFAULT x'';
 -- Whether this account is named in it, or answered by it.
 ALTER TABLE messages ADD COLUMN for_us INTEGER NOT NULL DEFAULT 0;
+-- What proves to the server that it was said: an `Evidence`. Empty for own messages.
+ALTER TABLE messages ADD COLUMN evidence BLOB NOT NULL DEFAULT x'';
 -- It goes so long after it was read, 0 for never; and when, once that is known.
 ALTER TABLE messages ADD COLUMN expires_after_ms INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE messages ADD COLUMN expires_at_ms INTEGER;
@@ -30,6 +32,9 @@ CREATE TABLE changes (
 );
 CREATE INDEX changes_target ON changes (conversation, target);
 CREATE INDEX changes_chain ON changes (group_id, chain);
+
+-- 0 this account takes part, 1 a stranger has begun it and waits, 2 declined.
+ALTER TABLE conversations ADD COLUMN standing INTEGER NOT NULL DEFAULT 0;
 
 -- How long what is written from now on stays after it was read, 0 for ever, and when that was said.
 ALTER TABLE conversations ADD COLUMN expires_after_ms INTEGER NOT NULL DEFAULT 0;

@@ -6,7 +6,7 @@ use qpc_crypto::{Conversation, Suite, mls::Kind};
 use qpc_wire::{AccountId, DeviceId, GroupId};
 use rusqlite::{OptionalExtension as _, Row, params};
 
-use super::{ChoreKind, Group, Identity, Tx};
+use super::{ChoreKind, Group, Identity, Standing, Tx};
 use crate::Error;
 
 /// Epochs whose members are remembered; receipts are about recent ones.
@@ -105,6 +105,10 @@ pub struct ConversationInfo {
     pub for_us: u64,
     /// How long what is written now stays after it was read, milliseconds; 0 for ever.
     pub expires_after_ms: u64,
+    /// Whether this account takes part.
+    pub standing: Standing,
+    /// Whether the other account of a direct one is blocked.
+    pub blocked: bool,
     /// Messages that are known to be missing, and that nobody had who was asked.
     pub missing: u64,
     /// Unix milliseconds of the last message, or of the beginning.
@@ -119,7 +123,8 @@ const SELECT: &str = "SELECT c.id, c.kind, c.name, c.peer,
             WHERE hg.conversation = c.id AND h.state = 1),
         COALESCE((SELECT max(sent_at_ms) FROM messages m WHERE m.conversation = c.id), c.created_at_ms) AS last,
         (SELECT CAST(value AS TEXT) FROM synced WHERE synced.name = 'petname/' || lower(hex(c.id)) AND value <> x''),
-        (SELECT count(*) FROM messages m WHERE m.conversation = c.id AND m.seen = 0 AND m.for_us = 1), c.expires_after_ms
+        (SELECT count(*) FROM messages m WHERE m.conversation = c.id AND m.seen = 0 AND m.for_us = 1), c.expires_after_ms, c.standing,
+        EXISTS (SELECT 1 FROM synced WHERE synced.name = 'block/' || lower(hex(c.peer)) AND value = x'01')
      FROM conversations c LEFT JOIN groups g ON g.id = c.group_id";
 
 fn read(row: &Row<'_>) -> rusqlite::Result<ConversationInfo> {
@@ -143,13 +148,15 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ConversationInfo> {
         petname: row.get(13)?,
         for_us: row.get(14)?,
         expires_after_ms: row.get(15)?,
+        standing: Standing::from_u8(row.get(16)?),
+        blocked: row.get(17)?,
     })
 }
 
 impl Tx<'_> {
-    /// All that exist at the server, the liveliest first. The one of the own devices is not among them.
+    /// All that exist at the server and were not declined, the liveliest first. The one of the own devices is not among them.
     pub(crate) fn conversations(&self) -> Result<Vec<ConversationInfo>, Error> {
-        let sql = format!("{SELECT} WHERE c.state <> 0 AND c.kind <> 3 ORDER BY last DESC, c.id");
+        let sql = format!("{SELECT} WHERE c.state <> 0 AND c.kind <> 3 AND c.standing <> 2 ORDER BY last DESC, c.id");
         let mut statement = self.sql.prepare_cached(&sql)?;
         let rows = statement.query_map([], read)?;
         Ok(rows.collect::<Result<_, _>>()?)

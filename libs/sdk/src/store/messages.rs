@@ -198,15 +198,17 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Message> {
 /// A message as it was said.
 const MESSAGE: &str = "conversation, sender_account, sender_device, id, sent_at_ms, at_ms, group_id, chain, extra, kind, text, expires_after_ms";
 
-fn read_message(row: &Row<'_>) -> rusqlite::Result<Said> {
+/// A row of [`MESSAGE`]; none of which nothing is left.
+fn read_message(row: &Row<'_>) -> rusqlite::Result<Option<Said>> {
     let (group, chain): (Option<[u8; 16]>, u64) = (row.get(6)?, row.get(7)?);
     let (extra, kind, text): (Vec<u8>, _, String) = (row.get(8)?, MessageKind::from_u8(row.get(9)?), row.get(10)?);
     let saying = match (kind, beside(kind, &extra)) {
         (MessageKind::Text, Some(saying)) => saying,
         (MessageKind::Text, None) => Saying::Text(Text { draft: text.into(), expires_after_ms: row.get(11)? }),
-        _ => Saying::from_bytes(&extra).unwrap_or(Saying::Unknown(extra)),
+        (MessageKind::Unknown, _) => Saying::from_bytes(&extra).unwrap_or(Saying::Unknown(extra)),
+        (MessageKind::Deleted | MessageKind::Expired, _) => return Ok(None),
     };
-    Ok(Said {
+    Ok(Some(Said {
         conversation: GroupId(row.get(0)?),
         sender: AccountId(row.get(1)?),
         device: DeviceId(row.get(2)?),
@@ -215,7 +217,7 @@ fn read_message(row: &Row<'_>) -> rusqlite::Result<Said> {
         at_ms: row.get(5)?,
         place: group.map(|group| (GroupId(group), chain)),
         saying,
-    })
+    }))
 }
 
 /// What is kept beside a text: nothing, for most.
@@ -335,7 +337,7 @@ impl Tx<'_> {
         let at = "group_id = ?1 AND chain = ?2 AND (?3 IS NULL OR sender_device = ?3)";
         let values = params![group.as_ref(), place, device];
         let message = format!("SELECT {MESSAGE} FROM messages WHERE {at} AND kind < 2");
-        if let Some(said) = self.sql.prepare_cached(&message)?.query_row(values, read_message).optional()? {
+        if let Some(said) = self.sql.prepare_cached(&message)?.query_row(values, read_message).optional()?.flatten() {
             return Ok(Some(said));
         }
         let change = format!("SELECT {SAID} FROM changes WHERE {at}");
@@ -351,24 +353,23 @@ impl Tx<'_> {
         Ok(self.sql.query_row(sql, params![group.as_ref(), place], |row| row.get(0))?)
     }
 
-    /// What was said in all conversations but the notes, after the first `skip` of it: messages from the newest on, then
-    /// changes. Of what is gone nothing but that it is to be gone.
-    pub(crate) fn said_after(&self, skip: u64, limit: u64) -> Result<Vec<Said>, Error> {
-        const MESSAGES: &str = "FROM messages WHERE at_ms > 0 AND state <> 8 AND kind < 2";
-        let count: u64 = self.sql.query_row(&format!("SELECT count(*) {MESSAGES}"), [], |row| row.get(0))?;
-        let sql = format!("SELECT {MESSAGE} {MESSAGES} ORDER BY n DESC LIMIT ?2 OFFSET ?1");
-        let rows = self
-            .sql
-            .prepare_cached(&sql)?
-            .query_map(params![skip, limit], read_message)?
-            .collect::<Result<Vec<_>, _>>()?;
-        if !rows.is_empty() {
-            return Ok(rows);
+    /// What was said in all conversations but the notes: messages from the newest on, after the first `skip` of them, each page
+    /// with the changes of its messages. None when there are no more.
+    pub(crate) fn said_after(&self, skip: u64, limit: u64) -> Result<Option<Vec<Said>>, Error> {
+        const PAGE: &str =
+            "FROM messages WHERE at_ms > 0 AND state <> 8 AND kind < 3 ORDER BY n DESC LIMIT ?2 OFFSET ?1";
+        let values = params![skip, limit];
+        let mut statement = self.sql.prepare_cached(&format!("SELECT {MESSAGE} {PAGE}"))?;
+        let page = statement.query_map(values, read_message)?.collect::<Result<Vec<_>, _>>()?;
+        if page.is_empty() {
+            return Ok(None);
         }
-        let sql = format!("SELECT {SAID} FROM changes WHERE at_ms > 0 ORDER BY n LIMIT ?2 OFFSET ?1");
-        let values = params![skip.saturating_sub(count), limit];
-        let rows = self.sql.prepare_cached(&sql)?.query_map(values, read_said)?.collect::<Result<Vec<_>, _>>()?;
-        Ok(rows.into_iter().flatten().collect())
+        let sql = format!(
+            "SELECT {SAID} FROM changes WHERE at_ms > 0 AND (conversation, target) IN (SELECT conversation, id {PAGE})"
+        );
+        let mut statement = self.sql.prepare_cached(&sql)?;
+        let changes = statement.query_map(values, read_said)?.collect::<Result<Vec<_>, _>>()?;
+        Ok(Some(page.into_iter().chain(changes).flatten().collect()))
     }
 
     /// Messages of a conversation accepted until then have been read.

@@ -16,6 +16,7 @@ mod messages;
 mod outbox;
 mod packages;
 mod pending;
+mod people;
 mod receipts;
 mod schema;
 mod shared;
@@ -59,6 +60,7 @@ pub(crate) use messages::New;
 pub use messages::{Message, MessageKind, MessageState, Reaction};
 pub(crate) use outbox::{MAX_OUTBOX, Outgoing, Sealed};
 pub(crate) use pending::{Pending, PendingKind};
+pub use people::Standing;
 pub use receipts::ChainError;
 pub(crate) use receipts::{Break, Kept};
 
