@@ -32,11 +32,13 @@ pub enum Mistake {
     ForgetsOwnReceipts,
     /// sdk: an own message stays last when the server has put it before others.
     ShowsOwnLast,
+    /// sdk: of several changes of a message the one counts that came last to this device.
+    CountsLastToCome,
 }
 
 impl Mistake {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::AnswersBeforeCommit,
         Self::AcksOneTooMany,
         Self::IgnoresEpoch,
@@ -51,6 +53,7 @@ impl Mistake {
         Self::ForgetsUnanswered,
         Self::ForgetsOwnReceipts,
         Self::ShowsOwnLast,
+        Self::CountsLastToCome,
     ];
 }
 

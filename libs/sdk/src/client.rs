@@ -17,7 +17,7 @@ use crate::{
     events::Events,
     groups,
     link::{self, Link},
-    linking, own, receipts, say,
+    linking, own, receipts, report, say,
     store::{ChoreKind, Identity, NOTES, Store, Tx},
     strangers, timers,
     transport::{Connection, Connector, Trust},
@@ -419,6 +419,13 @@ impl Client {
     /// Takes that back.
     pub async fn unblock(&self, account: AccountId) -> Result<(), Error> {
         strangers::block(&self.inner, account, false).await
+    }
+
+    /// Shows the server messages of one account, and what edits of them are here, with a note of at most 2 KiB. The server can
+    /// see that this account was sent exactly this by that one, and nothing else. Returns the id of the report. Needs a
+    /// connection.
+    pub async fn report(&self, conversation: GroupId, messages: &[MessageRef], note: &str) -> Result<[u8; 16], Error> {
+        report::report(&self.inner, conversation, messages, note).await
     }
 
     /// Whom this account has blocked.

@@ -128,6 +128,10 @@ pub enum Error {
     /// A message whose writer has not committed to it, or to something else: it could not be reported.
     #[error("the message is not the one that its writer has committed to")]
     NotFranked,
+    /// Nothing that could be shown to the server: messages of this account, or of which nothing is left, or that came from
+    /// another device of this account.
+    #[error("nothing of it can be reported from this device")]
+    NothingToReport,
     /// Not a sign that can stand under a message.
     #[error("a reaction is one emoji or short sign, without blanks")]
     NoSign,

@@ -134,7 +134,7 @@ fn keep_said(tx: &Tx<'_>, own: AccountId, said: &Said) -> Result<bool, Error> {
     let state = if said.sender == own { MessageState::Accepted } else { MessageState::Received };
     let for_us = said.sender != own && matches!(&said.saying, Saying::Text(text) if text.is_for(own));
     // Not written here, wherever it came from.
-    let kept = tx.keep(&New { said, seq: Some(0), epoch: 0, state, seen: true, for_us })?;
+    let kept = tx.keep(&New { said, seq: Some(0), epoch: 0, state, seen: true, for_us, evidence: &[] })?;
     Ok(kept && said.saying.target().is_none())
 }
 

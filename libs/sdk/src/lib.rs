@@ -32,6 +32,7 @@ mod packages;
 mod publish;
 mod receipts;
 mod receive;
+mod report;
 mod retry;
 mod say;
 mod shared;

@@ -132,7 +132,15 @@ async fn say(
                 saying,
             };
             let state = if local { MessageState::Local } else { MessageState::Queued };
-            tx.keep(&New { said: &said, seq: None, epoch: info.epoch, state, seen: true, for_us: false })?;
+            tx.keep(&New {
+                said: &said,
+                seq: None,
+                epoch: info.epoch,
+                state,
+                seen: true,
+                for_us: false,
+                evidence: &[],
+            })?;
             if local {
                 return Ok(());
             }

@@ -169,6 +169,7 @@ methods! {
     707 RevokedSince          Auth       Service   Read    5000  RevokedSinceRequest         RevokedSinceResponse;
     708 ForgetDeviceKeys      Keypackage Service   Natural 5000  ForgetDeviceKeysRequest     ForgetDeviceKeysResponse;
     709 ForgetDevice          Delivery   Service   Natural 5000  ForgetDeviceRequest         ForgetDeviceResponse;
+    820 Report                Auth       Device    Keyed   5000  ReportRequest               ReportResponse;
     900 Ping                  Gateway    Anonymous Read    5000  PingRequest                 PingResponse;
     901 ServerInfo            Auth       Anonymous Read    5000  ServerInfoRequest           ServerInfoResponse;
 }

@@ -1,11 +1,12 @@
 //! Application messages: what people write, and what clients tell each other.
 
+use prost::Message as _;
 use qpc_crypto::{
     Conversation, DeviceCertificate, MlsError, franking,
     mls::{Incoming, Kind, Role},
     sha256,
 };
-use qpc_wire::{AccountId, GroupId, IdempotencyKey, v1};
+use qpc_wire::{AccountId, GroupId, IdempotencyKey, content as pb, v1};
 
 use super::Received;
 use crate::{
@@ -34,6 +35,8 @@ struct Origin<'a> {
     /// Place in the chain of receipts and time of acceptance; of a message that is sent again, those of the first time.
     place: (GroupId, u64),
     at_ms: u64,
+    /// What proves to the server that it was said.
+    evidence: Vec<u8>,
 }
 
 impl Origin<'_> {
@@ -67,7 +70,7 @@ pub(super) fn open(
     };
     let franked = envelope.franking.as_ref().is_some_and(|it| it.commitment == franking::commitment(&plaintext)[..]);
     let content = match Content::decode(&plaintext) {
-        Err(ContentError::Version(_)) => not_understood(plaintext, envelope.accepted_at_ms),
+        Err(ContentError::Version(_)) => not_understood(plaintext.clone(), envelope.accepted_at_ms),
         content => content?,
     };
     let now = envelope.receipt.as_ref().map_or((0, envelope.accepted_at_ms), |it| (it.seq, it.accepted_at_ms));
@@ -77,7 +80,9 @@ pub(super) fn open(
         _ => now,
     };
     let (account, claim) = (sender.account_id(), content.from.clone());
-    let origin = Origin { identity, conversation, group: &group, sender, seq, epoch, place: (id, place), at_ms };
+    let evidence = evidence(envelope, plaintext);
+    let origin =
+        Origin { identity, conversation, group: &group, sender, seq, epoch, place: (id, place), at_ms, evidence };
     if matches!(content.body, Body::Say(_)) && !franked {
         // Who says it could say later that it was something else.
         return Err(Error::NotFranked);
@@ -93,6 +98,12 @@ pub(super) fn open(
         received.push(Received::Claim { account, claim });
     }
     Ok(received)
+}
+
+fn evidence(envelope: &v1::Envelope, plaintext: Vec<u8>) -> Vec<u8> {
+    let tag = envelope.franking.as_ref().map(|franking| franking.tag.clone()).unwrap_or_default();
+    let (group, accepted_at_ms) = (envelope.group_id.clone(), envelope.accepted_at_ms);
+    pb::Evidence { content: plaintext.into(), tag, group, accepted_at_ms }.encode_to_vec()
 }
 
 /// Something of a later version. Its id is the same wherever it comes.
@@ -125,7 +136,7 @@ fn take_in(tx: &Tx<'_>, origin: &Origin<'_>, content: Content) -> Result<Vec<Rec
                 place: Some(origin.place),
                 saying,
             };
-            match keep(tx, origin, &said)? {
+            match keep(tx, origin, &said, &origin.evidence)? {
                 Some(Event::MessageReceived(message)) => {
                     acknowledge(tx, origin, content.id)?;
                     Ok(vec![Received::Message { message, claim: content.from }])
@@ -167,7 +178,7 @@ fn take_in(tx: &Tx<'_>, origin: &Origin<'_>, content: Content) -> Result<Vec<Rec
         }
         Body::Copy(said) if origin.is_own_account() => {
             let said = Said { conversation, at_ms: origin.at_ms, place: Some(origin.place), ..*said };
-            Ok(keep(tx, origin, &said)?.map(Received::Event).into_iter().collect())
+            Ok(keep(tx, origin, &said, &[])?.map(Received::Event).into_iter().collect())
         }
         Body::Sync(values) if origin.is_own_account() => own::take_in(tx, values),
         Body::History(part) if origin.is_own_account() => history::take_in(tx, origin.identity, part),
@@ -176,7 +187,7 @@ fn take_in(tx: &Tx<'_>, origin: &Origin<'_>, content: Content) -> Result<Vec<Rec
 }
 
 /// Keeps what was said. Returns what is to be told of it; nothing if it is here already, or is about what is not here.
-fn keep(tx: &Tx<'_>, origin: &Origin<'_>, said: &Said) -> Result<Option<Event>, Error> {
+fn keep(tx: &Tx<'_>, origin: &Origin<'_>, said: &Said, evidence: &[u8]) -> Result<Option<Event>, Error> {
     let own = said.sender == origin.identity.account();
     let new = New {
         said,
@@ -185,6 +196,7 @@ fn keep(tx: &Tx<'_>, origin: &Origin<'_>, said: &Said) -> Result<Option<Event>, 
         state: if own { MessageState::Accepted } else { MessageState::Received },
         seen: own,
         for_us: !own && matches!(&said.saying, Saying::Text(text) if text.is_for(origin.identity.account())),
+        evidence: if own { &[] } else { evidence },
     };
     if !tx.keep(&new)? {
         return Ok(None);

@@ -28,6 +28,8 @@ CREATE TABLE changes (
     chain INTEGER NOT NULL DEFAULT 0,
     -- a `Saying`
     body BLOB NOT NULL,
+    -- as that of messages
+    evidence BLOB NOT NULL DEFAULT x'',
     UNIQUE (conversation, sender_device, id)
 );
 CREATE INDEX changes_target ON changes (conversation, target);

@@ -10,6 +10,7 @@ use super::Tx;
 use crate::{
     Error, Message, MessageId, MessageKind, MessageRef, Reaction,
     content::{Said, Saying},
+    runtime::planted::{Mistake, planted},
 };
 
 /// Signs of one account under one message that are shown; further ones are not.
@@ -28,7 +29,7 @@ struct Change {
 
 impl Tx<'_> {
     /// Keeps a change; false if it is here already. A deletion takes the content of its message with it, and of its edits.
-    pub(super) fn insert_change(&self, said: &Said, target: MessageRef) -> Result<bool, Error> {
+    pub(super) fn insert_change(&self, said: &Said, target: MessageRef, evidence: &[u8]) -> Result<bool, Error> {
         let kind = match said.saying {
             Saying::Reaction { .. } => 1,
             Saying::Edit { .. } => 2,
@@ -36,8 +37,8 @@ impl Tx<'_> {
         };
         let inserted = self.sql.execute(
             "INSERT INTO changes (conversation, kind, target_account, target, id, sender_account, sender_device, sent_at_ms,
-                                  at_ms, group_id, chain, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING",
+                                  at_ms, group_id, chain, body, evidence)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO NOTHING",
             params![
                 said.conversation.as_ref(),
                 kind,
@@ -51,6 +52,7 @@ impl Tx<'_> {
                 said.place.map(|(group, _)| group.0),
                 said.place.map_or(0, |(_, place)| place),
                 said.saying.to_bytes(),
+                evidence,
             ],
         )?;
         if inserted == 1 {
@@ -74,7 +76,7 @@ impl Tx<'_> {
     pub(super) fn empty(&self, conversation: GroupId, target: MessageRef, kind: u8) -> Result<(), Error> {
         let values = params![conversation.as_ref(), target.id.0, target.author.as_ref(), kind];
         self.sql.execute(
-            "UPDATE messages SET kind = ?4, text = '', extra = x'', for_us = 0, expires_at_ms = NULL
+            "UPDATE messages SET kind = ?4, text = '', extra = x'', evidence = x'', for_us = 0, expires_at_ms = NULL
              WHERE conversation = ?1 AND id = ?2 AND sender_account = ?3 AND kind <> 3",
             values,
         )?;
@@ -94,9 +96,10 @@ impl Tx<'_> {
         ids: &str,
         values: &[&dyn rusqlite::ToSql],
     ) -> Result<(), Error> {
+        let order = if planted(Mistake::CountsLastToCome) { "c.n" } else { ORDER };
         let sql = format!(
             "SELECT c.target_account, c.target, c.sender_account, c.sent_at_ms, c.body FROM changes c
-             WHERE c.conversation = ?1 AND c.target IN ({ids}) ORDER BY {ORDER}"
+             WHERE c.conversation = ?1 AND c.target IN ({ids}) ORDER BY {order}"
         );
         let mut statement = self.sql.prepare_cached(&sql)?;
         let rows = statement.query_map(values, |row| {
@@ -115,6 +118,25 @@ impl Tx<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What proves that a message, and whatever edits of it are here, were said by who wrote it: for each the device and an encoded
+    /// [`Evidence`](qpc_wire::content::Evidence). Empty for own messages, and where nothing is left.
+    pub(crate) fn evidence(
+        &self,
+        conversation: GroupId,
+        target: MessageRef,
+        limit: usize,
+    ) -> Result<Vec<(DeviceId, Vec<u8>)>, Error> {
+        let sql = "SELECT sender_device, evidence FROM messages
+                 WHERE conversation = ?1 AND sender_account = ?2 AND id = ?3 AND evidence <> x''
+             UNION ALL SELECT sender_device, evidence FROM changes
+                 WHERE conversation = ?1 AND target_account = ?2 AND target = ?3 AND kind = 2 AND evidence <> x''
+             LIMIT ?4";
+        let values = params![conversation.as_ref(), target.author.as_ref(), target.id.0, limit];
+        let mut statement = self.sql.prepare_cached(sql)?;
+        let rows = statement.query_map(values, |row| Ok((DeviceId(row.get(0)?), row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Takes back a change of this device that the server refuses. Returns what it was about.

@@ -151,6 +151,8 @@ pub(crate) struct New<'a> {
     pub(crate) seen: bool,
     /// Whether this account is meant by it.
     pub(crate) for_us: bool,
+    /// What proves to the server that it was said, an encoded [`Evidence`](qpc_wire::content::Evidence).
+    pub(crate) evidence: &'a [u8],
 }
 
 /// Messages written on this account without a pinned name have the account's own.
@@ -238,7 +240,7 @@ impl Tx<'_> {
     pub(crate) fn keep(&self, new: &New<'_>) -> Result<bool, Error> {
         let said = new.said;
         if let Some(target) = said.saying.target() {
-            return self.insert_change(said, target);
+            return self.insert_change(said, target, new.evidence);
         }
         let (kind, text, expires_after_ms) = match &said.saying {
             Saying::Text(text) => (MessageKind::Text, &*text.draft.text, text.expires_after_ms),
@@ -247,8 +249,9 @@ impl Tx<'_> {
         let inserted = self.sql.execute(
             "INSERT INTO messages
                  (id, conversation, sender_account, sender_device, text, sent_at_ms, seq, epoch, state, group_id, chain,
-                  seen, at_ms, kind, extra, for_us, expires_after_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) ON CONFLICT DO NOTHING",
+                  seen, at_ms, kind, extra, for_us, expires_after_ms, evidence)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
+             ON CONFLICT DO NOTHING",
             params![
                 said.id.0,
                 said.conversation.as_ref(),
@@ -267,6 +270,7 @@ impl Tx<'_> {
                 extra(&said.saying),
                 new.for_us,
                 expires_after_ms,
+                new.evidence,
             ],
         )?;
         if inserted == 1 {

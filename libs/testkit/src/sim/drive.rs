@@ -10,7 +10,9 @@ use std::{
 use anyhow::{Context, Result};
 use qpc_chassis::{Runtime, db::Db};
 use qpc_crypto::MlsError;
-use qpc_sdk::{Client, ConversationId, ConversationInfo, ConversationKind, DeviceId, Error, Event, ReceiptFile};
+use qpc_sdk::{
+    Client, ConversationId, ConversationInfo, ConversationKind, DeviceId, Error, Event, MessageKind, ReceiptFile,
+};
 use qpc_wire::Code;
 use tokio::time::Instant;
 
@@ -98,6 +100,7 @@ impl Simulation {
         match action {
             Action::Dm { client, with } => self.dm(client, with),
             Action::Send { client, pick, burst } => self.send(client, pick, burst),
+            Action::Change { client, pick, how } => self.change_message(client, pick, how),
             Action::Update { client, pick } => self.update(client, pick),
             Action::Found { client, with } => self.found(client, &with),
             Action::Add { client, pick, whom } => {
@@ -238,6 +241,30 @@ impl Simulation {
                 let written = client.history(conversation, ALL).await?.into_iter().find(|message| message.id == id);
                 let epoch = written.map_or(u64::MAX, |message| message.epoch);
                 history.wrote(device, conversation, id, epoch);
+            }
+            Ok(())
+        });
+    }
+
+    fn change_message(&self, client: usize, pick: usize, how: usize) {
+        self.with(client, move |client, history, device| async move {
+            let Some(conversation) = chosen(&client, pick).await? else { return Ok(()) };
+            let epoch = client.conversation(conversation).await?.epoch;
+            let mut messages = client.history(conversation, ALL).await?;
+            messages.retain(|message| message.kind == MessageKind::Text);
+            let Some(message) = (!messages.is_empty()).then(|| &messages[pick % messages.len()]) else { return Ok(()) };
+            let (target, own) = (message.reference(), message.sender == client.whoami().await?.account);
+            let changed = match how % 8 {
+                0 if own => client.delete(conversation, target).await,
+                1..4 if own => client.edit(conversation, target, format!("edit {how}")).await,
+                4 => client.unreact(conversation, target, "+1").await,
+                _ => client.react(conversation, target, if how % 16 < 8 { "+1" } else { "-1" }).await,
+            };
+            match changed {
+                Ok(id) => history.changed(device, conversation, (id, target.id), epoch),
+                // It was deleted meanwhile.
+                Err(Error::UnknownMessage(_)) => {}
+                Err(error) => return Err(error),
             }
             Ok(())
         });

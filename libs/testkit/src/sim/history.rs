@@ -5,7 +5,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use qpc_sdk::{ConversationId, DeviceId, Event, Message, MessageId, MessageState, ReceiptFile, verify_receipts};
+use qpc_sdk::{
+    ConversationId, DeviceId, Event, Message, MessageId, MessageKind, MessageState, Reaction, ReceiptFile,
+    verify_receipts,
+};
 use tokio::time::Instant;
 
 /// Lines of the log that a failure shows.
@@ -32,6 +35,8 @@ pub(super) struct History {
 struct State {
     /// In the order in which they were written.
     written: Vec<Written>,
+    /// The same of changes of messages, with the message of each.
+    changed: Vec<(Written, MessageId)>,
     /// And in which epoch of the group.
     accepted: BTreeMap<MessageId, u64>,
     /// Devices of a group in the epochs in which somebody has looked.
@@ -140,6 +145,17 @@ impl History {
         self.state().written.push(Written { conversation, id, by, epoch });
     }
 
+    /// A change of a message was written: its id and that of the message.
+    pub(super) fn changed(
+        &self,
+        by: DeviceId,
+        conversation: ConversationId,
+        (id, target): (MessageId, MessageId),
+        epoch: u64,
+    ) {
+        self.state().changed.push((Written { conversation, id, by, epoch }, target));
+    }
+
     /// The server said that a commit of `by` began `epoch`.
     pub(super) fn committed(&self, by: DeviceId, conversation: ConversationId, epoch: u64) {
         let other = self.state().commits.insert((conversation, epoch), by);
@@ -233,6 +249,7 @@ impl History {
                 self.check_messages(conversation, one);
             }
             self.check_order(conversation, &all);
+            self.check_changes(conversation, &all);
         }
         let receipts: Vec<ReceiptFile> = all.into_iter().map(|one| one.receipts).collect();
         let report = verify_receipts(&receipts);
@@ -338,6 +355,24 @@ impl History {
         self.check_one_order("shows", conversation, &shown);
     }
 
+    /// Devices that have been there for all changes of a message show it alike.
+    fn check_changes(&self, conversation: ConversationId, all: &[Final]) {
+        let mut seen: BTreeMap<MessageId, Vec<(DeviceId, Looks)>> = BTreeMap::new();
+        for one in all {
+            let held = one.conversations.get(&conversation).filter(|held| held.active);
+            for message in held.into_iter().flat_map(|held| &held.messages) {
+                if self.state().had_all_changes(one.device, conversation, message.id) {
+                    seen.entry(message.id).or_default().push((one.device, looks(message)));
+                }
+            }
+        }
+        for (id, looks) in seen {
+            if let Some(pair) = looks.windows(2).find(|pair| pair[0].1 != pair[1].1) {
+                self.broken(format!("{id} of {conversation} does not look alike: {pair:?}"));
+            }
+        }
+    }
+
     /// What two devices both have is in the same order at both.
     fn check_one_order(&self, how: &str, conversation: ConversationId, orders: &[(DeviceId, Vec<MessageId>)]) {
         let common = |of: &[MessageId], with: &[MessageId]| -> Vec<MessageId> {
@@ -354,6 +389,17 @@ impl History {
 }
 
 impl State {
+    /// Whether a device was in the group whenever a message was changed, as far as that was accepted.
+    fn had_all_changes(&self, device: DeviceId, conversation: ConversationId, message: MessageId) -> bool {
+        let changes =
+            self.changed.iter().filter(|(written, of)| (written.conversation, *of) == (conversation, message));
+        changes.into_iter().all(|(written, _)| match self.accepted.get(&written.id) {
+            Some(epoch) => written.by == device || self.is_member(device, conversation, written.epoch, *epoch),
+            // Not accepted, or its writer has not heard that it was.
+            None => !self.doomed.contains(&written.by),
+        })
+    }
+
     /// Whether a device was out of a conversation some time after an epoch.
     fn was_gone(&self, device: DeviceId, conversation: ConversationId, since: u64) -> bool {
         let mut rosters = self.rosters.range((conversation, since)..=(conversation, u64::MAX));
@@ -370,6 +416,13 @@ impl State {
         let after = of(to.saturating_add(1)..=u64::MAX).next();
         before.into_iter().chain(of(from..=to)).chain(after).all(|roster| roster.contains(&device)) && before.is_some()
     }
+}
+
+/// How a message looks: what it is, its text, the signs under it.
+type Looks = (MessageKind, String, Vec<Reaction>);
+
+fn looks(message: &Message) -> Looks {
+    (message.kind, message.text.clone(), message.reactions.clone())
 }
 
 fn is_accepted(state: MessageState) -> bool {

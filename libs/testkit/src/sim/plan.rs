@@ -53,6 +53,12 @@ pub(super) enum Action {
         pick: usize,
         burst: usize,
     },
+    /// Signs, edits or deletes one of the messages there, as `how` says.
+    Change {
+        client: usize,
+        pick: usize,
+        how: usize,
+    },
     /// New keys in one of the conversations.
     Update {
         client: usize,
@@ -212,6 +218,11 @@ impl Plan {
             48..52 => {
                 (0..all).for_each(|client| self.step(at, Action::Update { client, pick }));
                 ("race", Action::Sync { client })
+            }
+            52..60 => ("change", Action::Change { client, pick, how: rng.r#gen() }),
+            60..66 => {
+                (0..all).for_each(|client| self.step(at, Action::Change { client, pick, how: rng.r#gen() }));
+                ("changes", Action::Change { client, pick, how: rng.r#gen() })
             }
             _ => ("send", Action::Send { client, pick, burst: rng.gen_range(1..=3) }),
         };
