@@ -61,7 +61,7 @@ signing_key!(
     AccountKey
 );
 signing_key!(
-    /// The key of one device: it signs logins, attachments and its queue key, and is the MLS signature key of
+    /// The key of one device: it signs logins, attachments, its queue key and transcripts, and is the MLS signature key of
     /// the device's leaves.
     DeviceKey
 );

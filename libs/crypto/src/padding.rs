@@ -18,17 +18,28 @@ pub enum PaddingError {
 
 /// Pads to the next bucket; always adds at least one byte.
 pub fn pad(plaintext: &[u8]) -> Vec<u8> {
+    let mut padded = Vec::new();
+    pad_into(plaintext, &mut padded);
+    padded
+}
+
+/// [`pad`] into an empty buffer.
+pub(crate) fn pad_into(plaintext: &[u8], padded: &mut Vec<u8>) {
     let size = bucket(plaintext.len() + 1);
-    let mut padded = Vec::with_capacity(size);
+    padded.reserve_exact(size);
     padded.extend_from_slice(plaintext);
     padded.push(0x80);
     padded.resize(size, 0);
-    padded
+}
+
+/// Whether something padded can have this length.
+pub(crate) fn is_padded(len: usize) -> bool {
+    len > 0 && bucket(len) == len
 }
 
 /// The plaintext within what [`pad`] made. Authenticate first: this checks form, not origin.
 pub fn unpad(padded: &[u8]) -> Result<&[u8], PaddingError> {
-    if padded.is_empty() || bucket(padded.len()) != padded.len() {
+    if !is_padded(padded.len()) {
         return Err(PaddingError::Length(padded.len()));
     }
     let marker = padded.iter().rposition(|byte| *byte != 0).ok_or(PaddingError::NoMarker)?;

@@ -91,3 +91,9 @@ pub fn invite_info(group_id: &[u8], device_id: &[u8]) -> Vec<u8> {
 pub fn invite(group_id: &[u8], epoch: u64, device_id: &[u8]) -> Vec<u8> {
     [b"qpc invite v1", group_id, &epoch.to_be_bytes(), device_id].concat()
 }
+
+/// Signed by the device that writes a transcript, for all of it: `head` is the hash of its head, `root` the root of the
+/// Merkle tree over its records.
+pub fn transcript(head: &[u8; 32], records: u64, root: &[u8; 32]) -> Vec<u8> {
+    [b"qpc transcript v1".as_slice(), head, &records.to_be_bytes(), root].concat()
+}
