@@ -9,8 +9,8 @@ use tokio_util::sync::DropGuard;
 use zeroize::Zeroizing;
 
 use crate::{
-    ConversationInfo, ConversationKind, Device, Draft, Error, EventStream, Invite, InviteLink, LinkCode, Member,
-    Mention, Message, MessageId, MessageRef, Runtime, Settings, account,
+    BackupReport, ConversationInfo, ConversationKind, Device, Draft, Error, EventStream, Invite, InviteLink, LinkCode,
+    Member, Mention, Message, MessageId, MessageRef, Progress, Runtime, Settings, TranscriptReport, account, backup,
     commit::{self, Plan},
     conversation, devices,
     directory::RefusedClaims,
@@ -19,7 +19,7 @@ use crate::{
     link::{self, Link},
     linking, own, receipts, report, say,
     store::{ChoreKind, Identity, NOTES, Store, Tx},
-    strangers, timers,
+    strangers, timers, transcript,
     transport::{Connection, Connector, Trust},
     whisper::{self, Whispers},
 };
@@ -541,6 +541,31 @@ impl Client {
         receipts::export(&self.inner, out).await
     }
 
+    /// Writes a conversation as it is shown here, encrypted under a passphrase and signed by this device, for
+    /// [`crate::verify_transcript`] and [`crate::read_transcript`]. Memory is flat; `progress` is told from time to time.
+    /// Takes the time of Argon2id.
+    pub async fn export_transcript(
+        &self,
+        conversation: GroupId,
+        passphrase: &str,
+        out: &mut (impl std::io::Write + Send),
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<TranscriptReport, Error> {
+        transcript::export(&self.inner, conversation, passphrase, out, progress).await
+    }
+
+    /// Writes all that is the account's, encrypted under a passphrase, for [`crate::restore_backup`]: its key, people,
+    /// conversations, messages, receipts and what its devices share. Whoever has the file and the passphrase is this account.
+    /// Memory is flat; `progress` is told from time to time. Takes the time of Argon2id.
+    pub async fn backup(
+        &self,
+        passphrase: &str,
+        out: &mut (impl std::io::Write + Send),
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<BackupReport, Error> {
+        backup::write(&self.inner, passphrase, out, progress).await
+    }
+
     /// Who this client is.
     pub async fn whoami(&self) -> Result<Identification, Error> {
         let identity = &self.inner.identity;
@@ -585,7 +610,8 @@ fn open_store(options: &ClientOptions, runtime: Runtime) -> Result<(Store, Ident
     Ok((store, identity))
 }
 
-fn create_identity(tx: &Tx<'_>, options: &ClientOptions, runtime: &Runtime) -> Result<Identity, Error> {
+/// Makes the keys of this device, and of the account unless the options bring it along.
+pub(crate) fn create_identity(tx: &Tx<'_>, options: &ClientOptions, runtime: &Runtime) -> Result<Identity, Error> {
     let mut rng = runtime.rng();
     let account_key = match &options.account_key {
         Some(seed) => AccountKey::from_bytes(seed),

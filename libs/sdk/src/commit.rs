@@ -459,7 +459,11 @@ pub(crate) fn accepted(
         }
         tx.count_receipt()?;
         tx.begin_chain(id, receipt.seq)?;
-        tx.put_own_receipt(id, receipt)
+        let kept = tx.put_own_receipt(id, receipt)?;
+        if pending.kind == PendingKind::Join {
+            tx.come_back(id, receipt.seq)?;
+        }
+        Ok(kept)
     })?;
     Ok((epoch, kept.and_then(|kept| Ok(kept?)).err()))
 }

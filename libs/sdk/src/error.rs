@@ -3,8 +3,8 @@
 use std::{error::Error as StdError, io, path::PathBuf, sync::Arc};
 
 use qpc_crypto::{
-    BadSignature, CertificateError, KdfError, MlsError, Suite, aead::AeadError, mls::PolicyError, opaque::OpaqueError,
-    queue::QueueError, receipt::ReceiptError,
+    BadSignature, CertificateError, KdfError, MlsError, Suite, aead::AeadError, archive::ArchiveError,
+    mls::PolicyError, opaque::OpaqueError, queue::QueueError, receipt::ReceiptError,
 };
 use qpc_wire::{Code, DeviceId, GroupId, ids::InvalidId};
 
@@ -60,8 +60,19 @@ pub enum Error {
         /// Who was to be.
         asked: String,
     },
+    /// There is something where a backup was to be restored.
+    #[error("{} is not empty", .0.display())]
+    StoreNotEmpty(PathBuf),
+    /// The backup is of somebody else's account.
+    #[error("this is a backup of {stored:?}, not of {asked:?}")]
+    BackupOfOther {
+        /// Whose it is.
+        stored: String,
+        /// Whose was to be restored.
+        asked: String,
+    },
     /// The store was written by a later version.
-    #[error("the store is of version {found}, this program knows up to {known}")]
+    #[error("the store, or the backup, is of version {found}, this program knows up to {known}")]
     StoreVersion {
         /// Version of the store.
         found: i64,
@@ -233,6 +244,9 @@ pub enum Error {
     /// A receipt is about an epoch in which this device has not been.
     #[error("receipt of epoch {0}, which is not known here")]
     ReceiptEpoch(u64),
+    /// A transcript or a backup.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// A signature.
     #[error(transparent)]
     Signature(#[from] BadSignature),

@@ -10,6 +10,7 @@
 //! account did not sign, a receipt that does not hold, password costs below the floor.
 
 mod account;
+mod backup;
 #[cfg(feature = "bench")]
 pub mod bench;
 mod chores;
@@ -42,9 +43,11 @@ mod sync;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod transcript;
 pub mod transport;
 mod whisper;
 
+pub use backup::{BackupReport, restore_backup};
 pub use client::{Client, ClientOptions, Identification, Stats};
 pub use content::{ContentError, Draft, Mention, MessageRef};
 pub use devices::Device;
@@ -53,11 +56,18 @@ pub use events::{Event, EventStream, GapReason, MessageId};
 pub use groups::{Invite, InviteLink, Member, invite::BadInvite};
 pub use linking::{BadLinkCode, LinkCode, Linked, Linking};
 pub use own::Settings;
-pub use qpc_crypto::{KsfParams, Role, Suite};
+pub use qpc_crypto::{
+    KsfParams, Role, Suite,
+    archive::{ArchiveError, Damage, Kind as ArchiveKind},
+};
 pub use qpc_runtime::{self as runtime, Runtime};
 pub use qpc_wire::{AccountId, DeviceId, GroupId as ConversationId};
 pub use receipts::{ChainReport, Excused, Finding, ReceiptFile, ReceiptFileError, ReceiptReport, verify_receipts};
 pub use store::{
     ChainError, ConversationInfo, ConversationKind, Message, MessageKind, MessageState, Reaction, Standing,
+};
+pub use transcript::{
+    Progress, TranscriptEntry, TranscriptFile, TranscriptMessage, TranscriptReport, prove_transcript, read_transcript,
+    verify_transcript, verify_transcript_proof,
 };
 pub use whisper::TYPING_FOR;

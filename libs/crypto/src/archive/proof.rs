@@ -25,6 +25,8 @@ pub struct Proven {
     pub index: u64,
     /// Number of records of the transcript.
     pub records: u64,
+    /// Root of their Merkle tree.
+    pub root: [u8; HASH],
     /// The record.
     pub record: Zeroizing<Vec<u8>>,
 }
@@ -99,5 +101,5 @@ pub fn verify_proof(proof: &[u8]) -> Result<Proven, ArchiveError> {
     let mut record = Zeroizing::default();
     let len = open_record(&key, &committed, &mut record).ok_or(damaged(Damage::Sealed))?.len();
     record.truncate(len);
-    Ok(Proven { head, index, records, record })
+    Ok(Proven { head, index, records, root, record })
 }

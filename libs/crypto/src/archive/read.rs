@@ -171,14 +171,30 @@ impl<R: Read> Opened<R> {
     /// The next record; none at the end, which has been checked then. What was given out before is whole even if the file
     /// is found to be damaged later.
     pub fn next_record(&mut self) -> Result<Option<&[u8]>, ArchiveError> {
-        let Some(end) = self.reader.advance()? else { return self.open().map(Some) };
-        if self.head().signed_by.is_none() {
-            let tag = end.proof.as_slice().try_into().map_err(|_| self.reader.damaged(Damage::Proof))?;
-            if !self.keys.is_end_tag(end.summary.records, &end.summary.root, &tag) {
+        match self.advance()? {
+            None => self.open().map(Some),
+            Some(_) => Ok(None),
+        }
+    }
+
+    /// Reads what is left, without opening it, and checks the end.
+    pub fn finish(mut self) -> Result<Summary, ArchiveError> {
+        loop {
+            if let Some(end) = self.advance()? {
+                return Ok(end.summary);
+            }
+        }
+    }
+
+    fn advance(&mut self) -> Result<Option<End>, ArchiveError> {
+        let end = self.reader.advance()?;
+        if let (Some(End { summary, proof, .. }), None) = (&end, &self.reader.head.signed_by) {
+            let tag = proof.as_slice().try_into().map_err(|_| self.reader.damaged(Damage::Proof))?;
+            if !self.keys.is_end_tag(summary.records, &summary.root, &tag) {
                 return Err(self.reader.damaged(Damage::Proof));
             }
         }
-        Ok(None)
+        Ok(end)
     }
 
     fn open(&mut self) -> Result<&[u8], ArchiveError> {

@@ -45,6 +45,11 @@ impl<W: Write> Writer<W> {
         })
     }
 
+    /// What stands in clear.
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
     /// Adds a record. Big-endian: length of ciphertext and tag (4) | commitment to the key (32) | ciphertext | tag (16) |
     /// chain value (32).
     pub fn push(&mut self, record: &[u8]) -> Result<(), ArchiveError> {

@@ -80,16 +80,10 @@ impl From<&str> for Text {
 impl Text {
     pub(crate) fn encode(&self) -> pb::Text {
         let Draft { text, reply_to, mentions, attachments } = &self.draft;
-        let mention = |mention: &Mention| pb::Mention {
-            account: bytes(&mention.account.0),
-            // At most MAX_TEXT.
-            start: mention.range.start as u32,
-            length: mention.range.len() as u32,
-        };
         pb::Text {
             text: text.clone(),
             reply_to: reply_to.map(|target| target.encode()),
-            mentions: mentions.iter().map(mention).collect(),
+            mentions: mentions.iter().map(Mention::encode).collect(),
             attachments: attachments.clone(),
             expires_after_ms: self.expires_after_ms,
         }
@@ -121,6 +115,15 @@ impl Text {
 }
 
 impl Mention {
+    pub(crate) fn encode(&self) -> pb::Mention {
+        pb::Mention {
+            account: bytes(&self.account.0),
+            // At most MAX_TEXT.
+            start: self.range.start as u32,
+            length: self.range.len() as u32,
+        }
+    }
+
     fn decode(mention: pb::Mention, text: &str) -> Option<Self> {
         let start = mention.start as usize;
         let range = start..start.checked_add(mention.length as usize)?;

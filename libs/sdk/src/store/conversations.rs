@@ -41,7 +41,7 @@ pub enum ConversationKind {
 }
 
 impl ConversationKind {
-    fn from_u8(value: u8) -> Self {
+    pub(crate) fn from_u8(value: u8) -> Self {
         match value {
             1 => Self::Direct,
             3 => Self::Own,

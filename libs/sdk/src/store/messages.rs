@@ -156,7 +156,7 @@ pub(crate) struct New<'a> {
 }
 
 /// Messages written on this account without a pinned name have the account's own.
-const SELECT: &str = "SELECT m.id, m.conversation, m.sender_account,
+pub(super) const SELECT: &str = "SELECT m.id, m.conversation, m.sender_account,
         COALESCE((SELECT username FROM peers p WHERE p.account = m.sender_account LIMIT 1),
                  (SELECT username FROM identity WHERE m.seq IS NULL)),
         m.sender_device, m.text, m.sent_at_ms, m.seq, m.epoch, m.state,
@@ -165,7 +165,7 @@ const SELECT: &str = "SELECT m.id, m.conversation, m.sender_account,
         m.kind, m.extra, m.for_us, m.expires_after_ms, m.expires_at_ms
      FROM messages m";
 
-fn read(row: &Row<'_>) -> rusqlite::Result<Message> {
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Message> {
     let kind = MessageKind::from_u8(row.get(12)?);
     let draft = match beside(kind, &row.get::<_, Vec<u8>>(13)?) {
         Some(Saying::Text(text)) => text.draft,
@@ -348,11 +348,12 @@ impl Tx<'_> {
         Ok(self.sql.prepare_cached(&change)?.query_row(values, read_said).optional()?.flatten())
     }
 
-    /// Whether something stands at a place of a group's chain, or this device has sent what stands there.
+    /// Whether something stands at a place of a group's chain, or this device, or the one that it was restored from, has sent
+    /// what stands there.
     pub(crate) fn is_taken(&self, group: GroupId, place: u64) -> Result<bool, Error> {
         let sql = "SELECT EXISTS (SELECT 1 FROM messages WHERE group_id = ?1 AND chain = ?2)
                        OR EXISTS (SELECT 1 FROM changes WHERE group_id = ?1 AND chain = ?2)
-                       OR EXISTS (SELECT 1 FROM receipts WHERE group_id = ?1 AND seq = ?2 AND own = 1)";
+                       OR EXISTS (SELECT 1 FROM receipts WHERE group_id = ?1 AND seq = ?2 AND own > 0)";
         let place = i64::try_from(place).unwrap_or(i64::MAX);
         Ok(self.sql.query_row(sql, params![group.as_ref(), place], |row| row.get(0))?)
     }
@@ -381,6 +382,11 @@ impl Tx<'_> {
         let sql = "UPDATE messages SET seen = 1 WHERE conversation = ?1 AND at_ms <= ?2 AND seen = 0";
         self.sql.execute(sql, params![conversation.as_ref(), at_ms.min(i64::MAX as u64)])?;
         Ok(())
+    }
+
+    /// How many messages there are.
+    pub(crate) fn message_count(&self) -> Result<u64, Error> {
+        Ok(self.sql.query_row("SELECT count(*) FROM messages", [], |row| row.get(0))?)
     }
 
     /// When the server accepted the newest message of a conversation.

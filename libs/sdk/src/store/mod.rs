@@ -18,12 +18,14 @@ mod packages;
 mod pending;
 mod people;
 mod receipts;
+mod rows;
 mod schema;
 mod shared;
 #[cfg(feature = "sim")]
 mod simulated;
 mod sql;
 mod timers;
+mod transcripts;
 mod wipe;
 
 use std::{
@@ -63,6 +65,8 @@ pub(crate) use pending::{Pending, PendingKind};
 pub use people::Standing;
 pub use receipts::ChainError;
 pub(crate) use receipts::{Break, Kept};
+pub(crate) use rows::{KEPT, Place};
+pub(crate) use transcripts::{Telling, Told};
 
 const DATABASE: &str = "store.db";
 const KEY_FILE: &str = "store.key";
@@ -146,8 +150,30 @@ impl Store {
                 runtime,
             });
         }
+        Self::open_with(folder, password, ksf, runtime, migrate)
+    }
+
+    /// Makes the database with the tables of a version, to be brought up to date when it is opened for the first time. Blocks
+    /// for the time of Argon2id.
+    pub(crate) fn create(
+        folder: &Path,
+        password: &[u8],
+        ksf: KsfParams,
+        runtime: Runtime,
+        version: i64,
+    ) -> Result<Self, Error> {
+        Self::open_with(folder, password, ksf, runtime, |sql| schema::migrate_to(sql, version))
+    }
+
+    fn open_with(
+        folder: &Path,
+        password: &[u8],
+        ksf: KsfParams,
+        runtime: Runtime,
+        migrate: impl FnOnce(&mut Connection) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
         create_folder(folder).map_err(io_error(folder))?;
-        let lock = lock(&folder.join(LOCK_FILE))?;
+        let lock = lock(folder)?;
         let key = key_file::database_key(&folder.join(KEY_FILE), password, ksf, &runtime)?;
         let mut sql = open_encrypted(&folder.join(DATABASE), &key)?;
         migrate(&mut sql)?;
@@ -284,7 +310,9 @@ fn open_encrypted(path: &Path, key: &[u8; 32]) -> Result<Connection, Error> {
     Ok(sql)
 }
 
-fn lock(path: &Path) -> Result<File, Error> {
+/// Keeps everybody else from the database in a folder.
+pub(crate) fn lock(folder: &Path) -> Result<File, Error> {
+    let path = &folder.join(LOCK_FILE);
     let file =
         File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(io_error(path))?;
     match file.try_lock() {
@@ -306,7 +334,7 @@ fn create_folder(folder: &Path) -> io::Result<()> {
     builder.create(folder)
 }
 
-fn io_error(path: &Path) -> impl Fn(io::Error) -> Error + use<> {
+pub(crate) fn io_error(path: &Path) -> impl Fn(io::Error) -> Error + use<> {
     let path: PathBuf = path.to_owned();
     move |source| Error::Io { path: path.clone(), source }
 }

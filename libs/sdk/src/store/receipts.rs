@@ -17,7 +17,7 @@ const MAX_TORN: u64 = 10_000;
 
 /// A receipt as it is kept.
 pub(crate) struct Kept {
-    /// For something that this device sent.
+    /// For something that this device sent (1 in its row), or the one that it was restored from (2).
     pub(crate) own: bool,
     pub(crate) before: Option<Break>,
     pub(crate) receipt: v1::Receipt,
@@ -82,12 +82,30 @@ impl Tx<'_> {
         if interrupted {
             self.end_interruption(group, seen, receipt.seq)?;
         }
+        Ok(Ok(self.see(group, seen, receipt.seq)?))
+    }
+
+    /// This device has come in again at a place. After an interruption nothing of what was before it is in the mailbox, and
+    /// so it is known to be missing.
+    pub(crate) fn come_back(&self, group: GroupId, seq: u64) -> Result<(), Error> {
+        let sql =
+            "SELECT chain_seen FROM groups WHERE id = ?1 AND interrupted = 1 AND chain_first > 0 AND chain_seen < ?2";
+        let seen = self.sql.query_row(sql, params![group.as_ref(), seq], |row| row.get(0)).optional()?;
+        if let Some(seen) = seen {
+            self.end_interruption(group, seen, seq)?;
+            self.see(group, seen, seq)?;
+        }
+        Ok(())
+    }
+
+    /// The chain was seen up to a place: tears a hole for each one in between. Tells how many.
+    fn see(&self, group: GroupId, seen: u64, seq: u64) -> Result<u64, Error> {
         let mut torn = 0;
-        for seq in (seen + 1).max(receipt.seq.saturating_sub(MAX_TORN))..receipt.seq {
+        for seq in (seen + 1).max(seq.saturating_sub(MAX_TORN))..seq {
             torn += u64::from(self.tear_hole(group, seq)?);
         }
-        self.sql.execute("UPDATE groups SET chain_seen = ?2 WHERE id = ?1", params![group.as_ref(), receipt.seq])?;
-        Ok(Ok(torn))
+        self.sql.execute("UPDATE groups SET chain_seen = ?2 WHERE id = ?1", params![group.as_ref(), seq])?;
+        Ok(torn)
     }
 
     /// From `seq` on, receipts are expected; none was before this device came in.
@@ -124,11 +142,12 @@ impl Tx<'_> {
 
     /// What stands at a place cannot be read here. False if nothing is missing there.
     pub(crate) fn tear_hole(&self, group: GroupId, seq: u64) -> Result<bool, Error> {
-        let Ok(seq) = i64::try_from(seq) else { return Ok(false) };
+        // In a store that was restored from a backup, places beyond what was seen may be filled.
+        if i64::try_from(seq).is_err() || self.is_taken(group, seq)? {
+            return Ok(false);
+        }
         let torn = self.sql.execute(
-            "INSERT INTO holes (group_id, seq, since_ms) SELECT ?1, ?2, ?3
-             WHERE NOT EXISTS (SELECT 1 FROM receipts WHERE group_id = ?1 AND seq = ?2 AND own = 1)
-             ON CONFLICT DO NOTHING",
+            "INSERT INTO holes (group_id, seq, since_ms) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
             params![group.as_ref(), seq, self.now_ms()],
         )?;
         Ok(torn == 1)

@@ -23,12 +23,17 @@ const PROTOBUF: i64 = 4;
 
 /// Brings the tables up to date.
 pub(super) fn migrate(sql: &mut Connection) -> Result<(), Error> {
+    migrate_to(sql, MIGRATIONS.len() as i64)
+}
+
+/// Brings the tables to a version that is not before their own.
+pub(super) fn migrate_to(sql: &mut Connection, wanted: i64) -> Result<(), Error> {
     let done: i64 = sql.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let known = MIGRATIONS.len() as i64;
-    if done > known {
-        return Err(Error::StoreVersion { found: done, known });
+    let (found, known) = (done.max(wanted), MIGRATIONS.len() as i64);
+    if found > known {
+        return Err(Error::StoreVersion { found, known });
     }
-    for (version, step) in (1..).zip(MIGRATIONS).filter(|(version, _)| *version > done) {
+    for (version, step) in (1..).zip(MIGRATIONS).filter(|(version, _)| *version > done && *version <= wanted) {
         let tx = sql.transaction()?;
         tx.execute_batch(step)?;
         if version == MESSAGE_PACK && done > 0 {
