@@ -210,3 +210,6 @@ impl Drop for Unfinished {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

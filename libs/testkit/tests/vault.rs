@@ -249,3 +249,34 @@ async fn a_destroyed_device_comes_back_as_another_one_from_its_backup() {
     let report = verify_receipts(&files);
     assert_eq!(report.findings, []);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_is_restored_beside_the_device_is_one_more_device() {
+    let cluster = cluster().await;
+    let alice = client(&cluster, "alice", 0, 0).await;
+    let bob = client(&cluster, "bob", 0, 0).await;
+    let dm = alice.dm("bob").await.unwrap();
+    alice.send(dm, "one").await.unwrap();
+    has(&bob, dm, &["one"]).await;
+    let file = backup(&alice).await;
+    // After the backup, on the device and by the other.
+    alice.send(dm, "two").await.unwrap();
+    has(&bob, dm, &["one", "two"]).await;
+    bob.send(dm, "three").await.unwrap();
+    has(&alice, dm, &["one", "two", "three"]).await;
+
+    let mut seen_by_bob = bob.events();
+    let second = restore(file, &cluster.client_options("alice", 1, 0)).await;
+    // What is missing comes from where it was written.
+    has(&second, dm, &["one", "two", "three"]).await;
+    second.send(dm, "four").await.unwrap();
+    for client in [&alice, &bob, &second] {
+        has(client, dm, &["one", "two", "three", "four"]).await;
+    }
+    assert_eq!(alice.devices().await.unwrap().len(), 2);
+    agree(&[&alice, &bob, &second], dm).await;
+    assert!(second.conversation(dm).await.unwrap().missing == 0);
+    while let Ok(Some(event)) = tokio::time::timeout(std::time::Duration::ZERO, seen_by_bob.next()).await {
+        assert!(!matches!(event, Event::ReceiptRefused { .. } | Event::Undecryptable { .. }), "{event:?}");
+    }
+}

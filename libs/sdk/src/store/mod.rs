@@ -254,6 +254,27 @@ impl Tx<'_> {
         aead::seal(&mut self.runtime.rng(), key, aad, plaintext)
     }
 
+    /// All that openmls keeps.
+    #[cfg(test)]
+    pub(crate) fn mls_state_for_test(&self) -> Result<Vec<Vec<u8>>, Error> {
+        let tables = "SELECT name FROM sqlite_master WHERE name LIKE 'openmls\\_%' ESCAPE '\\' AND type = 'table'
+                          AND name NOT LIKE '%migrations'";
+        let tables: Vec<String> =
+            self.sql.prepare(tables)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let mut values = Vec::new();
+        for table in tables {
+            let mut statement = self.sql.prepare(&format!("SELECT * FROM {table}"))?;
+            let width = statement.column_count();
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                for at in 0..width {
+                    values.extend(row.get_ref(at)?.as_blob_or_null().ok().flatten().map(<[u8]>::to_vec));
+                }
+            }
+        }
+        Ok(values)
+    }
+
     /// Random bytes.
     pub(crate) fn random<const N: usize>(&self) -> [u8; N] {
         self.runtime.random()
