@@ -10,6 +10,8 @@ use super::*;
 use crate::{Client, MessageState, store::ConversationState, transport::Trust};
 
 const PASSPHRASE: &str = "kept elsewhere";
+/// The version of the tables of the oldest backups.
+const FIRST: u32 = 4;
 
 fn options(folder: &Path, store: &str) -> ClientOptions {
     let certificate = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.der().clone();
@@ -156,7 +158,7 @@ async fn what_cannot_be_restored_leaves_nothing_behind() {
 
     // What a process left that was killed half-way is cleared away, and the one that is at it is not disturbed.
     let half = folder.path().join("restored.restoring");
-    Store::create(&half, b"another password", KsfParams::FLOOR, options.runtime.clone(), 3).unwrap();
+    Store::create(&half, b"another password", KsfParams::FLOOR, options.runtime.clone(), FIRST.into()).unwrap();
     let at_it = store::lock(&half).unwrap();
     assert!(matches!(restore_file(&file, &options).await.unwrap_err(), Error::StoreInUse(_)));
     drop(at_it);
@@ -209,13 +211,13 @@ async fn rows_of_a_later_version_are_refused_and_those_of_an_older_one_brought_u
         named("synced", &["name) VALUES (1); --"], vec![text("x")]),
         named("synced", &["name", "value"], vec![text("x")]),
     ] {
-        let error = restore_file(&made(3, vec![bad]), &options).await.unwrap_err();
+        let error = restore_file(&made(FIRST, vec![bad]), &options).await.unwrap_err();
         assert!(matches!(error, Error::Corrupt(_)), "{error}");
     }
     let number = |n| pb::backup_rows::Value { value: Some(pb::backup_rows::value::Value::Integer(n)) };
     let row = named("synced", &["name", "value", "at_ms"], vec![text("a"), text("b"), number(5)]);
-    restore_file(&made(3, vec![row]), &options).await.unwrap();
+    restore_file(&made(FIRST, vec![row]), &options).await.unwrap();
     let store = Store::open(&options.data, b"pw", KsfParams::FLOOR, runtime).unwrap();
     assert_eq!(store.run_blocking(|tx| tx.synced_at_ms("a")).unwrap(), 5);
-    assert!(store.run_blocking(|tx| tx.schema()).unwrap() >= 3);
+    assert!(store.run_blocking(|tx| tx.schema()).unwrap() >= FIRST.into());
 }

@@ -109,6 +109,7 @@ impl Tx<'_> {
             "DELETE FROM groups WHERE id IN (SELECT group_id FROM conversations WHERE state = 0);
              DELETE FROM conversations WHERE state = 0;
              DELETE FROM messages WHERE conversation NOT IN (SELECT id FROM conversations);
+             DELETE FROM changes WHERE conversation NOT IN (SELECT id FROM conversations) OR at_ms = 0;
              UPDATE messages SET state = 2 WHERE state IN (0, 5);
              UPDATE messages SET seq = 0 WHERE seq IS NULL AND state <> 8;
              UPDATE receipts SET own = 2 WHERE own = 1;
