@@ -7,9 +7,9 @@ use std::{fs, io::Cursor};
 
 use common::{client, has, in_one_epoch, let_in, open, received};
 use qpc_sdk::{
-    ArchiveError, Client, ClientOptions, ConversationId, Damage, Error, Event, MessageState, TranscriptEntry,
-    TranscriptMessage, prove_transcript, read_transcript, restore_backup, verify_receipts, verify_transcript,
-    verify_transcript_proof,
+    ArchiveError, Client, ClientOptions, ConversationId, Damage, Draft, Error, Event, MessageRef, MessageState,
+    TranscriptEntry, TranscriptMessage, prove_transcript, read_transcript, restore_backup, verify_receipts,
+    verify_transcript, verify_transcript_proof,
 };
 use qpc_testkit::{Backend, Cluster, Shape, eventually};
 
@@ -67,14 +67,22 @@ async fn a_transcript_shows_others_what_was_said() {
     let dm = alice.dm("bob").await.unwrap();
     let elsewhere = alice.create_group("Elsewhere", &["bob".to_owned()]).await.unwrap();
     alice.send(elsewhere, "not in it").await.unwrap();
-    alice.send(dm, "one").await.unwrap();
+    let first = MessageRef { author: alice.whoami().await.unwrap().account, id: alice.send(dm, "on").await.unwrap() };
+    has(&bob, dm, &["on"]).await;
+    alice.edit(dm, first, "one").await.unwrap();
     has(&bob, dm, &["one"]).await;
-    bob.send(dm, "two").await.unwrap();
+    bob.send(dm, Draft { reply_to: Some(first), ..Draft::from("two") }).await.unwrap();
+    bob.react(dm, first, "👍").await.unwrap();
     has(&alice, dm, &["one", "two"]).await;
     eventually("the word of bob", || async {
-        (alice.history(dm, 9).await.unwrap()[0].state == MessageState::Delivered).then_some(())
+        let told = alice.history(dm, 9).await.unwrap().remove(0);
+        (told.state == MessageState::Delivered && told.reactions.len() == 1).then_some(())
     })
     .await;
+    // What is to disappear is not told.
+    alice.set_timer(dm, Some(std::time::Duration::from_secs(3_600))).await.unwrap();
+    alice.send(dm, "for an hour").await.unwrap();
+    has(&alice, dm, &["one", "two", "for an hour"]).await;
 
     let file = transcript(&alice, dm).await;
     let (own, report) = (alice.whoami().await.unwrap(), verify_transcript(file.as_slice()).unwrap());
@@ -90,6 +98,9 @@ async fn a_transcript_shows_others_what_was_said() {
     assert_eq!(texts, [("alice", "one", "delivered"), ("bob", "two", "received")]);
     let peer = bob.whoami().await.unwrap();
     assert_eq!((&shown[1].account, &shown[1].device), (&peer.account.to_string(), &peer.device.to_string()));
+    assert_eq!(shown[0].reactions, [("👍".to_owned(), vec![peer.account.to_string()])]);
+    assert_eq!((shown[0].edited_at_ms.is_some(), shown[1].edited_at_ms.is_some()), (true, false));
+    assert_eq!(shown[1].reply_to, Some((own.account.to_string(), first.id.to_string())));
     let places: Vec<u64> = shown.iter().map(|it| it.place.as_ref().unwrap().1).collect();
     assert!(places[0] < places[1] && shown.iter().all(|it| it.accepted_at_ms > 0 && it.epoch > 0));
     let line = serde_json::to_string(&entries[2]).unwrap();
