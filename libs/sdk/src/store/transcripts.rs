@@ -41,8 +41,8 @@ const OTHERS: &str = "m.n > ?7 AND (m.at_ms = 0 OR (m.at_ms, m.chain, m.n) > (?3
 impl Tx<'_> {
     /// The beginning of a conversation, and how many messages it has.
     pub(crate) fn begin_telling(&self, conversation: GroupId) -> Result<(Telling, u64), Error> {
-        let sql = "SELECT COALESCE(max(n), 0), count(*) FROM messages WHERE conversation = ?1";
-        let (until, count) = self.sql.query_row(sql, [conversation.as_ref()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let sql = format!("SELECT COALESCE(max(n), 0), count(*) FROM messages m WHERE conversation = ?1 AND {SHOWN}");
+        let (until, count) = self.sql.query_row(&sql, [conversation.as_ref()], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok((Telling { until, accepted: (0, 0, 0), others: None }, count))
     }
 
