@@ -11,13 +11,14 @@
 //! [`mls::GroupView`] the server's, which sees membership but no content, and [`mls::key_package`] what a device leaves
 //! behind to be added while offline. The leaf credential is the device certificate. Plaintexts are [`padding`] padded.
 //!
-//! [`queue`] wraps a payload for a device's mailbox (X-Wing), [`aead`] seals what stays at home, [`receipt`] is the
-//! server's signed word that a message was stored, and [`franking`] its word to itself about who sent what. [`archive`] is
-//! what leaves the device as a file: transcripts and backups.
+//! [`queue`] wraps a payload for a device's mailbox (X-Wing), [`aead`] seals what stays at home, [`file`] what is too large
+//! for a message, [`receipt`] is the server's signed word that a message was stored, and [`franking`] its word to itself about
+//! who sent what. [`archive`] is what leaves the device as a file of its own: transcripts and backups.
 
 pub mod aead;
 pub mod archive;
 pub mod certificate;
+pub mod file;
 pub mod franking;
 pub mod identity;
 pub mod kdf;

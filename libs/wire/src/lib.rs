@@ -1,19 +1,21 @@
 //! The contract between clients, the gateway and the services: generated messages, the method table, the frame codec,
 //! ids and limits. No I/O, no clock, no tasks; builds for wasm32.
 //!
-//! Start at [`methods`], the one table of calls. [`frame`] is how a call looks on a stream, [`status`] how it fails.
+//! Start at [`methods`], the one table of calls. [`frame`] is how a call looks on a stream, [`pieces`] what
+//! may follow it, [`status`] how it fails.
 
 pub mod correlation;
 pub mod frame;
 pub mod ids;
 pub mod limits;
 pub mod methods;
+pub mod pieces;
 pub mod proofs;
 pub mod status;
 
 pub use correlation::CorrelationId;
 pub use ids::{AccountId, DeviceId, GroupId, IdempotencyKey};
-pub use methods::{Access, Effect, Method, MethodInfo, Owner};
+pub use methods::{Access, Effect, Flow, Method, MethodInfo, Owner};
 pub use status::{Code, Status};
 
 /// Messages of the client protocol (`proto/qpc/v1`).

@@ -22,6 +22,10 @@ pub const PART: usize = 512 << 10;
 pub const MAX_ADDS: usize = 500;
 /// Epoch tags of one acknowledgement.
 pub const MAX_TAGS: usize = 100;
+/// Bytes of a blob that one BlobGet gives at the most.
+pub const MAX_BLOB_GET: u64 = 16 << 20;
+/// Parts of a blob are of multiples of this many bytes.
+pub const BLOB_GRAIN: usize = 64 << 10;
 /// Entries of one fetch when the client does not say.
 pub const DEFAULT_FETCH: u32 = 100;
 /// Entries of one fetch at the most.

@@ -15,6 +15,8 @@ pub enum Owner {
     Keypackage,
     /// Mailboxes and groups.
     Delivery,
+    /// Encrypted files.
+    Blob,
 }
 
 impl Owner {
@@ -25,6 +27,7 @@ impl Owner {
             Self::Auth => "auth",
             Self::Keypackage => "keypackage",
             Self::Delivery => "delivery",
+            Self::Blob => "blob",
         }
     }
 }
@@ -51,6 +54,17 @@ pub enum Effect {
     Natural,
 }
 
+/// What goes over the stream of a call besides its two frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Nothing.
+    Frames,
+    /// A body ([`crate::pieces`]) after the request.
+    Up,
+    /// A body after the response.
+    Down,
+}
+
 /// A row of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct MethodInfo {
@@ -66,6 +80,19 @@ pub struct MethodInfo {
     pub effect: Effect,
     /// Time the server gives itself, milliseconds.
     pub deadline_ms: u32,
+}
+
+impl MethodInfo {
+    /// Whether a body goes with the call, and which way. Such calls do not go over the bus.
+    pub const fn flow(&self) -> Flow {
+        if self.id == BlobPut::INFO.id {
+            Flow::Up
+        } else if self.id == BlobGet::INFO.id {
+            Flow::Down
+        } else {
+            Flow::Frames
+        }
+    }
 }
 
 /// A method as a type, tying number, request and response together.
@@ -159,6 +186,13 @@ methods! {
     404 StagePart             Delivery   Device    Natural 10000 StagePartRequest            StagePartResponse;
     405 FetchPart             Delivery   Device    Read    10000 FetchPartRequest            FetchPartResponse;
     500 ResolveUser           Auth       Device    Read    5000  ResolveUserRequest          ResolveUserResponse;
+    600 BlobBegin             Blob       Device    Keyed   5000  BlobBeginRequest            BlobBeginResponse;
+    601 BlobPut               Blob       Device    Natural 600000 BlobPutRequest             BlobPutResponse;
+    602 BlobParts             Blob       Device    Read    5000  BlobPartsRequest            BlobPartsResponse;
+    603 BlobFinish            Blob       Device    Natural 60000 BlobFinishRequest           BlobFinishResponse;
+    604 BlobGet               Blob       Device    Read    600000 BlobGetRequest             BlobGetResponse;
+    605 BlobStat              Blob       Device    Read    5000  BlobStatRequest             BlobStatResponse;
+    606 BlobDelete            Blob       Device    Natural 5000  BlobDeleteRequest           BlobDeleteResponse;
     700 ListDevices           Auth       Device    Read    5000  ListDevicesRequest          ListDevicesResponse;
     701 RevokeDevice          Auth       Device    Keyed   5000  RevokeDeviceRequest         RevokeDeviceResponse;
     702 LinkOffer             Auth       Anonymous Natural 5000  LinkOfferRequest            LinkOfferResponse;

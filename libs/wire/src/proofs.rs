@@ -97,3 +97,8 @@ pub fn invite(group_id: &[u8], epoch: u64, device_id: &[u8]) -> Vec<u8> {
 pub fn transcript(head: &[u8; 32], records: u64, root: &[u8; 32]) -> Vec<u8> {
     [b"qpc transcript v1".as_slice(), head, &records.to_be_bytes(), root].concat()
 }
+
+/// MACed by a gateway before it hands a call and its body to a service: `challenge` is what the service has asked with.
+pub fn bulk(challenge: &[u8; 16], call: &[u8]) -> Vec<u8> {
+    [b"qpc bulk v1", challenge.as_slice(), call].concat()
+}
