@@ -1,6 +1,8 @@
 //! What every server process needs, so that a service is only its own business:
 //!
 //! - [`bus`]: request/reply and doorbells, over NATS or in process;
+//! - [`bulk`]: bodies between gateway and service, over TCP or in process;
+//! - [`objects`]: bodies at rest, on the disk or in S3;
 //! - [`db`]: one SQL facade over Postgres and SQLite, transactions, migrations, idempotency;
 //! - [`cache`]: what may be lost (presence), in Redis or in process;
 //! - [`rpc`]: calls, the handler router, the layers every call passes, the client to other services;
@@ -10,12 +12,14 @@
 //!
 //! The traits of the seams have a contract suite each (`contract` modules) that every implementation passes.
 
+pub mod bulk;
 pub mod bus;
 pub mod cache;
 pub mod config;
 pub mod db;
 pub mod health;
 pub mod metrics;
+pub mod objects;
 pub mod push;
 pub mod rpc;
 pub mod run;

@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     Runtime,
+    bulk::{Bulk, BulkClient, TcpBulk},
     bus::{self, Bus},
     cache::{self, Cache},
     config::{Infra, Process},
@@ -34,6 +35,8 @@ pub struct Deps {
     pub runtime: Runtime,
     /// Bus.
     pub bus: Arc<dyn Bus>,
+    /// What the bus is too small for.
+    pub bulk: Arc<dyn Bulk>,
     /// Cache.
     pub cache: Arc<dyn Cache>,
     /// Server keys.
@@ -92,6 +95,11 @@ impl Deps {
     /// Calls to other services.
     pub fn client(&self) -> Client {
         Client::new(self.bus.clone(), self.runtime.clone())
+    }
+
+    /// Calls with bodies.
+    pub fn bulk_client(&self) -> BulkClient {
+        BulkClient::new(self.bulk.clone(), &self.secrets)
     }
 
     /// Runs `job(now_ms)` every `period` until shutdown.
@@ -180,8 +188,10 @@ pub fn block_on<G>(
 
 async fn connect(name: &'static str, infra: Infra) -> Result<Deps, StartError> {
     let runtime = Runtime::system();
+    let bus = bus::open(&infra.bus, name).await?;
     Ok(Deps {
-        bus: bus::open(&infra.bus, name).await?,
+        bulk: Arc::new(TcpBulk::new(bus.clone())),
+        bus,
         cache: cache::open(&infra.cache, runtime.clock.clone()).await?,
         secrets: Secrets::load(&infra.secret_file)?,
         metrics: Arc::default(),

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::{Context, Result, anyhow};
 use qpc_chassis::{
     Runtime,
+    bulk::{Bulk, LocalBulk, TcpBulk},
     bus::{Bus, LocalBus, NatsBus},
     cache::{Cache, MemoryCache, RedisCache},
     db::contract::fresh_database,
@@ -237,8 +238,13 @@ async fn deps(shape: &Shape, folder: &TempDir) -> Result<Deps> {
         Some(faults) => Arc::new(FaultyBus::new(bus, faults, runtime.clone())) as Arc<dyn Bus>,
         None => bus,
     };
+    let bulk: Arc<dyn Bulk> = match &shape.backend {
+        Backend::Embedded => Arc::new(LocalBulk::default()),
+        Backend::Servers { .. } => Arc::new(TcpBulk::new(bus.clone())),
+    };
     Ok(Deps {
         bus,
+        bulk,
         cache,
         secrets: Secrets::new(root),
         metrics: Arc::default(),

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use bytes::Bytes;
 use prost::Message as _;
 use qpc_chassis::{
+    bulk::LocalBulk,
     bus::LocalBus,
     cache::MemoryCache,
     db::Db,
@@ -69,6 +70,7 @@ impl Service {
         let runtime = Runtime::system();
         let deps = Deps {
             bus: Arc::new(LocalBus::default()),
+            bulk: Arc::new(LocalBulk::default()),
             cache: Arc::new(MemoryCache::new(runtime.clock.clone())),
             secrets: Secrets::new([7; 32]),
             metrics: Arc::default(),

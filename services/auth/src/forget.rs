@@ -120,6 +120,7 @@ mod tests {
     use std::sync::Mutex;
 
     use qpc_chassis::{
+        bulk::LocalBulk,
         bus::LocalBus,
         cache::MemoryCache,
         rpc::{Ctx, Router, ServeOptions, serve},
@@ -175,6 +176,7 @@ mod tests {
         }
         let deps = Deps {
             bus: Arc::new(LocalBus::default()),
+            bulk: Arc::new(LocalBulk::default()),
             cache: Arc::new(MemoryCache::new(runtime.clock.clone())),
             secrets: Secrets::new([5; 32]),
             metrics: Arc::default(),

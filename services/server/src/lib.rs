@@ -17,6 +17,7 @@ use std::{
 
 use qpc_chassis::{
     Runtime,
+    bulk::LocalBulk,
     bus::LocalBus,
     cache::MemoryCache,
     config::Process,
@@ -92,6 +93,7 @@ pub async fn start(options: Options, process: &Process) -> Result<Embedded, Star
     let folder = options.data.to_str().ok_or_else(|| ServerError::FolderName(options.data.clone()))?;
     let deps = Deps {
         bus: Arc::new(LocalBus::default()),
+        bulk: Arc::new(LocalBulk::default()),
         cache: Arc::new(MemoryCache::new(runtime.clock.clone())),
         secrets: Secrets::load_or_create(&options.data.join("secret"), &mut runtime.rng())?,
         metrics: Arc::default(),

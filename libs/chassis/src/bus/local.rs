@@ -22,6 +22,8 @@ pub struct LocalBus(Arc<Shared>);
 struct Shared {
     state: Mutex<State>,
     next: AtomicU64,
+    /// Of its own, since a counter that a request moves twice would always choose the same of two members.
+    turn: AtomicU64,
     doubt: watch::Sender<u64>,
 }
 
@@ -39,7 +41,12 @@ struct Subscriber {
 
 impl Default for LocalBus {
     fn default() -> Self {
-        Self(Arc::new(Shared { state: Mutex::default(), next: AtomicU64::default(), doubt: watch::Sender::default() }))
+        Self(Arc::new(Shared {
+            state: Mutex::default(),
+            next: AtomicU64::default(),
+            turn: AtomicU64::default(),
+            doubt: watch::Sender::default(),
+        }))
     }
 }
 
@@ -50,7 +57,7 @@ impl Shared {
 
     /// Gives `delivery` to every plain subscriber and one member of each group. Returns how many were addressed.
     fn deliver(&self, subject: &str, delivery: &Delivery) -> usize {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) as usize;
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) as usize;
         let targets = self.with(|state| match state.subjects.get(subject) {
             Some(subscribers) => choose(subscribers, turn),
             None => Vec::new(),

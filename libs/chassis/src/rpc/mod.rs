@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 pub use client::{Client, forward, subject};
 pub use router::Router;
+pub(crate) use router::into_status;
 pub use server::{ServeOptions, serve};
 
 use crate::db::IdempotentCall;
@@ -97,7 +98,7 @@ pub(crate) struct Call {
 
 impl Call {
     /// Checks what every call must have.
-    fn from_bus(call: bus::Call) -> Result<Self, Status> {
+    pub(crate) fn from_bus(call: bus::Call) -> Result<Self, Status> {
         let method = u16::try_from(call.method)
             .ok()
             .and_then(qpc_wire::methods::by_id)

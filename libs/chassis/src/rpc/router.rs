@@ -58,7 +58,7 @@ impl<S: Send + Sync + 'static> Router<S> {
 }
 
 /// The cause of an internal error goes to the log, never to the client.
-fn into_status<E: std::error::Error + Into<Status> + 'static>(error: E) -> Status {
+pub(crate) fn into_status<E: std::error::Error + Into<Status> + 'static>(error: E) -> Status {
     let cause = error_chain(&error);
     let status = error.into();
     if matches!(status.code, Code::Internal | Code::DataLoss) {

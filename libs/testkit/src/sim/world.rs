@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Result, anyhow};
 use qpc_chassis::{
     Runtime,
+    bulk::LocalBulk,
     bus::LocalBus,
     cache::{Cache, MemoryCache},
     metrics::Metrics,
@@ -157,6 +158,7 @@ impl Servers {
         Deps {
             runtime,
             bus: self.bus.clone(),
+            bulk: Arc::new(LocalBulk::default()),
             cache: self.cache.clone(),
             secrets: Secrets::new(ROOT),
             metrics: self.metrics.clone(),

@@ -13,6 +13,7 @@ use prost::Message;
 use qpc_auth::Config;
 use qpc_chassis::{
     Runtime,
+    bulk::LocalBulk,
     bus::{Bus, LocalBus},
     cache::{Cache, MemoryCache},
     rpc::{Ctx, Router, ServeOptions, forward, serve},
@@ -133,6 +134,7 @@ impl World {
         let deps = Deps {
             runtime: Runtime::new(clock.clone(), Arc::new(SystemEntropy)),
             bus: Arc::new(LocalBus::default()),
+            bulk: Arc::new(LocalBulk::default()),
             cache: cache(clock.clone()),
             secrets: Secrets::new([5; 32]),
             metrics: Arc::default(),

@@ -9,6 +9,7 @@ use prost::Message;
 use qpc_chassis::db::Db;
 use qpc_chassis::{
     Runtime,
+    bulk::LocalBulk,
     bus::{Bus, LocalBus},
     cache::MemoryCache,
     rpc::{Identity, Router, ServeOptions, forward, serve},
@@ -72,6 +73,7 @@ impl World {
         let runtime = Runtime::system();
         let deps = Deps {
             bus,
+            bulk: Arc::new(LocalBulk::default()),
             cache: Arc::new(MemoryCache::new(runtime.clock.clone())),
             secrets: Secrets::new([7; 32]),
             metrics: Arc::default(),

@@ -15,6 +15,7 @@ use futures_util::future::BoxFuture;
 use prost::Message;
 use qpc_chassis::{
     Runtime,
+    bulk::LocalBulk,
     bus::{Bus, BusError, LocalBus, Subscription},
     cache::MemoryCache,
     push::{Doorbell, EVERYWHERE, subject},
@@ -224,6 +225,7 @@ impl Edge {
         let runtime = Runtime::system();
         let deps = Deps {
             bus,
+            bulk: Arc::new(LocalBulk::default()),
             cache: Arc::new(MemoryCache::new(runtime.clock.clone())),
             secrets: Secrets::new([7; 32]),
             metrics: Arc::default(),

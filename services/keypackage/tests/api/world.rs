@@ -10,6 +10,7 @@ use openmls_memory_storage::MemoryStorage;
 use prost::Message;
 use qpc_chassis::{
     Runtime,
+    bulk::LocalBulk,
     bus::{Bus, LocalBus},
     cache::MemoryCache,
     rpc::{self, Ctx, Router, ServeOptions, forward},
@@ -64,6 +65,7 @@ impl World {
         let runtime = Runtime::system();
         let deps = Deps {
             bus: Arc::new(LocalBus::default()),
+            bulk: Arc::new(LocalBulk::default()),
             cache: Arc::new(MemoryCache::new(runtime.clock.clone())),
             secrets: Secrets::new([5; 32]),
             metrics: Arc::default(),

@@ -1,0 +1,84 @@
+//! A gateway's side of a pipe.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use hmac::Mac as _;
+use prost::Message as _;
+use qpc_wire::{Code, Status, bus};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split},
+    time::timeout,
+};
+
+use super::{Bulk, BulkError, CHALLENGE, Pipe, mac, read_head, read_some};
+use crate::secrets::Secrets;
+
+/// Longest wait for the challenge of a replica that has taken the pipe.
+const CHALLENGE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Opens pipes. Cheap to clone.
+#[derive(Clone)]
+pub struct BulkClient {
+    bulk: Arc<dyn Bulk>,
+    key: [u8; 32],
+}
+
+/// The way to the service. Dropped, it tells the service that no more comes.
+pub struct BulkSender(WriteHalf<Pipe>);
+
+/// The way back.
+pub struct BulkReceiver {
+    pipe: ReadHalf<Pipe>,
+    buffer: BytesMut,
+}
+
+impl BulkClient {
+    /// Over `bulk`, with the key of the installation.
+    pub fn new(bulk: Arc<dyn Bulk>, secrets: &Secrets) -> Self {
+        Self { bulk, key: secrets.derive(super::serve::KEY) }
+    }
+
+    /// A pipe on which `call` has been made.
+    pub async fn open(&self, service: &'static str, call: &bus::Call) -> Result<(BulkSender, BulkReceiver), BulkError> {
+        let mut pipe = self.bulk.connect(service).await?;
+        let mut challenge = [0; CHALLENGE];
+        let asked = timeout(CHALLENGE_WITHIN, pipe.read_exact(&mut challenge)).await;
+        asked.map_err(|_| BulkError::NoReplica(service))??;
+        let call = call.encode_to_vec();
+        let mut head = mac(&self.key, &challenge, &call).finalize().into_bytes().to_vec();
+        head.extend_from_slice(&(call.len() as u32).to_be_bytes());
+        head.extend_from_slice(&call);
+        pipe.write_all(&head).await?;
+        let (receiver, sender) = split(pipe);
+        Ok((BulkSender(sender), BulkReceiver { pipe: receiver, buffer: BytesMut::new() }))
+    }
+}
+
+impl BulkSender {
+    /// Passes bytes of a body on; returns when there is room for more.
+    pub async fn send(&mut self, bytes: &[u8]) -> Result<(), BulkError> {
+        Ok(self.0.write_all(bytes).await?)
+    }
+}
+
+impl BulkReceiver {
+    /// Status byte and encoded response or error.
+    pub async fn reply(&mut self) -> Result<(u8, Bytes), BulkError> {
+        let head = read_head(&mut self.pipe, "reply").await?;
+        let reply = bus::Reply::decode(head).map_err(|_| BulkError::Malformed("reply"))?;
+        Ok((u8::try_from(reply.status).unwrap_or(Code::Unknown as u8), reply.body))
+    }
+
+    /// Bytes of the body that follows, in any size; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, BulkError> {
+        Ok(read_some(&mut self.pipe, &mut self.buffer).await?)
+    }
+}
+
+impl BulkError {
+    /// What a client is told of it.
+    pub fn status(self) -> Status {
+        self.into()
+    }
+}
