@@ -1,6 +1,6 @@
 //! What carries connections and streams: QUIC or, in a simulation, a network in memory. Errors are QUIC's either way.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 #[cfg(feature = "sim")]
 use qpc_chassis::runtime::sim::net;
 use quinn::{ConnectionError, WriteError};
@@ -25,6 +25,9 @@ pub(crate) enum RecvStream {
     #[cfg(feature = "sim")]
     Sim(net::RecvStream),
 }
+
+/// Packets whose content is passed on at once, as far as they have arrived.
+const GATHERED: usize = 64;
 
 /// Nothing more comes: the client took it back, or the connection is gone.
 pub(crate) struct Gone;
@@ -129,6 +132,23 @@ impl RecvStream {
             #[cfg(feature = "sim")]
             Self::Sim(sim) => sim.chunk().await.map_err(|_| Gone),
         }
+    }
+
+    /// Appends what has arrived, some of it at least; false at the end of the stream.
+    pub(crate) async fn gather(&mut self, into: &mut BytesMut) -> Result<bool, Gone> {
+        match self {
+            Self::Quic(quic) => {
+                let mut chunks = [const { Bytes::new() }; GATHERED];
+                let Some(count) = quic.read_chunks(&mut chunks).await.map_err(|_| Gone)? else { return Ok(false) };
+                chunks[..count].iter().for_each(|chunk| into.extend_from_slice(chunk));
+            }
+            #[cfg(feature = "sim")]
+            Self::Sim(sim) => {
+                let Some(chunk) = sim.chunk().await.map_err(|_| Gone)? else { return Ok(false) };
+                into.extend_from_slice(&chunk);
+            }
+        }
+        Ok(true)
     }
 
     /// Fails only on a stream that is over already.

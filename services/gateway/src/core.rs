@@ -6,7 +6,7 @@ use std::{
 };
 
 use prost::Message;
-use qpc_chassis::{push::Push as Doorbells, run::Deps};
+use qpc_chassis::{bulk::BulkClient, push::Push as Doorbells, run::Deps};
 use qpc_wire::v1::{DrainEvent, EventType};
 use rand::RngCore;
 use tokio::time::Instant;
@@ -23,6 +23,7 @@ pub(crate) struct Core {
     pub(crate) id: String,
     pub(crate) address_key: [u8; 32],
     pub(crate) doorbells: Doorbells,
+    pub(crate) bulk: BulkClient,
     pub(crate) registry: Registry,
     pub(crate) revocations: Revocations,
     pub(crate) admission: Arc<Admission>,
@@ -42,6 +43,7 @@ impl Core {
             id: hex::encode(id),
             address_key: deps.secrets.derive("gateway/address"),
             doorbells: deps.push(),
+            bulk: deps.bulk_client(),
             registry: Registry::new(config.limits.max_connections_per_device),
             revocations: Revocations::new(deps.client()),
             admission: Admission::new(config.limits.clone()),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use qpc_wire::{
-    Code, Status,
+    Code, Flow, Status,
     frame::{self, ErrorCode, REQUEST_HEADER},
 };
 use tokio::{
@@ -30,7 +30,7 @@ impl Answer {
         Self { status: 0, body }
     }
 
-    fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         Code::try_from(i32::from(self.status)).unwrap_or(Code::Unknown)
     }
 }
@@ -41,8 +41,8 @@ impl From<Status> for Answer {
     }
 }
 
-/// Why a frame could not be read.
-enum Fault {
+/// Why a frame or a body could not be read.
+pub(crate) enum Fault {
     Bad(ErrorCode),
     /// The client took it back, or the connection is gone.
     Gone,
@@ -52,7 +52,15 @@ enum Fault {
 pub(crate) async fn serve(link: Arc<Link>, _call: InFlight, mut send: SendStream, mut recv: RecvStream) {
     let started = Instant::now();
     match read(&link, started, &mut recv).await {
-        Ok((frame, body, _memory)) => {
+        Ok((frame, body, rest, _)) if frame.info.flow() != Flow::Frames => {
+            let mut stream = calls::bulk::Stream { link: &link, frame: &frame, send: &mut send, recv: &mut recv };
+            match stream.serve(body, rest).await {
+                Ok(code) => link.core.deps.metrics.call(SERVICE, frame.info.name, code, started.elapsed()),
+                Err(Fault::Bad(code)) => reset(&link, code, &mut send, &mut recv),
+                Err(Fault::Gone) => {}
+            }
+        }
+        Ok((frame, body, _, _memory)) => {
             let Some(answer) = calls::answer(&link, &frame, body, &send).await else { return };
             link.core.deps.metrics.call(SERVICE, frame.info.name, answer.code(), started.elapsed());
             if let Err(code) = write(&link.core.config.limits, &mut send, frame.request_id, answer).await {
@@ -70,12 +78,12 @@ fn reset(link: &Link, code: ErrorCode, send: &mut SendStream, recv: &mut RecvStr
     recv.stop(code);
 }
 
-/// A whole request, and the share of the connection's memory that it takes.
+/// A whole request, what was read of the body behind it, and the share of the connection's memory that it takes.
 async fn read<'a>(
     link: &'a Link,
     started: Instant,
     recv: &mut RecvStream,
-) -> Result<(Frame, Bytes, Option<SemaphorePermit<'a>>), Fault> {
+) -> Result<(Frame, Bytes, Bytes, Option<SemaphorePermit<'a>>), Fault> {
     let mut reader = Reader { recv, limits: &link.core.config.limits, started, received: 0, rest: Bytes::new() };
     let header = reader.header().await?;
     let frame = link.session().on_frame(&header, link.now_ms()).map_err(Fault::Bad)?;
@@ -86,8 +94,11 @@ async fn read<'a>(
         memory = link.request_bytes.acquire_many(frame.payload_len as u32).await.ok();
         reader.started += asked.elapsed();
     }
-    let body = reader.payload(&frame).await?;
-    Ok((frame, body, memory))
+    let body = match frame.info.flow() {
+        Flow::Up => reader.front(&frame).await?,
+        Flow::Frames | Flow::Down => reader.payload(&frame).await?,
+    };
+    Ok((frame, body, reader.rest, memory))
 }
 
 struct Reader<'a> {
@@ -139,6 +150,22 @@ impl Reader<'_> {
         Ok(if parts.is_empty() { whole } else { parts.freeze() })
     }
 
+    /// Exactly the announced bytes; more is to follow.
+    async fn front(&mut self, frame: &Frame) -> Result<Bytes, Fault> {
+        let mut parts = BytesMut::new();
+        let mut left = frame.payload_len;
+        while left > 0 {
+            let mut chunk = self.chunk().await?.ok_or(Fault::Bad(ErrorCode::Malformed))?;
+            let taken = chunk.split_to(chunk.len().min(left));
+            left -= taken.len();
+            self.rest = chunk;
+            if frame.keep {
+                parts.extend_from_slice(&taken);
+            }
+        }
+        Ok(parts.freeze())
+    }
+
     /// The next bytes; `None` at the end of the stream.
     async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
         if !self.rest.is_empty() {
@@ -157,7 +184,25 @@ impl Reader<'_> {
 }
 
 /// An error is the code for a client that does not take its answer.
-async fn write(limits: &Limits, send: &mut SendStream, request_id: u32, answer: Answer) -> Result<(), ErrorCode> {
+pub(crate) async fn write(
+    limits: &Limits,
+    send: &mut SendStream,
+    request_id: u32,
+    answer: Answer,
+) -> Result<(), ErrorCode> {
+    if write_frame(limits, send, request_id, answer).await? {
+        send.finish();
+    }
+    Ok(())
+}
+
+/// The same without the end of the stream; false when nobody waits for the answer any more.
+pub(crate) async fn write_frame(
+    limits: &Limits,
+    send: &mut SendStream,
+    request_id: u32,
+    answer: Answer,
+) -> Result<bool, ErrorCode> {
     let Answer { mut status, mut body } = answer;
     let header = match frame::response_header(status, request_id, &body) {
         Ok(header) => Ok(header),
@@ -172,12 +217,7 @@ async fn write(limits: &Limits, send: &mut SendStream, request_id: u32, answer: 
     let allowance = limits.allowance(body.len());
     let mut chunks = [header, body];
     match timeout(allowance, send.write_all_chunks(&mut chunks)).await {
-        Ok(Ok(())) => {
-            send.finish();
-            Ok(())
-        }
-        // Nobody waits for the answer any more.
-        Ok(Err(_)) => Ok(()),
+        Ok(written) => Ok(written.is_ok()),
         Err(_) => Err(ErrorCode::TooSlow),
     }
 }

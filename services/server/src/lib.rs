@@ -121,7 +121,8 @@ pub async fn start_with(deps: Deps, options: Options) -> Result<Embedded, StartE
 pub async fn start_services(deps: &Deps, options: &Options) -> Result<(), StartError> {
     qpc_auth::start(deps.clone(), options.auth.clone()).await?;
     qpc_keypackage::start(deps.clone(), options.keypackage.clone()).await?;
-    qpc_delivery::start(deps.clone(), options.delivery.clone()).await
+    qpc_delivery::start(deps.clone(), options.delivery.clone()).await?;
+    qpc_blob::start(deps.clone(), options.blob()).await
 }
 
 /// The folder holds the secret and the databases: its owner's business only. One that was there keeps its mode.

@@ -35,6 +35,8 @@ pub struct Options {
     pub keypackage: qpc_keypackage::Config,
     #[command(flatten)]
     pub delivery: qpc_delivery::Config,
+    #[command(flatten)]
+    pub blob: qpc_blob::Config,
 }
 
 impl Default for Options {
@@ -51,6 +53,7 @@ impl Default for Options {
             auth: Default::default(),
             keypackage: Default::default(),
             delivery: Default::default(),
+            blob: Default::default(),
         }
     }
 }
@@ -68,6 +71,13 @@ impl Options {
             limits: self.limits.clone(),
             ..Config::default()
         }
+    }
+
+    /// The blob service's share: bodies lie in the data folder unless they are to lie elsewhere.
+    pub fn blob(&self) -> qpc_blob::Config {
+        let mut config = self.blob.clone();
+        config.objects.blob_store.get_or_insert_with(|| format!("disk:{}", self.data.join("blobs").display()));
+        config
     }
 
     /// File of the certificate that clients have to trust.

@@ -7,7 +7,7 @@ use qpc_chassis::{config::Process, rpc, telemetry::LogFormat};
 use qpc_server::{Embedded, Options};
 use qpc_wire::{
     Method, bus,
-    methods::{Peek, ServerInfo, UploadHybridKey},
+    methods::{BlobStat, Peek, ServerInfo, UploadHybridKey},
 };
 
 const GRACE: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ async fn every_service_answers_and_is_ready() {
     let server = start(folder.path()).await;
     let checks = server.deps.health.run().await;
     assert!(checks.len() >= 5 && checks.iter().all(|(_, ok)| *ok), "{checks:?}");
-    for info in [ServerInfo::INFO, UploadHybridKey::INFO, Peek::INFO] {
+    for info in [ServerInfo::INFO, UploadHybridKey::INFO, Peek::INFO, BlobStat::INFO] {
         let call = bus::Call {
             method: info.id.into(),
             correlation_id: vec![0; 12].into(),

@@ -21,8 +21,8 @@ use crate::{
     step::{self, Show},
 };
 
-/// Services of the cluster beside the gateways.
-const SERVICES: [&str; 3] = ["auth", "keypackage", "delivery"];
+/// Services of the cluster beside the gateways, each run in the folder of the cluster: bodies of blobs lie below it.
+const SERVICES: [&str; 4] = ["auth", "keypackage", "delivery", "blob"];
 /// Processes of each.
 const REPLICAS: usize = 2;
 /// Time that a process gets to be ready; the first of a service also brings its schema up to date.

@@ -26,10 +26,13 @@ struct Owned {
 }
 
 /// A name that ends in `*` means all that begin so.
-const OWNED: [Owned; 9] = [
+const OWNED: [Owned; 11] = [
     Owned { library: "sqlx", owners: &["libs/chassis"], tests: false },
     Owned { library: "async-nats", owners: &["libs/chassis"], tests: false },
     Owned { library: "redis", owners: &["libs/chassis"], tests: false },
+    Owned { library: "object_store", owners: &["libs/chassis"], tests: false },
+    // A server of that protocol, for the contract of stores.
+    Owned { library: "s3s*", owners: &[], tests: true },
     // Tests speak the wire protocol badly on purpose, which the SDK does not.
     Owned { library: "quinn", owners: &["services/gateway", "libs/sdk", "loadtest"], tests: true },
     // Tests of services play clients, whose groups live in memory. Before its kin, since the first match counts.
@@ -186,6 +189,8 @@ mod tests {
         assert!(judged("services/delivery", "openmls_memory_storage", true));
         assert!(!judged("services/delivery", "openmls_memory_storage", false));
         assert!(judged("libs/model", "stateright", false) && !judged("libs/testkit", "stateright", true));
+        assert!(judged("libs/chassis", "s3s-fs", true) && !judged("libs/chassis", "s3s", false));
+        assert!(judged("libs/chassis", "object_store", false) && !judged("services/blob", "object_store", true));
         assert!(judged("services/auth", "bytes", false));
     }
 

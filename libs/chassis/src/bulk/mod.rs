@@ -37,8 +37,9 @@ use crate::bus::BusError;
 
 /// Bytes that one direction of a pipe holds in one process.
 const PIPE_BYTES: usize = 256 << 10;
-/// Bytes read at a time.
+/// Bytes read at a time; and room that is too little to be read into, so that few bytes do not hold much memory.
 const READ_BYTES: usize = 256 << 10;
+const LEAST_ROOM: usize = 32 << 10;
 /// Longest Call or Reply: a few ids, or an error.
 const MAX_HEAD: usize = 64 << 10;
 const CHALLENGE: usize = 16;
@@ -128,9 +129,11 @@ async fn read_head(from: &mut (impl AsyncRead + Unpin), what: &'static str) -> R
     Ok(head.freeze())
 }
 
-/// The next bytes, `None` at the end. `buffer` keeps its room from one call to the next as far as nobody holds it.
+/// The next bytes, `None` at the end. What is read stays in the memory of `buffer` while somebody holds it.
 async fn read_some(from: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> io::Result<Option<Bytes>> {
-    buffer.reserve(READ_BYTES);
+    if buffer.capacity() - buffer.len() < LEAST_ROOM {
+        buffer.reserve(READ_BYTES);
+    }
     let len = from.read_buf(buffer).await?;
     Ok((len > 0).then(|| buffer.split().freeze()))
 }

@@ -1,6 +1,7 @@
 //! Who answers a call.
 
 mod attach;
+pub(crate) mod bulk;
 mod fetch_wait;
 
 use std::{sync::Arc, time::Duration};
@@ -65,7 +66,7 @@ async fn forward(
             }
             answered
         }
-        Action::Echo | Action::Refuse(_) => Err(Status::internal()),
+        Action::Echo | Action::Stream(_) | Action::Refuse(_) => Err(Status::internal()),
     };
     match &answered {
         Ok(answer) => tracing::debug!(status = answer.status, bytes = answer.body.len(), "answered"),
@@ -77,8 +78,16 @@ async fn forward(
 impl Outgoing<'_> {
     /// Sends the call to the service that owns `info`, and waits as long as the method may take.
     async fn ask(&self, info: &MethodInfo, identity: Option<Identity>, body: Bytes) -> Result<Answer, Status> {
+        let call = self.call(info, identity, body);
+        let limit = Duration::from_millis(info.deadline_ms.into());
+        let (status, body) = rpc::forward(&*self.link.core.deps.bus, info.owner.name(), call, limit).await?;
+        Ok(Answer { status, body })
+    }
+
+    /// Everything that a service is told besides the request.
+    fn call(&self, info: &MethodInfo, identity: Option<Identity>, body: Bytes) -> bus::Call {
         let now_ms = self.link.now_ms();
-        let call = bus::Call {
+        bus::Call {
             method: info.id.into(),
             correlation_id: Bytes::copy_from_slice(&self.link.correlation(self.request_id).to_array()),
             deadline_ms: now_ms + u64::from(info.deadline_ms),
@@ -87,9 +96,6 @@ impl Outgoing<'_> {
             channel_binding: Bytes::copy_from_slice(&self.link.binding),
             address_hash: self.link.address_hash(now_ms),
             body,
-        };
-        let limit = Duration::from_millis(info.deadline_ms.into());
-        let (status, body) = rpc::forward(&*self.link.core.deps.bus, info.owner.name(), call, limit).await?;
-        Ok(Answer { status, body })
+        }
     }
 }

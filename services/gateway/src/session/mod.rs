@@ -13,7 +13,7 @@ mod queue;
 use prost::Message as _;
 use qpc_chassis::rpc::Identity;
 use qpc_wire::{
-    Access, Code, DeviceId, Method, MethodInfo, Owner, Status,
+    Access, Code, DeviceId, Flow, Method, MethodInfo, Owner, Status,
     frame::{ErrorCode, REQUEST_HEADER, RequestHeader},
     methods::{self, FetchWait, Ping, SessionAttach, SessionEnd},
     v1::{EventType, SessionEndRequest},
@@ -44,6 +44,8 @@ pub(crate) enum Action {
     AwaitMail(Identity),
     /// Let the owning service answer, then report to [`Session::on_response`].
     Forward(Option<Identity>),
+    /// Let the owning service answer, and pass a body on.
+    Stream(Identity),
     Refuse(Status),
 }
 
@@ -123,6 +125,7 @@ impl Session {
             _ if frame.info.owner == Owner::Gateway => {
                 Action::Refuse(Status::new(Code::Unimplemented, "not answered by this gateway"))
             }
+            (_, Some(identity), _) if frame.info.flow() != Flow::Frames => Action::Stream(identity),
             (_, identity, _) => Action::Forward(identity),
         }
     }
@@ -251,7 +254,7 @@ fn unauthenticated() -> Status {
 mod tests {
     use qpc_wire::{
         AccountId,
-        methods::{Enqueue, Fetch, OpaqueLoginStart},
+        methods::{BlobGet, BlobPut, Enqueue, Fetch, OpaqueLoginStart},
     };
 
     use super::*;
@@ -337,6 +340,8 @@ mod tests {
         assert_eq!(call(&mut session, Fetch::INFO, NOW), Action::Forward(Some(identity())));
         assert_eq!(call(&mut session, FetchWait::INFO, NOW), Action::AwaitMail(identity()));
         assert_eq!(call(&mut session, OpaqueLoginStart::INFO, NOW), Action::Forward(Some(identity())));
+        assert_eq!(call(&mut session, BlobPut::INFO, NOW), Action::Stream(identity()));
+        assert_eq!(call(&mut session, BlobGet::INFO, NOW), Action::Stream(identity()));
     }
 
     #[test]
