@@ -1,7 +1,7 @@
 //! The gateway's own answer, and its ceiling: a bare quinn server that echoes the same frames, in a process of its own as
 //! the gateway is.
 
-use std::{path::Path, process::Stdio, sync::Arc, time::Duration};
+use std::{future::Future, path::Path, process::Stdio, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -77,8 +77,16 @@ async fn ping(connection: Connection, until: Instant) -> Result<u32> {
 }
 
 /// The bare server: the payload of a request comes back as that of the response.
-#[allow(clippy::print_stdout, reason = "how the parent learns the address")]
 pub(crate) async fn serve(cert: &Path) -> Result<()> {
+    listen(cert, echo).await
+}
+
+/// A bare quinn server that gives each connection to `handle`.
+#[allow(clippy::print_stdout, reason = "how the parent learns the address")]
+pub(crate) async fn listen<F: Future<Output = Result<()>> + Send + 'static>(
+    cert: &Path,
+    handle: impl Fn(Incoming) -> F,
+) -> Result<()> {
     let generated = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(generated.signing_key.serialize_der()));
     let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
@@ -96,8 +104,9 @@ pub(crate) async fn serve(cert: &Path) -> Result<()> {
     println!("{}", endpoint.local_addr()?);
     while let Some(incoming) = endpoint.accept().await {
         // Ends with its connection; a failed one is the client's to report.
+        let handled = handle(incoming);
         #[allow(clippy::disallowed_methods, reason = "nothing waits for this process to drain")]
-        tokio::spawn(async move { echo(incoming).await.ok() });
+        tokio::spawn(async move { handled.await.ok() });
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! See README.md.
 
+mod blobs;
 mod echo;
 mod groups;
 mod idle;
@@ -54,6 +55,13 @@ enum Command {
         #[arg(long)]
         cert: PathBuf,
     },
+    /// The ceiling of files: takes and gives bytes, prints its address
+    #[command(hide = true)]
+    CopyServer {
+        /// Where to put the certificate
+        #[arg(long)]
+        cert: PathBuf,
+    },
     /// Groups of up to 2,000 leaves beside bare openmls; needs no cluster
     Groups {
         /// Where stores and databases are put while it runs
@@ -72,6 +80,8 @@ pub(crate) struct Scale {
     idle_connections: usize,
     /// Messages encrypted in advance for each sender.
     prepared: usize,
+    /// Files of which the median counts.
+    files: usize,
 }
 
 /// Clients that send at the same time where a rate is measured.
@@ -84,15 +94,16 @@ async fn main() -> Result<()> {
     let args = Args::parse();
     match &args.command {
         Some(Command::EchoServer { cert }) => return echo::serve(cert).await,
+        Some(Command::CopyServer { cert }) => return blobs::serve(cert).await,
         Some(Command::Groups { folder, credential }) => {
             return groups::run(folder, args.quick, *credential, args.json.as_deref()).await;
         }
         None => {}
     }
     let scale = if args.quick {
-        Scale { phase: Duration::from_secs(2), idle_connections: 500, prepared: 700 }
+        Scale { phase: Duration::from_secs(2), idle_connections: 500, prepared: 700, files: 3 }
     } else {
-        Scale { phase: Duration::from_secs(6), idle_connections: 2000, prepared: 1900 }
+        Scale { phase: Duration::from_secs(6), idle_connections: 2000, prepared: 1900, files: 7 }
     };
     let mut report = Report::default();
     cluster(&args, scale, &mut report).await?;
@@ -129,6 +140,10 @@ async fn cluster(args: &Args, scale: Scale, report: &mut Report) -> Result<()> {
     report.rate("cluster accepted", accepted, Some(ceiling), Some(0.5));
     report.step("cluster: latency");
     messages::latencies(&mut world, scale).await?.report("cluster", report);
+    report.step("files");
+    report.figure("encrypt and hash a file".into(), "MB/s", blobs::client_cost()?);
+    let ceiling = blobs::ceiling(scale.files).await?;
+    blobs::rates(&mut world, scale.files).await?.report("cluster", ceiling, report);
     Ok(())
 }
 
@@ -145,6 +160,9 @@ async fn embedded(args: &Args, scale: Scale, report: &mut Report) -> Result<()> 
     report.rate("embedded accepted", accepted, Some(ceiling), None);
     report.step("embedded: latency");
     messages::latencies(&mut world, scale).await?.report("embedded", report);
+    report.step("embedded: files");
+    let ceiling = blobs::ceiling(scale.files).await?;
+    blobs::rates(&mut world, scale.files).await?.report("embedded", ceiling, report);
     server.stop().await
 }
 

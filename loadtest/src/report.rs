@@ -40,6 +40,13 @@ impl Report {
         self.rows.push(Row { name: name.into(), value, unit: "1/s", ceiling, ratio, target, met });
     }
 
+    /// MB/s that should reach `target` of their ceiling.
+    pub(crate) fn throughput(&mut self, name: &str, value: f64, ceiling: f64, target: f64) {
+        let (ratio, met) = (Some(value / ceiling), Some(value / ceiling >= target));
+        let (ceiling, target) = (Some(ceiling), Some(target));
+        self.rows.push(Row { name: name.into(), value, unit: "MB/s", ceiling, ratio, target, met });
+    }
+
     /// A figure that should stay below `target`.
     pub(crate) fn at_most(&mut self, name: &str, unit: &'static str, value: f64, target: f64) {
         let (target, met) = (Some(target), Some(value < target));

@@ -16,7 +16,7 @@ use qpc_wire::{AccountId, content as pb, content::backup_record::Record};
 use zeroize::Zeroizing;
 
 use crate::{
-    ClientOptions, Error, Progress,
+    ClientOptions, Error, ArchiveProgress,
     client::{self, Inner},
     store::{self, KEPT, Store, Tx},
     transcript::lock,
@@ -45,7 +45,7 @@ pub(crate) async fn write(
     inner: &Inner,
     passphrase: &str,
     out: &mut (impl Write + Send),
-    progress: &mut (dyn FnMut(Progress) + Send),
+    progress: &mut (dyn FnMut(ArchiveProgress) + Send),
 ) -> Result<BackupReport, Error> {
     let (identity, mut rng, made_at_ms) = (inner.identity.clone(), inner.runtime.rng(), inner.runtime.now_ms());
     let (schema, total) = inner.store.run(|tx| Ok((tx.schema()?, tx.message_count()?))).await?;
@@ -67,7 +67,7 @@ pub(crate) async fn write(
             place = next;
             if *table == "messages" {
                 messages += rows.rows.len() as u64;
-                progress(Progress { done: messages, total });
+                progress(ArchiveProgress { done: messages, total });
             }
             push(&mut writer, Record::Rows(rows))?;
         }
@@ -93,7 +93,7 @@ pub async fn restore_backup(
     input: impl Read + Send + 'static,
     passphrase: &str,
     options: &ClientOptions,
-    progress: impl FnMut(Progress) + Send + 'static,
+    progress: impl FnMut(ArchiveProgress) + Send + 'static,
 ) -> Result<BackupReport, Error> {
     let (options, passphrase) = (options.clone(), Zeroizing::new(passphrase.to_owned()));
     let runtime = options.runtime.clone();
@@ -105,7 +105,7 @@ fn restore(
     input: impl Read,
     passphrase: &[u8],
     options: &ClientOptions,
-    mut progress: impl FnMut(Progress),
+    mut progress: impl FnMut(ArchiveProgress),
 ) -> Result<BackupReport, Error> {
     let mut opened = Reader::new(BufReader::new(input), Kind::Backup)?.unlock(passphrase)?;
     let head = head(&mut opened)?;
@@ -132,7 +132,7 @@ fn fill<R: Read>(
     mut opened: Opened<R>,
     head: &pb::BackupHead,
     options: &ClientOptions,
-    progress: &mut impl FnMut(Progress),
+    progress: &mut impl FnMut(ArchiveProgress),
 ) -> Result<(AccountId, u64, u64), Error> {
     let account_key = head.account_key.as_ref().try_into().map_err(|_| MALFORMED)?;
     let options = ClientOptions { account_key: Some(Zeroizing::new(account_key)), ..options.clone() };
@@ -145,7 +145,7 @@ fn fill<R: Read>(
             let Some(Record::Rows(rows)) = pb::BackupRecord::decode(record)?.record else { return Err(MALFORMED) };
             if rows.table == "messages" {
                 messages += rows.rows.len() as u64;
-                progress(Progress { done: messages, total: head.messages });
+                progress(ArchiveProgress { done: messages, total: head.messages });
             }
             tx.insert_rows(rows)?;
         }

@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, io, path::PathBuf, sync::Arc};
 
 use qpc_crypto::{
-    BadSignature, CertificateError, KdfError, MlsError, Suite, aead::AeadError, archive::ArchiveError,
+    BadSignature, CertificateError, KdfError, MlsError, Suite, aead::AeadError, archive::ArchiveError, file::FileError,
     mls::PolicyError, opaque::OpaqueError, queue::QueueError, receipt::ReceiptError,
 };
 use qpc_wire::{Code, DeviceId, GroupId, ids::InvalidId};
@@ -213,6 +213,25 @@ pub enum Error {
     /// Too many messages wait to be sent.
     #[error("too many messages are waiting to be sent")]
     OutboxFull,
+
+    /// Something else than a file.
+    #[error("{} is not a file", .0.display())]
+    NotAFile(PathBuf),
+    /// There is a file of that name.
+    #[error("{} exists", .0.display())]
+    FileExists(PathBuf),
+    /// Another download is at the same file.
+    #[error("{} is being written by another download", .0.display())]
+    FileInUse(PathBuf),
+    /// A file was written to while it was sent.
+    #[error("{} has changed while it was being sent", .0.display())]
+    FileChanged(PathBuf),
+    /// What the server gives is not the file that was sent.
+    #[error("the file is damaged: {0}")]
+    DamagedFile(&'static str),
+    /// A file that cannot be encrypted, or an attachment that describes none.
+    #[error(transparent)]
+    File(#[from] FileError),
 
     /// The content of a message.
     #[error(transparent)]

@@ -4,7 +4,7 @@
 //! mailbox in, `outbox` sends what was written, and acknowledgements follow. `receive` is what one mailbox entry does,
 //! in one transaction of the `store` together with the step of MLS. `conversation` founds direct conversations, `commit`
 //! changes groups, `account` registers and logs in, `directory` says who people are, `publish` keeps KeyPackages in
-//! stock. [`transport`] knows frames and streams and nothing else; [`runtime`] is the machine (`libs/runtime`).
+//! stock. `files` brings and takes what is too large for a message. [`transport`] knows frames and streams and nothing else; [`runtime`] is the machine (`libs/runtime`).
 //!
 //! What the server must never be able to do is refused here: another account key under a known name, a certificate the
 //! account did not sign, a receipt that does not hold, password costs below the floor.
@@ -22,6 +22,7 @@ mod devices;
 mod directory;
 mod error;
 mod events;
+mod files;
 mod groups;
 mod heal;
 mod history;
@@ -53,6 +54,7 @@ pub use content::{ContentError, Draft, Mention, MessageRef};
 pub use devices::Device;
 pub use error::Error;
 pub use events::{Event, EventStream, GapReason, MessageId};
+pub use files::{Attachment, Progress};
 pub use groups::{Invite, InviteLink, Member, invite::BadInvite};
 pub use linking::{BadLinkCode, LinkCode, Linked, Linking};
 pub use own::Settings;
@@ -67,7 +69,7 @@ pub use store::{
     ChainError, ConversationInfo, ConversationKind, Message, MessageKind, MessageState, Reaction, Standing,
 };
 pub use transcript::{
-    Progress, TranscriptEntry, TranscriptFile, TranscriptMessage, TranscriptReport, prove_transcript, read_transcript,
+    ArchiveProgress, TranscriptEntry, TranscriptFile, TranscriptMessage, TranscriptReport, prove_transcript, read_transcript,
     verify_transcript, verify_transcript_proof,
 };
 pub use whisper::TYPING_FOR;

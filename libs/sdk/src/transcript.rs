@@ -23,7 +23,7 @@ const CHUNK: usize = 500;
 
 /// How far a file is written or read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub struct ArchiveProgress {
     /// Messages done.
     pub done: u64,
     /// Messages in all, as far as that is known.
@@ -143,7 +143,7 @@ pub(crate) async fn export(
     conversation: GroupId,
     passphrase: &str,
     out: &mut (impl Write + Send),
-    progress: &mut (dyn FnMut(Progress) + Send),
+    progress: &mut (dyn FnMut(ArchiveProgress) + Send),
 ) -> Result<TranscriptReport, Error> {
     let (identity, mut rng) = (inner.identity.clone(), inner.runtime.rng());
     let username = identity.username.clone();
@@ -170,7 +170,7 @@ pub(crate) async fn export(
             push(&mut writer, pb::transcript_record::Record::Message(message(told)))?;
             done += 1;
         }
-        progress(Progress { done, total });
+        progress(ArchiveProgress { done, total });
     }
     let head = writer.head().clone();
     Ok(report(&head, &writer.finish(&identity.device_key)?))

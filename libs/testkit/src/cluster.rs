@@ -84,6 +84,7 @@ impl Shape {
 pub struct Cluster {
     deps: Deps,
     folder: TempDir,
+    blob_daily_mib: u32,
     gateways: Vec<Running>,
     services: Vec<Deps>,
 }
@@ -96,9 +97,14 @@ struct Running {
 impl Cluster {
     /// Starts everything.
     pub async fn start(shape: Shape) -> Result<Self> {
+        Self::start_with(shape, Options::default().blob.blob_daily_mib).await
+    }
+
+    /// The same with a limit of the MiB of files that an account may bring on one day.
+    pub async fn start_with(shape: Shape, blob_daily_mib: u32) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let deps = deps(&shape, &folder).await?;
-        let mut cluster = Self { deps, folder, gateways: Vec::new(), services: Vec::new() };
+        let mut cluster = Self { deps, folder, blob_daily_mib, gateways: Vec::new(), services: Vec::new() };
         for _ in 0..shape.replicas {
             cluster.add_services().await?;
         }
@@ -134,6 +140,7 @@ impl Cluster {
         let mut options = Options { listen, data: self.folder.path().join("server"), ..Options::default() };
         options.limits.max_connections_per_address = 10_000;
         options.drain_grace_ms = 2_000;
+        options.blob.blob_daily_mib = self.blob_daily_mib;
         options
     }
 
@@ -170,6 +177,11 @@ impl Cluster {
     /// A bus like that of the services, and the rest.
     pub fn deps(&self) -> &Deps {
         &self.deps
+    }
+
+    /// Folder of the bodies of files.
+    pub fn bodies(&self) -> PathBuf {
+        self.folder.path().join("server").join("blobs")
     }
 
     /// Folder of the databases (embedded), the certificate and the stores of the clients.

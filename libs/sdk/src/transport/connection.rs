@@ -18,7 +18,7 @@ use qpc_wire::{
 };
 use quinn::{ReadError, ReadExactError, WriteError};
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use super::carrier;
 
@@ -116,6 +116,11 @@ impl Connection {
         Some(Self(Arc::new(Shared { carrier, binding, correlation, next_request: AtomicU32::new(1), calls })))
     }
 
+    /// The number of a new call, and what counts it while it is in flight.
+    pub(super) fn begin(&self) -> (u32, TaskTrackerToken) {
+        (self.0.next_request.fetch_add(1, Ordering::Relaxed), self.0.calls.token())
+    }
+
     pub(super) fn carrier(&self) -> &carrier::Connection {
         &self.0.carrier
     }
@@ -149,25 +154,9 @@ impl Connection {
     async fn exchange(&self, id: u32, frame: Bytes) -> Result<Bytes, CallError> {
         let _counted = self.0.calls.token();
         let (mut send, mut receive) = self.0.carrier.open_bi().await?;
-        // A server that refuses early stops reading, and its answer says why.
-        match send.write_chunk(frame).await {
-            Ok(()) | Err(WriteError::Stopped(_)) => {}
-            Err(WriteError::ConnectionLost(error)) => return Err(error.into()),
-            Err(WriteError::ClosedStream | WriteError::ZeroRttRejected) => return Err(CallError::Malformed),
-        }
+        write(&mut send, frame).await?;
         send.finish();
-        let mut header = [0; RESPONSE_HEADER];
-        receive.read_exact(&mut header).await.map_err(read_failed)?;
-        let header = ResponseHeader::decode(&header)?;
-        if header.request_id != id {
-            return Err(CallError::Malformed);
-        }
-        let mut payload = vec![0; header.payload_len];
-        receive.read_exact(&mut payload).await.map_err(read_failed)?;
-        match header.status {
-            0 => Ok(payload.into()),
-            status => Err(Status::decode(status, payload.into()).into()),
-        }
+        read_response(&mut receive, id).await
     }
 
     /// Returns when the connection is gone, with the reason.
@@ -193,7 +182,33 @@ impl Connection {
     }
 }
 
-fn read_failed(error: ReadExactError) -> CallError {
+/// False when the server wants no more: one that refuses early stops reading, and its answer says why.
+pub(super) async fn write(send: &mut carrier::SendStream, bytes: Bytes) -> Result<bool, CallError> {
+    match send.write_chunk(bytes).await {
+        Ok(()) => Ok(true),
+        Err(WriteError::Stopped(_)) => Ok(false),
+        Err(WriteError::ConnectionLost(error)) => Err(error.into()),
+        Err(WriteError::ClosedStream | WriteError::ZeroRttRejected) => Err(CallError::Malformed),
+    }
+}
+
+/// The payload of the response to call `id`.
+pub(super) async fn read_response(receive: &mut carrier::RecvStream, id: u32) -> Result<Bytes, CallError> {
+    let mut header = [0; RESPONSE_HEADER];
+    receive.read_exact(&mut header).await.map_err(read_failed)?;
+    let header = ResponseHeader::decode(&header)?;
+    if header.request_id != id {
+        return Err(CallError::Malformed);
+    }
+    let mut payload = vec![0; header.payload_len];
+    receive.read_exact(&mut payload).await.map_err(read_failed)?;
+    match header.status {
+        0 => Ok(payload.into()),
+        status => Err(Status::decode(status, payload.into()).into()),
+    }
+}
+
+pub(super) fn read_failed(error: ReadExactError) -> CallError {
     match error {
         ReadExactError::ReadError(ReadError::Reset(code)) => CallError::Reset(ErrorCode::from_u64(code.into_inner())),
         ReadExactError::ReadError(ReadError::ConnectionLost(error)) => error.into(),
