@@ -1,10 +1,6 @@
 //! The surface of this crate.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use qpc_crypto::{AccountKey, DeviceCertificate, DeviceKey, KsfParams, QueueKey, Role, Suite};
 use qpc_wire::{AccountId, DeviceId, GroupId, IdempotencyKey, limits::is_username};
@@ -13,14 +9,14 @@ use tokio_util::sync::DropGuard;
 use zeroize::Zeroizing;
 
 use crate::{
-    ArchiveProgress, Attachment, BackupReport, ConversationInfo, ConversationKind, Device, Draft, Error, EventStream,
-    Invite, InviteLink, LinkCode, Member, Mention, Message, MessageId, MessageRef, Progress, Runtime, Settings,
-    TranscriptReport, account, backup,
+    ArchiveProgress, BackupReport, ConversationInfo, ConversationKind, Device, Draft, Error, EventStream, Invite,
+    InviteLink, LinkCode, Member, Mention, Message, MessageId, MessageRef, Runtime, Settings, TranscriptReport, account,
+    backup,
     commit::{self, Plan},
     conversation, devices,
     directory::RefusedClaims,
     events::Events,
-    files, groups,
+    groups,
     link::{self, Link},
     linking, own, receipts, report, say,
     store::{ChoreKind, Identity, NOTES, Store, Tx},
@@ -458,34 +454,6 @@ impl Client {
     /// for the devices of who wrote them; none for never. In a group needs the role of an admin.
     pub async fn set_timer(&self, conversation: GroupId, after: Option<Duration>) -> Result<(), Error> {
         timers::set(&self.inner, conversation, after).await
-    }
-
-    /// Encrypts a file and brings it to the server, for a message that says what it returns. Goes on where an earlier try
-    /// with the same file was interrupted, also by the end of the process; a lost connection is waited for, for a minute.
-    /// `progress` is called a few times a second.
-    pub async fn upload(
-        &self,
-        path: &Path,
-        progress: impl Fn(Progress) + Send + Sync + 'static,
-    ) -> Result<Attachment, Error> {
-        files::upload(&self.inner, path, Box::new(progress)).await
-    }
-
-    /// Takes a file from the server and writes it to `path`, or into that folder under its own name; returns where it is.
-    /// Nothing stands there before the whole file has been found right, and nothing that stands there is replaced. Goes on
-    /// where an earlier try was interrupted.
-    pub async fn download(
-        &self,
-        attachment: &Attachment,
-        path: &Path,
-        progress: impl Fn(Progress) + Send + Sync + 'static,
-    ) -> Result<PathBuf, Error> {
-        files::download(&self.inner, attachment, path, Box::new(progress)).await
-    }
-
-    /// Takes a file from the server that this account has brought there. Needs a connection.
-    pub async fn delete_file(&self, attachment: &Attachment) -> Result<(), Error> {
-        files::delete(&self.inner, attachment).await
     }
 
     /// Waits until the outbox is empty, at most `within`. Tells whether it is.

@@ -31,7 +31,7 @@ const OPEN_PAUSE: Duration = Duration::from_millis(100);
 const _: () = assert!(RANGE.is_multiple_of(SEALED_CHUNK as u64));
 
 /// See [`crate::Client::download`].
-pub(crate) async fn download(
+pub(super) async fn download(
     inner: &Arc<Inner>,
     attachment: &Attachment,
     path: &Path,

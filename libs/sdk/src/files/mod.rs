@@ -7,7 +7,13 @@ mod progress;
 mod thumbnail;
 mod upload;
 
-use std::{fmt, future::Future, sync::Mutex, sync::PoisonError, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use qpc_crypto::file::{FileCipher, sealed_size};
@@ -18,14 +24,12 @@ use zeroize::Zeroizing;
 use self::progress::Meter;
 pub use self::progress::Progress;
 use crate::{
-    Error,
+    Client, Error,
     client::Inner,
     link::Link,
     retry,
     transport::{CallError, Connection},
 };
-
-pub(crate) use self::{download::download, upload::upload};
 
 /// Parts on their way at the same time.
 const PARALLEL: usize = 4;
@@ -111,16 +115,41 @@ impl Attachment {
     }
 }
 
-/// Takes a file away that this account has brought.
-pub(crate) async fn delete(inner: &Inner, attachment: &Attachment) -> Result<(), Error> {
-    let connection = inner.connection()?;
-    let request = BlobDeleteRequest { blob_id: Bytes::copy_from_slice(&attachment.blob_id) };
-    retry::call::<BlobDelete>(&inner.runtime, &connection, &request).await?;
-    Ok(())
+impl Client {
+    /// Encrypts a file and brings it to the server, for a message that says what it returns. Goes on where an earlier try
+    /// with the same file was interrupted, also by the end of the process; a lost connection is waited for, for a minute.
+    /// `progress` is called a few times a second.
+    pub async fn upload(
+        &self,
+        path: &Path,
+        progress: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Result<Attachment, Error> {
+        upload::upload(&self.inner, path, Box::new(progress)).await
+    }
+
+    /// Takes a file from the server and writes it to `path`, or into that folder under its own name; returns where it is.
+    /// Nothing stands there before the whole file has been found right, and nothing that stands there is replaced. Goes on
+    /// where an earlier try was interrupted.
+    pub async fn download(
+        &self,
+        attachment: &Attachment,
+        path: &Path,
+        progress: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Result<PathBuf, Error> {
+        download::download(&self.inner, attachment, path, Box::new(progress)).await
+    }
+
+    /// Takes a file from the server that this account has brought there. Needs a connection.
+    pub async fn delete_file(&self, attachment: &Attachment) -> Result<(), Error> {
+        let request = BlobDeleteRequest { blob_id: Bytes::copy_from_slice(&attachment.blob_id) };
+        let connection = self.inner.connection()?;
+        retry::call::<BlobDelete>(&self.inner.runtime, &connection, &request).await?;
+        Ok(())
+    }
 }
 
 /// Who hears of the progress.
-pub(crate) type Tell = Box<dyn Fn(Progress) + Send + Sync>;
+type Tell = Box<dyn Fn(Progress) + Send + Sync>;
 
 /// Counts, and tells now and then.
 struct Teller {

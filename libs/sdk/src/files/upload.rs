@@ -59,7 +59,7 @@ struct Part {
 }
 
 /// See [`crate::Client::upload`].
-pub(crate) async fn upload(inner: &Arc<Inner>, path: &Path, tell: Tell) -> Result<Attachment, Error> {
+pub(super) async fn upload(inner: &Arc<Inner>, path: &Path, tell: Tell) -> Result<Attachment, Error> {
     let asked = path.to_owned();
     let source = inner.runtime.blocking(move || look(&asked)).await.ok_or(Error::Interrupted)??;
     let shown = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
