@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use qpc_chassis::{
     Runtime,
-    bus::{self, NatsBus},
+    bulk::{self, TcpBulk},
+    bus::{self, LocalBus, NatsBus},
     cache::{self, RedisCache},
     db::{self, Db},
 };
@@ -25,6 +26,14 @@ fn scope() -> String {
 async fn nats_keeps_the_bus_contract() {
     let bus = NatsBus::connect(&server("QPC_TEST_NATS"), "contract").await.unwrap();
     bus::contract::check(Arc::new(bus), &scope()).await;
+}
+
+#[tokio::test]
+#[ignore = "needs NATS: cargo xtask test"]
+async fn pipes_are_found_over_nats() {
+    let bus = NatsBus::connect(&server("QPC_TEST_NATS"), "pipes").await.unwrap();
+    let other = TcpBulk::new(Arc::new(LocalBus::default()));
+    bulk::contract::check(Arc::new(TcpBulk::new(Arc::new(bus))), Arc::new(other)).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The gateway from outside: a raw QUIC client in front, services made of a few lines behind.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+mod bodies;
 mod drain;
 mod frames;
 mod limits;
