@@ -202,6 +202,16 @@ async fn a_device_brings_eight_parts_at_a_time() {
         sender.send(&pieces::header(1)).await.unwrap();
         open.push((sender, receiver));
     }
+    let inside = || {
+        let figures = world.deps.metrics.render();
+        figures.lines().filter_map(|line| line.strip_prefix("qpc_blob_parts ")?.parse::<u32>().ok()).sum::<u32>()
+    };
+    let all_inside = async {
+        while inside() < 16 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, all_inside).await.expect("sixteen parts are let in");
     let refused = join_all((0..2).map(|_| world.put(ALICE, &upload, 4, &[1]))).await;
     for refused in refused {
         let refused = refused.unwrap_err();
