@@ -379,14 +379,16 @@ async fn limits_are_told_before_a_byte_is_sent(backend: Backend) {
     let begun = begin(sealed).await.unwrap();
     let left = (64 << 20) - sealed;
     begin(left - (64 << 10)).await.unwrap();
-    begin(1).await.expect("counts 64 KiB");
+    // Counts 64 KiB.
+    begin(1).await.unwrap();
     let refused = begin(1).await.unwrap_err();
     assert_eq!(refused.code, Code::ResourceExhausted);
     let day = 24 * 60 * 60 * 1000;
     assert!((1..=day).contains(&refused.retry_after_ms), "until midnight: {}", refused.retry_after_ms);
     let told = refusal(world.alice.upload(&world.write("small", b"x"), silent).await.unwrap_err());
     assert!(told.code == Code::ResourceExhausted && told.retry_after_ms > 0);
-    world.bob.upload(&world.write("small", b"x"), silent).await.expect("others are not concerned");
+    // Others are not concerned.
+    world.bob.upload(&world.write("small", b"x"), silent).await.unwrap();
 
     // Uploads are of one device.
     let request = BlobPartsRequest { upload_id: begun.upload_id.clone() };

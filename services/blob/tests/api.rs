@@ -145,7 +145,8 @@ async fn parts_in_any_order_become_a_blob_that_is_read_in_ranges() {
     world.put(ALICE, &upload, 2, parts[2]).await.unwrap();
     assert_eq!(code(world.finish(ALICE, &upload, &id).await), Code::FailedPrecondition);
     let (one, zero) = tokio::join!(world.put(ALICE, &upload, 1, parts[1]), world.put(ALICE, &upload, 0, parts[0]));
-    (one.unwrap(), zero.unwrap());
+    one.unwrap();
+    zero.unwrap();
     world.put(ALICE, &upload, 1, parts[1]).await.expect("again changes nothing");
     let known = world.call::<BlobParts>(ALICE, BlobPartsRequest { upload_id: upload.clone() }).await.unwrap();
     assert_eq!((known.parts, known.size, known.part_size as usize), (vec![0, 1, 2], whole.len() as u64, PART));

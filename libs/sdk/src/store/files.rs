@@ -88,14 +88,48 @@ impl Tx<'_> {
         self.sql.execute("DELETE FROM file_uploads WHERE path = ?1", [path])?;
         Ok(())
     }
+}
 
-    /// Uploads under way.
-    #[cfg(test)]
-    pub(crate) fn file_uploads(&self) -> Result<u64, Error> {
-        Ok(self.sql.query_row(
-            "SELECT (SELECT count(*) FROM file_uploads) + (SELECT count(*) FROM file_parts)",
-            [],
-            |row| row.get(0),
-        )?)
+#[cfg(test)]
+mod tests {
+    use qpc_crypto::KsfParams;
+
+    use super::*;
+    use crate::{Runtime, store::Store};
+
+    fn rows(tx: &Tx<'_>) -> i64 {
+        let sql = "SELECT (SELECT count(*) FROM file_uploads) + (SELECT count(*) FROM file_parts)";
+        tx.sql.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn a_key_is_of_one_content_and_goes_with_its_upload() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), b"password", KsfParams::FLOOR, Runtime::system()).unwrap();
+        let file = SourceFile { path: b"/a/file".to_vec(), size: 5, modified_ns: 7 };
+        let steps = |tx: &Tx<'_>| {
+            let begun = tx.file_upload(&file)?;
+            assert_eq!(begun.agreed, None);
+            tx.agree_file_upload(&file.path, &[3; 16], 65_536)?;
+            let again = tx.file_upload(&file)?;
+            assert_eq!((&again.key, again.idempotency_key), (&begun.key, begun.idempotency_key));
+            assert_eq!(again.agreed, Some(([3; 16], 65_536)));
+
+            assert!(tx.seal_file_part(&file.path, 0, &[1; 32])? && tx.seal_file_part(&file.path, 0, &[1; 32])?);
+            assert!(!tx.seal_file_part(&file.path, 0, &[2; 32])?, "other bytes under the same key");
+            assert!(tx.seal_file_part(&file.path, 1, &[2; 32])?);
+            let other = SourceFile { path: b"/another".to_vec(), ..file.clone() };
+            assert!(!tx.seal_file_part(&other.path, 0, &[1; 32])?, "there is no such upload");
+
+            // Written to since: another content, so another key, and nothing that was noted counts.
+            let changed = SourceFile { modified_ns: 8, ..file.clone() };
+            let anew = tx.file_upload(&changed)?;
+            assert!(anew.key != begun.key && anew.agreed.is_none());
+            assert!(tx.seal_file_part(&file.path, 0, &[2; 32])?);
+            tx.forget_file_upload(&file.path)?;
+            assert_eq!(rows(tx), 0);
+            Ok(())
+        };
+        store.run_blocking(steps).unwrap();
     }
 }

@@ -114,7 +114,7 @@ impl Stream<'_> {
                 receiver.reply().await?
             }
         };
-        Ok(self.answer(Answer { status, body }).await.map_err(Stop::Fault)?)
+        self.answer(Answer { status, body }).await.map_err(Stop::Fault)
     }
 
     /// Passes the answer on, and the body behind it. The sender is held for as long as the service may want to hear of us.
