@@ -122,6 +122,7 @@ fn request(sender: &User, conversation: &mut Conversation, text: &[u8]) -> Resul
         epoch: conversation.epoch(),
         payload: Bytes::from(conversation.encrypt(&sender.provider, &sender.key, text)?),
         epoch_tag: Bytes::copy_from_slice(&conversation.epoch_tag()?),
+        ..EnqueueRequest::default()
     })
 }
 

@@ -267,6 +267,7 @@ pub(super) async fn run(folder: &Path, suite: Suite, leaves: usize) -> Result<Se
         epoch: group.epoch,
         payload: group.founder.encrypt("A message to everybody.")?.into(),
         epoch_tag: Bytes::new(),
+        ..EnqueueRequest::default()
     };
     let start = Instant::now();
     service.call::<Enqueue>(identity, &request).await?;

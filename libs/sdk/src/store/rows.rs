@@ -35,6 +35,8 @@ const LEFT: &[&str] = &[
     "identity",
     "session",
     "uploads",
+    "file_uploads",
+    "file_parts",
     "published",
     "mailbox",
     "undecryptable",
