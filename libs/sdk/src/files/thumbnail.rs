@@ -50,14 +50,19 @@ fn read(path: &Path) -> Result<DynamicImage, ImageError> {
     if decoder.total_bytes() > MAX_MEMORY {
         return Err(ImageError::Limits(LimitError::from_kind(LimitErrorKind::InsufficientMemory)));
     }
-    let mut image = DynamicImage::from_decoder(decoder)?.thumbnail(SIDES[0], SIDES[0]);
+    let mut image = shrink(DynamicImage::from_decoder(decoder)?, SIDES[0]);
     image.apply_orientation(orientation);
     Ok(image)
 }
 
+/// At most so many pixels a side; never larger than it was.
+fn shrink(image: DynamicImage, side: u32) -> DynamicImage {
+    if image.width().max(image.height()) > side { image.thumbnail(side, side) } else { image }
+}
+
 /// PNG where something shines through, else JPEG; none if it is too large.
 fn encode(image: &DynamicImage, side: u32) -> Option<Bytes> {
-    let image = if image.width().max(image.height()) > side { image.thumbnail(side, side) } else { image.clone() };
+    let image = shrink(image.clone(), side);
     let mut out = Cursor::new(Vec::new());
     let written = if image.color().has_alpha() {
         DynamicImage::from(image.to_rgba8()).write_to(&mut out, ImageFormat::Png)
