@@ -4,7 +4,8 @@
 //! - [`bulk`]: bodies between gateway and service, over TCP or in process;
 //! - [`objects`]: bodies at rest, on the disk or in S3;
 //! - [`db`]: one SQL facade over Postgres and SQLite, transactions, migrations, idempotency;
-//! - [`cache`]: what may be lost (presence), in Redis or in process;
+//! - [`cache`]: what may be lost (presence, token buckets), in Redis or in process;
+//! - [`limits`]: rate limits that all replicas share, as settings;
 //! - [`rpc`]: calls, the handler router, the layers every call passes, the client to other services;
 //! - [`push`]: presence of devices and doorbells to the gateway that holds them;
 //! - [`runtime`]: clock, randomness and tracked tasks as arguments (`libs/runtime`, which clients stand on too);
@@ -18,6 +19,7 @@ pub mod cache;
 pub mod config;
 pub mod db;
 pub mod health;
+pub mod limits;
 pub mod metrics;
 pub mod objects;
 pub mod push;

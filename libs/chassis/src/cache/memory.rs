@@ -8,16 +8,19 @@ use std::{
 
 use futures_util::future::BoxFuture;
 
-use super::{Cache, CacheError};
+use super::{Cache, CacheError, Take, Taken, judge};
 use crate::runtime::Clock;
 
-/// Entries at the most; beyond it, what has expired goes, and then everything: a cache may forget.
+/// Entries at the most, and buckets besides; beyond it, what has expired or is full goes, and then everything: a cache may
+/// forget.
 const CAPACITY: usize = 100_000;
 
 /// See the module.
 pub struct MemoryCache {
     clock: Arc<dyn Clock>,
     entries: Mutex<HashMap<String, Entry>>,
+    /// When each bucket is full again, Unix microseconds.
+    buckets: Mutex<HashMap<String, u64>>,
 }
 
 struct Entry {
@@ -28,7 +31,7 @@ struct Entry {
 impl MemoryCache {
     /// An empty cache.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, entries: Mutex::default() }
+        Self { clock, entries: Mutex::default(), buckets: Mutex::default() }
     }
 
     fn with<R: Send + 'static>(
@@ -46,6 +49,37 @@ impl MemoryCache {
         let result = f(&mut entries, now);
         Box::pin(async move { Ok(result) })
     }
+}
+
+impl MemoryCache {
+    fn try_take(&self, takes: &[Take], now_us: u64) -> Taken {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() >= CAPACITY {
+            buckets.retain(|_, full_us| *full_us > now_us);
+        }
+        if buckets.len() >= CAPACITY {
+            buckets.clear();
+        }
+        let (mut granted, mut wait_us) = (Vec::with_capacity(takes.len()), 0);
+        for take in takes {
+            match judge(take, full_us_of(&buckets, &take.key, now_us), now_us) {
+                Ok(tokens) => granted.push(tokens),
+                Err(us) => wait_us = wait_us.max(us),
+            }
+        }
+        if granted.len() < takes.len() {
+            return Taken::Refused { retry_after_ms: wait_us.div_ceil(1000) };
+        }
+        for (take, tokens) in takes.iter().zip(&granted) {
+            let full_us = full_us_of(&buckets, &take.key, now_us).saturating_add(tokens.saturating_mul(take.token_us));
+            buckets.insert(take.key.clone(), full_us);
+        }
+        Taken::Granted(granted)
+    }
+}
+
+fn full_us_of(buckets: &HashMap<String, u64>, key: &str, now_us: u64) -> u64 {
+    buckets.get(key).copied().unwrap_or(0).max(now_us)
 }
 
 fn live(entries: &HashMap<String, Entry>, key: &str, now: u64) -> Option<String> {
@@ -90,16 +124,20 @@ impl Cache for MemoryCache {
         })
     }
 
-    fn count(&self, key: String, window: Duration) -> BoxFuture<'_, Result<(u64, u64), CacheError>> {
-        self.with(|entries, now| {
-            let count = live(entries, &key, now).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0) + 1;
-            let fresh = Entry { value: String::new(), expires_ms: now + window.as_millis() as u64 };
-            if count == 1 {
-                entries.insert(key.clone(), fresh);
+    fn take(&self, takes: Vec<Take>, now_ms: u64) -> BoxFuture<'_, Result<Taken, CacheError>> {
+        let taken = self.try_take(&takes, now_ms.saturating_mul(1000));
+        Box::pin(async move { Ok(taken) })
+    }
+
+    fn give_back(&self, takes: Vec<Take>, now_ms: u64) -> BoxFuture<'_, Result<(), CacheError>> {
+        let now_us = now_ms.saturating_mul(1000);
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        for take in takes {
+            if let Some(full_us) = buckets.get_mut(&take.key) {
+                *full_us = full_us.saturating_sub(take.least.saturating_mul(take.token_us)).max(now_us);
             }
-            let Some(entry) = entries.get_mut(&key) else { return (count, 0) };
-            entry.value = count.to_string();
-            (count, entry.expires_ms - now)
-        })
+        }
+        drop(buckets);
+        Box::pin(async { Ok(()) })
     }
 }

@@ -1,4 +1,4 @@
-//! What may be lost at any time without breaking a promise: presence, rate windows, rendezvous of devices. Redis, or a
+//! What may be lost at any time without breaking a promise: presence, token buckets, rendezvous of devices. Redis, or a
 //! bounded map.
 
 pub mod contract;
@@ -38,9 +38,50 @@ pub trait Cache: Send + Sync {
     /// Removes `key` if its value still is `value`.
     fn remove_if(&self, key: String, value: String) -> BoxFuture<'_, Result<bool, CacheError>>;
 
-    /// Adds one to the counter `key` that vanishes `window` after its first increment; returns its value and the
-    /// milliseconds that the window still lasts.
-    fn count(&self, key: String, window: Duration) -> BoxFuture<'_, Result<(u64, u64), CacheError>>;
+    /// Takes tokens from buckets, from all of them or from none, at `now_ms` (Unix milliseconds).
+    fn take(&self, takes: Vec<Take>, now_ms: u64) -> BoxFuture<'_, Result<Taken, CacheError>>;
+
+    /// Gives back what [`Self::take`] took: `least` of each. A bucket that is full stays so.
+    fn give_back(&self, takes: Vec<Take>, now_ms: u64) -> BoxFuture<'_, Result<(), CacheError>>;
+}
+
+/// Tokens wanted from one bucket. It is kept as the moment at which it is full again (GCRA, ITU-T I.371 annex A): one
+/// number, and nothing at all while it is full.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Take {
+    /// Name of the bucket.
+    pub key: String,
+    /// Tokens that it holds.
+    pub burst: u64,
+    /// Microseconds until a token that was taken is there again.
+    pub token_us: u64,
+    /// Tokens without which nothing is taken; at most `burst`.
+    pub least: u64,
+    /// Tokens taken if they are there.
+    pub most: u64,
+}
+
+/// What became of a [`Cache::take`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// Tokens taken of each bucket.
+    Granted(Vec<u64>),
+    /// Nothing was taken; all buckets will hold enough after these milliseconds unless others come first.
+    Refused {
+        /// Rounded up.
+        retry_after_ms: u64,
+    },
+}
+
+/// How a bucket that is full again at `full_us` answers a take at `now_us`: tokens that it gives, or microseconds to wait.
+fn judge(take: &Take, full_us: u64, now_us: u64) -> Result<u64, u64> {
+    let spent = full_us.saturating_sub(now_us);
+    let capacity = take.burst.saturating_mul(take.token_us);
+    let room = capacity.saturating_sub(spent) / take.token_us.max(1);
+    if room >= take.least {
+        return Ok(room.min(take.most));
+    }
+    Err((spent + take.least.saturating_mul(take.token_us)).saturating_sub(capacity))
 }
 
 /// Opens the cache of a setting: `memory`, or `redis://host:port/db`.
