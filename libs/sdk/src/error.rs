@@ -1,6 +1,6 @@
 //! Why something a client was asked for did not happen.
 
-use std::{error::Error as StdError, io, path::PathBuf, sync::Arc};
+use std::{error::Error as StdError, io, path::PathBuf, sync::Arc, time::Duration};
 
 use qpc_crypto::{
     BadSignature, CertificateError, KdfError, MlsError, Suite, aead::AeadError, archive::ArchiveError, file::FileError,
@@ -292,6 +292,18 @@ impl Error {
             Self::Call(error) => error.code(),
             Self::LoginRefused(error) => error.code(),
             Self::Failed(error) => error.code(),
+            _ => None,
+        }
+    }
+
+    /// How long the server asks to wait before the same is tried again, where a limit is reached or something is away.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Call(CallError::Status(status)) if status.retry_after_ms > 0 => {
+                Some(Duration::from_millis(status.retry_after_ms))
+            }
+            Self::LoginRefused(error) => error.retry_after(),
+            Self::Failed(error) => error.retry_after(),
             _ => None,
         }
     }

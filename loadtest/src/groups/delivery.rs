@@ -11,6 +11,7 @@ use qpc_chassis::{
     bus::LocalBus,
     cache::MemoryCache,
     db::Db,
+    limits::Rate,
     rpc::{Identity, Router, ServeOptions, forward, serve},
     run::Deps,
     secrets::Secrets,
@@ -90,7 +91,13 @@ impl Service {
             },
         );
         serve(&deps, "keypackage", router, ServeOptions::default()).await?;
-        let config = qpc_delivery::Config { group_leaves: MOST_LEAVES, ..qpc_delivery::Config::default() };
+        let config = qpc_delivery::Config {
+            group_leaves: MOST_LEAVES,
+            sends: Rate::UNLIMITED,
+            inbound_bytes: Rate::UNLIMITED,
+            groups_founded: Rate::UNLIMITED,
+            ..qpc_delivery::Config::default()
+        };
         qpc_delivery::start(deps.clone(), config).await.map_err(|error| anyhow!(error))?;
         let db = Db::open(&deps.db, "delivery", 1, MIGRATIONS).await?;
         Ok(Self { deps, folder, db })

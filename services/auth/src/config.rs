@@ -1,5 +1,9 @@
 //! What an operator may choose.
 
+use std::time::Duration;
+
+use qpc_chassis::limits::Rate;
+
 /// Settings of the auth service.
 #[derive(Debug, Clone, clap::Args)]
 // Without the group that clap makes of a struct's name: several services' settings stand in one command line.
@@ -11,19 +15,33 @@ pub struct Config {
     /// Devices of one account
     #[arg(long, env = "QPC_DEVICES", default_value_t = Self::DEVICES)]
     pub devices_per_account: u32,
-    /// Failed logins an hour for one username, existing or not
-    #[arg(long, env = "QPC_LOGIN_FAILURES_PER_NAME", default_value_t = Self::FAILURES_PER_NAME)]
-    pub login_failures_per_name: u32,
-    /// Failed logins an hour from one address
-    #[arg(long, env = "QPC_LOGIN_FAILURES_PER_ADDRESS", default_value_t = Self::FAILURES_PER_ADDRESS)]
-    pub login_failures_per_address: u32,
+    /// Failed logins for one username, existing or not
+    #[arg(long, env = "QPC_LOGIN_FAILURES_PER_NAME", value_name = "RATE", default_value_t = Self::FAILURES_PER_NAME)]
+    pub login_failures_per_name: Rate,
+    /// Failed logins from one address
+    #[arg(long, env = "QPC_LOGIN_FAILURES_PER_ADDRESS", value_name = "RATE", default_value_t = Self::FAILURES_PER_ADDRESS)]
+    pub login_failures_per_address: Rate,
+    /// Accounts registered from one address
+    #[arg(long, env = "QPC_REGISTRATIONS_PER_ADDRESS", value_name = "RATE", default_value_t = Self::REGISTRATIONS)]
+    pub registrations_per_address: Rate,
+    /// New devices that offer to be linked, from one address
+    #[arg(long, env = "QPC_LINKS_PER_ADDRESS", value_name = "RATE", default_value_t = Self::LINKS)]
+    pub links_per_address: Rate,
+    /// Usernames looked up by one account
+    #[arg(long, env = "QPC_NAME_LOOKUPS", value_name = "RATE", default_value_t = Self::LOOKUPS)]
+    pub name_lookups: Rate,
 }
+
+const MINUTE: u64 = 60;
 
 impl Config {
     const SESSION_DAYS: u32 = 30;
     const DEVICES: u32 = 10;
-    const FAILURES_PER_NAME: u32 = 10;
-    const FAILURES_PER_ADDRESS: u32 = 100;
+    const FAILURES_PER_NAME: Rate = Rate::new(10, 10, Duration::from_secs(60 * MINUTE));
+    const FAILURES_PER_ADDRESS: Rate = Rate::new(100, 100, Duration::from_secs(60 * MINUTE));
+    const REGISTRATIONS: Rate = Rate::new(6, 1, Duration::from_secs(30));
+    const LINKS: Rate = Rate::new(6, 1, Duration::from_secs(2 * MINUTE));
+    const LOOKUPS: Rate = Rate::new(100, 1, Duration::from_secs(15 * MINUTE));
 
     /// Lifetime of a session, milliseconds.
     pub(crate) fn session_ms(&self) -> u64 {
@@ -38,6 +56,9 @@ impl Default for Config {
             devices_per_account: Self::DEVICES,
             login_failures_per_name: Self::FAILURES_PER_NAME,
             login_failures_per_address: Self::FAILURES_PER_ADDRESS,
+            registrations_per_address: Self::REGISTRATIONS,
+            links_per_address: Self::LINKS,
+            name_lookups: Self::LOOKUPS,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Why a call to this service fails.
 
-use qpc_chassis::{cache::CacheError, db::DbError};
+use qpc_chassis::{cache::CacheError, db::DbError, limits::Limited};
 use qpc_crypto::{CertificateError, KdfError, aead, opaque::OpaqueError};
 use qpc_wire::{Code, Status, ids::InvalidId};
 
@@ -29,10 +29,6 @@ pub(crate) enum Error {
     /// Wrong password, unknown user, expired or foreign login state, wrong device proof: which of them, nobody learns.
     #[error("login failed")]
     LoginFailed,
-    #[error("too many failed logins")]
-    TooManyLogins { retry_after_ms: u64 },
-    #[error("failed logins cannot be counted")]
-    Attempts(#[source] CacheError),
     #[error("the device does not belong to this account")]
     ForeignDevice,
     #[error("the device was revoked")]
@@ -56,8 +52,6 @@ pub(crate) enum Error {
     LinkTaken,
     #[error("no such link, or its time is over")]
     UnknownLink,
-    #[error("too many offers of links")]
-    TooManyLinks { retry_after_ms: u64 },
     #[error("links cannot be kept")]
     Links(#[source] CacheError),
     #[error(transparent)]
@@ -68,6 +62,9 @@ pub(crate) enum Error {
     SetupDamaged { id: u64, source: OpaqueError },
     #[error("OPAQUE setup {0} is missing")]
     SetupMissing(u64),
+    /// Too much of something, or too many.
+    #[error(transparent)]
+    Limited(#[from] Limited),
     #[error(transparent)]
     Store(#[from] DbError),
     /// The call lacks what every call of its kind has.
@@ -90,24 +87,21 @@ impl From<Error> for Status {
             | Error::Id(_) => Code::InvalidArgument,
             Error::Taken | Error::LinkTaken => Code::AlreadyExists,
             Error::LoginFailed | Error::SessionInvalid => Code::Unauthenticated,
-            Error::TooManyLogins { .. } | Error::TooManyLinks { .. } | Error::DeviceLimit(_) => Code::ResourceExhausted,
-            Error::Attempts(_) | Error::Links(_) => Code::Unavailable,
+            Error::DeviceLimit(_) => Code::ResourceExhausted,
+            Error::Links(_) => Code::Unavailable,
             Error::ForeignDevice | Error::DeviceRevoked => Code::PermissionDenied,
             Error::UnknownSession | Error::UnknownUser | Error::UnknownDevice | Error::UnknownLink => Code::NotFound,
             Error::SetupSealed { .. } | Error::SetupDamaged { .. } | Error::SetupMissing(_) => return Self::internal(),
-            Error::Store(_) | Error::Call(_) => {
+            Error::Limited(_) | Error::Store(_) | Error::Call(_) => {
                 return match error {
+                    Error::Limited(error) => error.into(),
                     Error::Store(error) => error.into(),
                     Error::Call(status) => status,
                     _ => Self::internal(),
                 };
             }
         };
-        let retry_after_ms = match &error {
-            Error::TooManyLogins { retry_after_ms } | Error::TooManyLinks { retry_after_ms } => *retry_after_ms,
-            Error::Attempts(_) | Error::Links(_) => CACHE_RETRY_MS,
-            _ => 0,
-        };
+        let retry_after_ms = if matches!(error, Error::Links(_)) { CACHE_RETRY_MS } else { 0 };
         Self { retry_after_ms, ..Self::new(code, error.to_string()) }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A call enters at [`api`], one file per method, with [`Auth`] as its state. What needs neither clock nor database is in
 //! [`domain`]: the rules of a registration and the content of a login state. [`store`] keeps accounts, devices and
-//! sessions; [`setups`] the secrets of OPAQUE; [`attempts`] counts guesses at passwords in the cache, and [`links`] keeps there
+//! sessions; [`setups`] the secrets of OPAQUE; [`attempts`] limits guesses at passwords, and [`links`] keeps there
 //! what a new device and an old one say to each other; [`events`] is what devices hear; [`forget`] has other services
 //! delete what they keep of revoked devices; [`jobs`] removes what has expired.
 //!
@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use qpc_chassis::{
     Runtime,
+    limits::{Leases, Limit, Limits},
     push::Push,
     rpc::{self, ServeOptions},
     run::{Deps, StartError},
@@ -46,6 +47,9 @@ struct Auth {
     setups: Setups,
     attempts: Attempts,
     links: Links,
+    limits: Limits,
+    registrations: Limit,
+    lookups: Leases,
     forget: Arc<Forget>,
     push: Push,
     /// Seals login states.
@@ -67,7 +71,10 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         store,
         setups,
         attempts: Attempts::new(&deps, &config),
-        links: Links::new(deps.cache.clone()),
+        links: Links::new(&deps, &config),
+        limits: Limits::new(&deps),
+        registrations: Limit::new("registration", config.registrations_per_address),
+        lookups: Leases::new(&deps, Limit::new("lookup", config.name_lookups), "names looked up"),
         forget,
         push: deps.push(),
         state_key: deps.secrets.derive("auth/login-state"),

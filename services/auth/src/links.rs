@@ -4,27 +4,36 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use qpc_chassis::cache::Cache;
-use qpc_crypto::sha256;
+use qpc_chassis::{
+    cache::Cache,
+    limits::{Limit, Limited, Limits, Rate},
+    run::Deps,
+};
 
-use crate::{domain::link::LinkId, error::Error};
+use crate::{Config, domain::link::LinkId, error::Error};
 
 /// Life of an offer and its answer, milliseconds.
 const LIFETIME_MS: u64 = 10 * 60 * 1000;
-/// Offers of one address in [`ADDRESS_WINDOW`].
-const OFFERS_PER_ADDRESS: u64 = 6;
-const ADDRESS_WINDOW: Duration = Duration::from_secs(2 * 60);
-/// Offers of all in the time that one lives: bounds what strangers put into the cache to some 80 MiB.
+/// Offers of all, who get as many again in the time that one lives: bounds what strangers put into the cache to some
+/// 160 MiB.
 const OFFERS: u64 = 10_000;
 
 /// See the module.
 pub(crate) struct Links {
     cache: Arc<dyn Cache>,
+    limits: Limits,
+    per_address: Limit,
+    of_all: Limit,
 }
 
 impl Links {
-    pub(crate) fn new(cache: Arc<dyn Cache>) -> Self {
-        Self { cache }
+    pub(crate) fn new(deps: &Deps, config: &Config) -> Self {
+        Self {
+            cache: deps.cache.clone(),
+            limits: Limits::new(deps),
+            per_address: Limit::new("link-address", config.links_per_address),
+            of_all: Limit::new("link-all", Rate::new(OFFERS, OFFERS, Duration::from_millis(LIFETIME_MS))),
+        }
     }
 
     /// Keeps an offer; returns how long it lives, milliseconds. A repetition is free and finds the offer as it is.
@@ -79,18 +88,9 @@ impl Links {
     }
 
     /// Counts a new offer, or refuses it. What one address makes too much is not at the cost of all.
-    async fn admit(&self, address_hash: &[u8]) -> Result<(), Error> {
-        if !address_hash.is_empty() {
-            // Hashed again, as its length is the gateway's choice.
-            let key = format!("link:address:{}", hex::encode(sha256(&[address_hash])));
-            self.count(key, ADDRESS_WINDOW, OFFERS_PER_ADDRESS).await?;
-        }
-        self.count("link:all".to_owned(), Duration::from_millis(LIFETIME_MS), OFFERS).await
-    }
-
-    async fn count(&self, key: String, window: Duration, most: u64) -> Result<(), Error> {
-        let (count, retry_after_ms) = self.cache.count(key, window).await.map_err(Error::Links)?;
-        if count > most { Err(Error::TooManyLinks { retry_after_ms }) } else { Ok(()) }
+    async fn admit(&self, address_hash: &[u8]) -> Result<(), Limited> {
+        let address = (!address_hash.is_empty()).then(|| self.per_address.one(&[address_hash])).flatten();
+        self.limits.admit("offers of links", [address, self.of_all.one(&[])]).await
     }
 }
 

@@ -15,6 +15,7 @@ use prost::Message;
 use qpc_chassis::{
     Runtime,
     db::{BatchClaim, DbError, IdempotentCall, claim_all, release},
+    limits::Rate,
     metrics::Metrics,
     push::Push,
     rpc::Identity,
@@ -31,10 +32,13 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{Instrument, Level, Span};
 
 use crate::{
-    domain::mailbox::{PAST_EPOCHS, Payload, Recipient, payload_id},
+    domain::{
+        inbound::{Inbound, Over},
+        mailbox::{PAST_EPOCHS, Payload, Recipient, payload_id},
+    },
     error::Error,
     events,
-    store::{Roster, Store, append},
+    store::{Fit, Roster, Store, append_within},
 };
 
 /// Messages that wait for one committer; callers beyond that wait in line.
@@ -108,12 +112,13 @@ pub struct Worker {
     receipt_key: Arc<ReceiptKey>,
     franking_key: FrankingKey,
     kept_ms: u64,
+    inbound: Rate,
     batch_sizes: Histogram,
     accepted: Counter,
 }
 
 impl Worker {
-    /// `kept_ms`: how long an undelivered message is kept.
+    /// `kept_ms`: how long an undelivered message is kept; `inbound`: bytes that a mailbox takes.
     pub fn new(
         runtime: Runtime,
         store: Store,
@@ -121,6 +126,7 @@ impl Worker {
         receipt_key: Arc<ReceiptKey>,
         franking_key: FrankingKey,
         kept_ms: u64,
+        inbound: Rate,
         metrics: &Metrics,
     ) -> Self {
         Self {
@@ -130,6 +136,7 @@ impl Worker {
             receipt_key,
             franking_key,
             kept_ms,
+            inbound,
             batch_sizes: metrics.sizes("delivery_commit_batch", "Messages of one transaction"),
             accepted: metrics.counter("delivery_accepted", "Messages made durable"),
         }
@@ -172,7 +179,8 @@ type Answer = Result<v1::EnqueueResponse, Error>;
 enum Round {
     /// Everything in it is durable, or refused.
     Committed(Vec<Answer>),
-    /// These were answered before, so their places in the chains belong to others. Nothing was written.
+    /// These were answered before, or are too much for a mailbox, so their places in the chains belong to others. Nothing
+    /// was written.
     Known(Vec<(usize, Answer)>),
 }
 
@@ -242,6 +250,8 @@ impl Worker {
             return known(claims).map(Round::Known);
         }
         let (mut results, mut payloads, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        // Of which message each payload is.
+        let mut carried = Vec::new();
         let mut places = BTreeMap::new();
         for ((claim, checked), message) in claims.into_iter().zip(checked).zip(messages) {
             results.push(match (first_answer(claim)?, checked) {
@@ -250,6 +260,7 @@ impl Worker {
                     places.extend(rosters.get(&message.group).map(|roster| (message.group, roster.head.link)));
                     // What nobody gets, nobody would ever remove.
                     if !devices.is_empty() {
+                        carried.push(results.len());
                         payloads.push(self.payload(message, devices, &response, now_ms));
                     }
                     Ok(response)
@@ -262,7 +273,11 @@ impl Worker {
         }
         release(&mut tx, &refused).await?;
         Store::follow(&mut tx, &places).await?;
-        let placed = append(&mut tx, &payloads, now_ms + self.kept_ms).await?;
+        let inbound = Inbound { rate: self.inbound, now_ms };
+        let placed = match append_within(&mut tx, &payloads, now_ms + self.kept_ms, &inbound).await? {
+            Fit::Placed(placed) => placed,
+            Fit::Over(over) => return Ok(Round::Known(full(over, &carried))),
+        };
         if planted(Mistake::AnswersBeforeCommit) {
             self.runtime.spawn(async move {
                 tokio::time::sleep(std::time::Duration::from_millis(500)).await;
@@ -372,6 +387,15 @@ fn repeated(messages: &[NewMessage], answers: &mut [Option<Answer>], first: usiz
         }
         None => Err(Error::Stopping),
     }
+}
+
+/// The refusals of those that are too much for a mailbox.
+fn full(over: Vec<Over>, carried: &[usize]) -> Vec<(usize, Answer)> {
+    over.into_iter()
+        .filter_map(|over| {
+            Some((*carried.get(over.payload)?, Err(Error::MailboxFull { retry_after_ms: over.retry_after_ms })))
+        })
+        .collect()
 }
 
 /// The answers of those that were made before.

@@ -1,6 +1,6 @@
 //! Everything that can go wrong in this service, and the one mapping to wire codes.
 
-use qpc_chassis::db::DbError;
+use qpc_chassis::{db::DbError, limits::Limited};
 use qpc_crypto::{aead, mls::MlsError, queue, receipt::ReceiptError};
 use qpc_wire::{Code, DeviceId, GroupId, Status, ids::InvalidId, limits, status::Detail, v1};
 
@@ -16,6 +16,15 @@ pub enum Error {
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
+    /// Too many of something.
+    #[error(transparent)]
+    Limited(#[from] Limited),
+    /// Others have sent too much to a recipient.
+    #[error("the mailbox of a recipient takes no more for now")]
+    MailboxFull {
+        /// Milliseconds until it does, 0 if never.
+        retry_after_ms: u64,
+    },
     /// The payload is above the limit.
     #[error("a message has at most {max} bytes, not {0}", max = limits::MAX_ENVELOPE)]
     TooLarge(usize),
@@ -167,6 +176,10 @@ impl From<Error> for Status {
         match error {
             Error::Refused(status) => status,
             Error::Db(error) => error.into(),
+            Error::Limited(error) => error.into(),
+            Error::MailboxFull { retry_after_ms } => {
+                Self { retry_after_ms, ..Self::new(Code::ResourceExhausted, message) }
+            }
             Error::InvalidCommit(MlsError::Denied(_))
             | Error::ForeignCommit
             | Error::ReadOnly

@@ -23,6 +23,7 @@ use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
 use qpc_chassis::{
     Runtime,
+    limits::{Leases, Limit},
     push::Push,
     rpc::{Client, Router, ServeOptions, serve},
     run::{Deps, StartError},
@@ -53,6 +54,8 @@ pub struct State {
     acknowledged: Counter,
     kept_ms: u64,
     group_leaves: usize,
+    sends: Leases,
+    founded: Leases,
 }
 
 impl State {
@@ -81,6 +84,7 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         receipt_key.clone(),
         franking_key,
         kept_ms,
+        config.inbound_bytes,
         &deps.metrics,
     );
     let state = Arc::new(State {
@@ -95,6 +99,8 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         acknowledged: deps.metrics.counter("delivery_acknowledged", "Entries that devices have acknowledged"),
         kept_ms,
         group_leaves: config.group_leaves.min(MAX_GROUP_LEAVES),
+        sends: Leases::new(&deps, Limit::new("send", config.sends), "messages to this group"),
+        founded: Leases::new(&deps, Limit::new("found", config.groups_founded), "groups founded"),
     });
     let router = Router::new(state, deps.runtime.clone())
         .on::<methods::Enqueue, _, _, _>(api::enqueue::handle)

@@ -42,7 +42,8 @@ struct Process(Child);
 impl Process {
     fn start(bus: &str, db: &str, secret: &std::path::Path) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_qpc-delivery"))
-            .args(["--bus", bus, "--db", db, "--cache", "memory", "--log", "warn", "--secret-file"])
+            .args(["--bus", bus, "--db", db, "--cache", "memory", "--log", "warn"])
+            .args(["--sends", "off", "--inbound-bytes", "off", "--secret-file"])
             .arg(secret)
             .stdin(Stdio::null())
             .spawn()

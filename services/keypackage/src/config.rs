@@ -1,5 +1,8 @@
 //! What an operator may choose.
 
+use std::time::Duration;
+
+use qpc_chassis::limits::Rate;
 use qpc_crypto::Suite;
 
 /// Settings of the keypackage service.
@@ -16,12 +19,16 @@ pub struct Config {
     /// Number of single-use KeyPackages at which a device is asked for more
     #[arg(long, env = "QPC_KEY_PACKAGES_LOW", default_value_t = Self::LOW)]
     pub key_packages_low: u32,
+    /// KeyPackages that one account fetches of one device of another
+    #[arg(long, env = "QPC_KEY_PACKAGE_FETCHES", value_name = "RATE", default_value_t = Self::FETCHES)]
+    pub key_package_fetches: Rate,
 }
 
 impl Config {
     const CLASSIC: u32 = 100;
     const HYBRID: u32 = 20;
     const LOW: u32 = 10;
+    const FETCHES: Rate = Rate::new(6, 1, Duration::from_secs(10 * 60));
 
     /// Single-use packages kept for one device.
     pub(crate) fn kept(&self, suite: Suite) -> u32 {
@@ -34,7 +41,12 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { key_packages_classic: Self::CLASSIC, key_packages_hybrid: Self::HYBRID, key_packages_low: Self::LOW }
+        Self {
+            key_packages_classic: Self::CLASSIC,
+            key_packages_hybrid: Self::HYBRID,
+            key_packages_low: Self::LOW,
+            key_package_fetches: Self::FETCHES,
+        }
     }
 }
 

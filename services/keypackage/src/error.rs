@@ -1,6 +1,6 @@
 //! Why a call to this service fails.
 
-use qpc_chassis::db::DbError;
+use qpc_chassis::{db::DbError, limits::Limited};
 use qpc_crypto::{BadSignature, CertificateError, MlsError, queue::QueueError};
 use qpc_wire::{Code, Status, ids::InvalidId};
 
@@ -48,6 +48,8 @@ pub(crate) enum Error {
     #[error("validation was cut short")]
     Validation(#[source] tokio::task::JoinError),
     #[error(transparent)]
+    Limited(#[from] Limited),
+    #[error(transparent)]
     Store(#[from] DbError),
     /// The call lacks what every call of its kind has, or auth refused to answer.
     #[error(transparent)]
@@ -74,8 +76,9 @@ impl From<Error> for Status {
             Error::NoQueueKey => Code::NotFound,
             // Auth hands out only certificates that it has checked.
             Error::Certificate(_) | Error::Validation(_) => return Self::internal(),
-            Error::Store(_) | Error::Call(_) => {
+            Error::Limited(_) | Error::Store(_) | Error::Call(_) => {
                 return match error {
+                    Error::Limited(error) => error.into(),
                     Error::Store(error) => error.into(),
                     Error::Call(status) => status,
                     _ => Self::internal(),

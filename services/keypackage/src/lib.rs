@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use qpc_chassis::{
     Runtime,
+    limits::{Limit, Limits},
     push::Push,
     rpc::{self, Client, ServeOptions},
     run::{Deps, StartError},
@@ -37,6 +38,8 @@ struct Keypackages {
     push: Push,
     /// To auth, which knows the certificates of devices.
     client: Client,
+    limits: Limits,
+    fetches: Limit,
     config: Config,
 }
 
@@ -44,7 +47,15 @@ struct Keypackages {
 pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
     let store = Store::new(deps.open_db(SERVICE, store::MIGRATIONS).await?);
     jobs::start(&deps, &store);
-    let state = Keypackages { runtime: deps.runtime.clone(), store, push: deps.push(), client: deps.client(), config };
+    let state = Keypackages {
+        runtime: deps.runtime.clone(),
+        store,
+        push: deps.push(),
+        client: deps.client(),
+        limits: Limits::new(&deps),
+        fetches: Limit::new("key-package", config.key_package_fetches),
+        config,
+    };
     rpc::serve(&deps, SERVICE, api::router(Arc::new(state), &deps.runtime), ServeOptions::default()).await?;
     Ok(())
 }

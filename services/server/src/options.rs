@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use qpc_chassis::limits::Rate;
 use qpc_gateway::{Config, Limits, tls};
 
 /// See the module.
@@ -78,6 +79,16 @@ impl Options {
         let mut config = self.blob.clone();
         config.objects.blob_store.get_or_insert_with(|| format!("disk:{}", self.data.join("blobs").display()));
         config
+    }
+
+    /// Switches all rate limits off, for tests and measurements that stand for more people than there are.
+    pub fn without_rates(&mut self) {
+        let off = Rate::UNLIMITED;
+        let (auth, delivery) = (&mut self.auth, &mut self.delivery);
+        (auth.login_failures_per_name, auth.login_failures_per_address) = (off, off);
+        (auth.registrations_per_address, auth.links_per_address, auth.name_lookups) = (off, off, off);
+        (delivery.sends, delivery.inbound_bytes, delivery.groups_founded) = (off, off, off);
+        self.keypackage.key_package_fetches = off;
     }
 
     /// File of the certificate that clients have to trust.

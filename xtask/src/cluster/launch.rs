@@ -21,8 +21,17 @@ use crate::{
     step::{self, Show},
 };
 
-/// Services of the cluster beside the gateways, each run in the folder of the cluster: bodies of blobs lie below it.
-const SERVICES: [&str; 4] = ["auth", "keypackage", "delivery", "blob"];
+/// Services of the cluster beside the gateways, each run in the folder of the cluster (bodies of blobs lie below it), with flags: every client of a cluster on one machine comes from one address,
+/// and a load generator does what thousands of people do. Sending is never refused, and counted as anywhere.
+const SERVICES: [(&str, &[&str]); 4] = [
+    (
+        "auth",
+        &["--registrations-per-address", "off", "--login-failures-per-address", "off", "--links-per-address", "off"],
+    ),
+    ("keypackage", &["--key-package-fetches", "off"]),
+    ("delivery", &["--sends", "64:1000000/1s", "--inbound-bytes", "1G:1G/1s", "--groups-founded", "off"]),
+    ("blob", &[]),
+];
 /// Processes of each.
 const REPLICAS: usize = 2;
 /// Time that a process gets to be ready; the first of a service also brings its schema up to date.
@@ -71,10 +80,10 @@ pub(crate) fn start(folder: &Path, profile: Profile, reaper: &mut Reaper) -> Res
 
     println!("starting services");
     let mut started = Vec::new();
-    for service in SERVICES {
+    for (service, args) in SERVICES {
         for replica in 1..=REPLICAS {
             let address = format!("qpc.rpc.{service}");
-            started.push(launcher.spawn(service, replica, Rank::Service, address, &[])?);
+            started.push(launcher.spawn(service, replica, Rank::Service, address, args)?);
         }
     }
     for child in &mut started {

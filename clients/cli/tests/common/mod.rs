@@ -16,12 +16,13 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) async fn start() -> Self {
         let folder = TempDir::new().unwrap();
-        let options = qpc_server::Options {
+        let mut options = qpc_server::Options {
             data: folder.path().join("server"),
             listen: ([127, 0, 0, 1], 0).into(),
             drain_grace_ms: 0,
             ..Default::default()
         };
+        options.without_rates();
         let embedded = qpc_server::start(options, &defaults()).await.unwrap();
         Self { folder, embedded }
     }

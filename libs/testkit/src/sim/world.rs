@@ -18,6 +18,7 @@ use qpc_chassis::{
     secrets::Secrets,
 };
 use qpc_sdk::{Client, ClientOptions, KsfParams, Suite, transport::Trust};
+use qpc_server::Options;
 
 use super::plan::{PAIR, SERVICES};
 use crate::{Faults, FaultyBus};
@@ -176,10 +177,13 @@ impl Servers {
         }
         let runtime = node.boot();
         let deps = self.deps(runtime);
+        let mut options = Options::default();
+        // A person of a simulation does in minutes what others do in days.
+        options.without_rates();
         let started = match service {
-            0 => qpc_auth::start(deps, Default::default()).await,
-            1 => qpc_keypackage::start(deps, Default::default()).await,
-            _ => qpc_delivery::start(deps, Default::default()).await,
+            0 => qpc_auth::start(deps, options.auth).await,
+            1 => qpc_keypackage::start(deps, options.keypackage).await,
+            _ => qpc_delivery::start(deps, options.delivery).await,
         };
         started.map_err(|error| anyhow!(error))
     }

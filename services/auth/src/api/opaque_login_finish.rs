@@ -31,8 +31,8 @@ pub(super) async fn handle(
     let binding = ctx.binding()?;
     let now_ms = auth.runtime.now_ms();
     let login = check_password(&auth, binding, &request, now_ms)?;
-    let attempt = Attempt { started_ms: login.started_ms, name_tag: login.name_tag, address_hash: &ctx.address_hash };
-    auth.attempts.succeeded(&attempt, &request.login_state).await;
+    let attempt = Attempt { name_tag: login.name_tag, address_hash: &ctx.address_hash };
+    auth.attempts.succeeded(&attempt, &request.login_state, auth.runtime.random()).await;
 
     let certificate = DeviceCertificate::parse(&request.device_certificate)?;
     if *certificate.account_key() != login.account_key {
@@ -58,7 +58,6 @@ pub(super) async fn handle(
 
 /// A login whose password was right.
 struct Login {
-    started_ms: u64,
     name_tag: [u8; 16],
     account_key: [u8; 32],
 }
@@ -78,5 +77,5 @@ fn check_password(
     if finished.is_err() || state.expired(now_ms) {
         return Err(Error::LoginFailed);
     }
-    Ok(Login { started_ms: state.started_ms, name_tag: state.name_tag, account_key })
+    Ok(Login { name_tag: state.name_tag, account_key })
 }

@@ -23,7 +23,7 @@ pub(super) async fn handle(
     let username = registration::username(&request.username)?;
     let started_ms = auth.runtime.now_ms();
     let name_tag = auth.attempts.name_tag(username);
-    auth.attempts.admit(&Attempt { started_ms, name_tag, address_hash: &ctx.address_hash }).await?;
+    auth.attempts.admit(&Attempt { name_tag, address_hash: &ctx.address_hash }).await?;
 
     let password = auth.store.password(username).await?;
     let setup = match &password {

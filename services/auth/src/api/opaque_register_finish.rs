@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use qpc_chassis::{db::once, rpc::Ctx};
+use qpc_chassis::{
+    db::{once, replay},
+    rpc::Ctx,
+};
 use qpc_wire::v1::{OpaqueRegisterFinishRequest, OpaqueRegisterFinishResponse};
 
 use crate::{
@@ -25,6 +28,11 @@ pub(super) async fn handle(
     // A client that lost its connection repeats the call with a proof for the new one; it is the same call all the same.
     let unproven = OpaqueRegisterFinishRequest { account_proof: Bytes::new(), ..request.clone() };
     let call = ctx.idempotent_item(ctx.method, &request.idempotency_key, &unproven.encode_to_vec(), now_ms)?;
+    if let Some(first) = replay(auth.store.db(), &call).await? {
+        return Ok(first);
+    }
+    let address = (!ctx.address_hash.is_empty()).then(|| auth.registrations.one(&[&ctx.address_hash])).flatten();
+    auth.limits.admit("registrations", [address]).await?;
     let account = NewAccount {
         username: registration.username,
         certificate: registration.certificate,

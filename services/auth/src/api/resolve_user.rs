@@ -12,8 +12,9 @@ pub(super) async fn handle(
     ctx: Ctx,
     request: ResolveUserRequest,
 ) -> Result<ResolveUserResponse, Error> {
-    ctx.identity()?;
+    let caller = ctx.identity()?;
     let username = registration::username(&request.username)?;
+    auth.lookups.admit(&[caller.account.as_ref()]).await?;
     let user = auth.store.user(username).await?.ok_or(Error::UnknownUser)?;
     Ok(ResolveUserResponse {
         account_id: user.account.to_bytes(),

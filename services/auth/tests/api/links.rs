@@ -2,6 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use qpc_auth::Config;
+use qpc_chassis::limits::{Limit, Limits};
 use qpc_crypto::sha256;
 use qpc_wire::{Code, Status, methods, v1};
 
@@ -123,7 +124,7 @@ async fn links_are_gone_after_ten_minutes_however_often_they_are_repeated() {
 }
 
 #[tokio::test]
-async fn an_address_makes_six_offers_in_two_minutes() {
+async fn an_address_makes_six_offers_and_one_every_two_minutes() {
     let world = World::new().await;
     let from = |address| Connection { address, ..connection(5) };
     for number in 0..6 {
@@ -138,18 +139,26 @@ async fn an_address_makes_six_offers_in_two_minutes() {
         offer(&world, &from(b""), &[number]).await.expect("no address, no limit");
     }
     world.pass(Duration::from_secs(70));
-    offer(&world, &from(b"one"), &[7]).await.expect("the time is over");
+    offer(&world, &from(b"one"), &[7]).await.expect("two minutes are over");
+    let refused = offer(&world, &from(b"one"), &[8]).await.unwrap_err();
+    assert_eq!((refused.code, refused.retry_after_ms), (Code::ResourceExhausted, 120_000));
 }
 
 #[tokio::test]
 async fn all_together_make_ten_thousand_offers_in_ten_minutes() {
     let world = World::new().await;
+    let (of_all, address) = (Limit::new("link-all", "10000:10000/10m".parse().unwrap()), b"a crowd");
     for _ in 0..9_999 {
-        world.deps.cache.count("link:all".to_owned(), LIFETIME).await.unwrap();
+        Limits::new(&world.deps).admit("offers", [of_all.one(&[])]).await.unwrap();
     }
-    offer(&world, &connection(5), b"last").await.unwrap();
-    let refused = offer(&world, &connection(5), b"beyond").await.unwrap_err();
-    assert_eq!((refused.code, refused.retry_after_ms), (Code::ResourceExhausted, 600_000));
+    let from = Connection { address, ..connection(5) };
+    offer(&world, &from, b"last").await.unwrap();
+    for _ in 0..20 {
+        let refused = offer(&world, &from, b"beyond").await.unwrap_err();
+        assert_eq!((refused.code, refused.retry_after_ms), (Code::ResourceExhausted, 60));
+    }
+    world.pass(Duration::from_millis(60));
+    offer(&world, &from, b"beyond").await.expect("what all are refused is not at the cost of the address");
 }
 
 #[tokio::test]

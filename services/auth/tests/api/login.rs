@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::{BoxFuture, FutureExt};
 use prost::Message;
 use qpc_auth::Config;
-use qpc_chassis::cache::{Cache, CacheError, MemoryCache};
+use qpc_chassis::cache::{Cache, CacheError, MemoryCache, Take, Taken};
 use qpc_wire::{Code, Status, methods, v1};
 
 use crate::world::{Connection, Person, World, bytes, code, connection};
@@ -140,10 +140,14 @@ async fn guesses_at_a_name_are_limited_whether_it_exists_or_not() {
         }
         let refused = world.start_login(&from, name, alice.password).await.err().unwrap();
         assert_eq!(refused.code, Code::ResourceExhausted, "{name}");
-        assert_eq!(refused.retry_after_ms, 60 * 60 * 1000, "{name}");
+        assert_eq!(refused.retry_after_ms, 6 * 60 * 1000, "{name}");
     }
-    world.pass(Duration::from_secs(60 * 60));
-    world.log_in(&from, &alice).await.expect("the hour is over");
+    world.pass(Duration::from_secs(6 * 60) - Duration::from_millis(1));
+    assert_eq!(world.log_in(&from, &alice).await.unwrap_err().retry_after_ms, 1, "trying does not lengthen the wait");
+    world.pass(Duration::from_millis(1));
+    world.log_in(&from, &alice).await.expect("one is forgiven every six minutes");
+    guess(&world, &from, &alice, "alice").await;
+    assert_eq!(code(world.log_in(&from, &alice).await), Code::ResourceExhausted);
 }
 
 #[tokio::test]
@@ -165,7 +169,7 @@ async fn a_login_counts_as_finished_once() {
 
 #[tokio::test]
 async fn guesses_from_an_address_are_limited() {
-    let config = Config { login_failures_per_address: 3, ..Config::default() };
+    let config = Config { login_failures_per_address: "3:3/1h".parse().unwrap(), ..Config::default() };
     let world = World::with(config, |clock| Arc::new(MemoryCache::new(clock))).await;
     let from = |address| Connection { address, ..connection(2) };
     for name in ["a", "b", "c"] {
@@ -209,7 +213,11 @@ impl Cache for BrokenCache {
         broken()
     }
 
-    fn count(&self, _: String, _: Duration) -> BoxFuture<'_, Result<(u64, u64), CacheError>> {
+    fn take(&self, _: Vec<Take>, _: u64) -> BoxFuture<'_, Result<Taken, CacheError>> {
+        broken()
+    }
+
+    fn give_back(&self, _: Vec<Take>, _: u64) -> BoxFuture<'_, Result<(), CacheError>> {
         broken()
     }
 }

@@ -30,6 +30,7 @@ pub async fn handle(state: Arc<State>, ctx: Ctx, request: CreateGroupRequest) ->
     if let Some(response) = db::replay(&state.store.db, &call).await? {
         return Ok(response);
     }
+    state.founded.admit(&[ctx.identity()?.account.as_ref()]).await?;
     match decide(&state, &ctx, &call, request).await {
         Ok(response) => Ok(response),
         // A twin of this call may have founded the group meanwhile, and it is what stands in the way.

@@ -25,6 +25,8 @@ pub(super) async fn run(
     request: EnqueueRequest,
 ) -> Result<EnqueueResponse, Error> {
     let message = check(ctx, call, request)?;
+    // A repetition is counted as well: to know that it is one takes the question that this saves.
+    state.sends.admit(&[message.sender.device.as_ref(), message.group.as_ref()]).await?;
     state.committers.enqueue(message).await
 }
 

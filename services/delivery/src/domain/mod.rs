@@ -1,6 +1,7 @@
 //! Types and rules. No I/O, no clock, no randomness.
 
 pub mod direct;
+pub mod inbound;
 pub mod mailbox;
 pub mod removal;
 pub mod staged;

@@ -4,19 +4,55 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 use qpc_chassis::{
-    db::{Arg, DbError, Dialect, Row, Tx},
+    db::{Arg, DbError, Dialect, Tx},
     runtime::planted::{Mistake, planted},
 };
 use qpc_wire::DeviceId;
 
-use crate::domain::mailbox::{Payload, Placed, growth, place};
+use crate::domain::{
+    inbound::{Inbound, Over},
+    mailbox::{Payload, Placed, growth, place},
+};
+
+/// What became of [`append_within`].
+#[derive(Debug)]
+pub enum Fit {
+    /// Everything has its place.
+    Placed(Vec<Placed>),
+    /// Some is too much for a mailbox. The transaction must be given up.
+    Over(Vec<Over>),
+}
 
 /// Stores `payloads` and puts an entry into every recipient's mailbox, in order, without holes. The head rows stay locked
 /// until the transaction ends, so that sequences become visible in their order. `expires_ms`: of what has no time of its own,
 /// and the latest of what has.
 pub async fn append(tx: &mut Tx, payloads: &[Payload], expires_ms: u64) -> Result<Vec<Placed>, DbError> {
-    let heads = grow_heads(tx, &growth(payloads)).await?;
-    let placed = place(payloads, &heads);
+    let (heads, _) = grow_heads(tx, payloads, &Inbound::UNLIMITED).await?;
+    insert(tx, payloads, &heads, expires_ms).await
+}
+
+/// The same where mailboxes take so much and no more.
+pub async fn append_within(
+    tx: &mut Tx,
+    payloads: &[Payload],
+    expires_ms: u64,
+    inbound: &Inbound,
+) -> Result<Fit, DbError> {
+    let (heads, full_us) = grow_heads(tx, payloads, inbound).await?;
+    let over = inbound.over(payloads, full_us);
+    if !over.is_empty() {
+        return Ok(Fit::Over(over));
+    }
+    insert(tx, payloads, &heads, expires_ms).await.map(Fit::Placed)
+}
+
+async fn insert(
+    tx: &mut Tx,
+    payloads: &[Payload],
+    heads: &BTreeMap<DeviceId, u64>,
+    expires_ms: u64,
+) -> Result<Vec<Placed>, DbError> {
+    let placed = place(payloads, heads);
     let signed: Vec<Signed> = payloads.iter().map(Signed::of).collect();
     match tx.dialect() {
         Dialect::Postgres => {
@@ -28,30 +64,41 @@ pub async fn append(tx: &mut Tx, payloads: &[Payload], expires_ms: u64) -> Resul
     Ok(placed)
 }
 
-async fn grow_heads(tx: &mut Tx, growth: &BTreeMap<DeviceId, u64>) -> Result<BTreeMap<DeviceId, u64>, DbError> {
+/// Newest sequence of each mailbox, and when its bucket is full again; see [`Inbound::over`].
+type Grown = (BTreeMap<DeviceId, u64>, BTreeMap<DeviceId, u64>);
+
+async fn grow_heads(tx: &mut Tx, payloads: &[Payload], inbound: &Inbound) -> Result<Grown, DbError> {
+    let (growth, charges) = (growth(payloads), inbound.charges(payloads));
+    let now_us = inbound.now_us();
     let rows = match tx.dialect() {
         Dialect::Postgres => {
             let devices: Vec<&[u8]> = growth.keys().map(AsRef::as_ref).collect();
             let counts: Vec<i64> = growth.values().map(|count| *count as i64).collect();
+            // Of the same devices, in the same order.
+            let charges: Vec<i64> = charges.values().map(|charge| *charge as i64).collect();
             tx.rows(
-                "INSERT INTO mailbox_head AS h (device, last_seq, acked) \
-                 SELECT device, count, 0 FROM UNNEST($1::BYTEA[], $2::BIGINT[]) AS t (device, count) ORDER BY device \
-                 ON CONFLICT (device) DO UPDATE SET last_seq = h.last_seq + EXCLUDED.last_seq \
-                 RETURNING device, last_seq",
-                &[Arg::ByteArrays(&devices), Arg::Ints(&counts)],
+                "INSERT INTO mailbox_head AS h (device, last_seq, acked, inbound_us) \
+                 SELECT device, count, 0, $4 + charge \
+                 FROM UNNEST($1::BYTEA[], $2::BIGINT[], $3::BIGINT[]) AS t (device, count, charge) ORDER BY device \
+                 ON CONFLICT (device) DO UPDATE SET last_seq = h.last_seq + EXCLUDED.last_seq, \
+                 inbound_us = EXCLUDED.inbound_us + GREATEST(h.inbound_us - $4, 0) \
+                 RETURNING device, last_seq, inbound_us",
+                &[Arg::ByteArrays(&devices), Arg::Ints(&counts), Arg::Ints(&charges), now_us.into()],
             )
             .await?
         }
         Dialect::Sqlite => {
             let mut rows = Vec::with_capacity(growth.len());
-            for (device, count) in growth {
+            for (device, count) in &growth {
                 let count = count + u64::from(planted(Mistake::SkipsSequence));
+                let charge = charges.get(device).copied().unwrap_or(0);
                 let row = tx
                     .row(
-                        "INSERT INTO mailbox_head (device, last_seq, acked) VALUES ($1, $2, 0) \
-                         ON CONFLICT (device) DO UPDATE SET last_seq = last_seq + EXCLUDED.last_seq \
-                         RETURNING device, last_seq",
-                        &[device.into(), count.into()],
+                        "INSERT INTO mailbox_head (device, last_seq, acked, inbound_us) VALUES ($1, $2, 0, $3 + $4) \
+                         ON CONFLICT (device) DO UPDATE SET last_seq = last_seq + EXCLUDED.last_seq, \
+                         inbound_us = EXCLUDED.inbound_us + MAX(inbound_us - $4, 0) \
+                         RETURNING device, last_seq, inbound_us",
+                        &[device.into(), count.into(), charge.into(), now_us.into()],
                     )
                     .await?;
                 rows.extend(row);
@@ -59,7 +106,13 @@ async fn grow_heads(tx: &mut Tx, growth: &BTreeMap<DeviceId, u64>) -> Result<BTr
             rows
         }
     };
-    rows.iter().map(|row: &Row| Ok((DeviceId(row.array(0)?), row.uint(1)?))).collect()
+    let (mut heads, mut full_us) = Grown::default();
+    for row in &rows {
+        let device = DeviceId(row.array(0)?);
+        heads.insert(device, row.uint(1)?);
+        full_us.insert(device, row.uint(2)?);
+    }
+    Ok((heads, full_us))
 }
 
 /// The server's words about a payload, as they are stored; empty where there are none.

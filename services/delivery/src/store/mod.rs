@@ -11,7 +11,7 @@ mod shared;
 
 use qpc_chassis::db::{Db, Migration, Migrations};
 
-pub use append::append;
+pub use append::{Fit, append, append_within};
 pub use chain::{Head, Roster};
 pub use group::{Change, GroupRow, Member, NewGroup, Single};
 pub use mailbox::{Acked, SHARED_MS};
@@ -29,6 +29,7 @@ pub const MIGRATIONS: &Migrations = &[
     Migration::portable(3, "conversation", include_str!("../../migrations/0003_conversation.sql")),
     Migration::portable(4, "pointed", include_str!("../../migrations/0004_pointed.sql")),
     Migration::portable(5, "franking", include_str!("../../migrations/0005_franking.sql")),
+    Migration::portable(6, "inbound", include_str!("../../migrations/0006_inbound.sql")),
 ];
 
 /// See the module. Cheap to clone.

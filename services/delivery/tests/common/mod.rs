@@ -1,7 +1,14 @@
 //! A delivery service, in this process or elsewhere on the bus, and devices that speak MLS to it.
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use openmls_memory_storage::MemoryStorage;
@@ -14,6 +21,7 @@ use qpc_chassis::{
     cache::MemoryCache,
     rpc::{Identity, Router, ServeOptions, forward, serve},
     run::Deps,
+    runtime::{Clock, SystemEntropy},
     secrets::Secrets,
 };
 use qpc_crypto::{
@@ -33,6 +41,25 @@ use qpc_wire::{
     },
 };
 use rand::RngCore;
+
+/// See [`World::start_at`].
+pub struct MockClock(AtomicU64);
+
+impl MockClock {
+    pub fn now() -> Arc<Self> {
+        Arc::new(Self(AtomicU64::new(Runtime::system().now_ms())))
+    }
+
+    pub fn pass(&self, ms: u64) {
+        self.0.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for MockClock {
+    fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
 
 /// The service under test and what it needs around it.
 pub struct World {
@@ -67,10 +94,21 @@ impl World {
         world
     }
 
+    /// The same with a clock that only the test moves. It begins now, as MLS looks at the machine's clock too.
+    pub async fn start_at(clock: Arc<MockClock>, config: qpc_delivery::Config) -> Self {
+        let runtime = Runtime::new(clock, Arc::new(SystemEntropy));
+        let world = Self::around_on(Arc::new(LocalBus::default()), runtime).await;
+        qpc_delivery::start(world.deps.clone(), config).await.unwrap();
+        world
+    }
+
     /// Everything but the service, which is elsewhere on `bus`.
     pub async fn around(bus: Arc<dyn Bus>) -> Self {
+        Self::around_on(bus, Runtime::system()).await
+    }
+
+    async fn around_on(bus: Arc<dyn Bus>, runtime: Runtime) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let runtime = Runtime::system();
         let deps = Deps {
             bus,
             bulk: Arc::new(LocalBulk::default()),

@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod key_packages;
+mod limits;
 mod queue_keys;
 mod world;

@@ -1,7 +1,10 @@
 //! A running service and devices that call it.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,9 +15,10 @@ use qpc_chassis::{
     Runtime,
     bulk::LocalBulk,
     bus::{Bus, LocalBus},
-    cache::MemoryCache,
+    cache::{Cache, MemoryCache},
     rpc::{self, Ctx, Router, ServeOptions, forward},
     run::Deps,
+    runtime::{Clock, SystemEntropy},
     secrets::Secrets,
 };
 use qpc_crypto::{AccountKey, DeviceCertificate, DeviceKey, Provider, Suite, mls::key_package};
@@ -27,8 +31,18 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(crate) struct World {
     pub(crate) deps: Deps,
+    clock: Arc<MockClock>,
     listed: Arc<Listed>,
     _folder: tempfile::TempDir,
+}
+
+/// Begins now, as MLS looks at the machine's clock too, and then only moves when it is told to.
+pub(crate) struct MockClock(AtomicU64);
+
+impl Clock for MockClock {
+    fn now_ms(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
 }
 
 /// What the auth service of these tests knows.
@@ -61,12 +75,17 @@ pub(crate) fn code<R>(result: Result<R, Status>) -> Code {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::with(|clock| Arc::new(MemoryCache::new(clock))).await
+    }
+
+    pub(crate) async fn with(cache: impl FnOnce(Arc<MockClock>) -> Arc<dyn Cache>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let runtime = Runtime::system();
+        let clock = Arc::new(MockClock(AtomicU64::new(Runtime::system().now_ms())));
+        let runtime = Runtime::new(clock.clone(), Arc::new(SystemEntropy));
         let deps = Deps {
             bus: Arc::new(LocalBus::default()),
             bulk: Arc::new(LocalBulk::default()),
-            cache: Arc::new(MemoryCache::new(runtime.clock.clone())),
+            cache: cache(clock.clone()),
             secrets: Secrets::new([5; 32]),
             metrics: Arc::default(),
             health: Arc::default(),
@@ -78,7 +97,11 @@ impl World {
         let auth = Router::new(listed.clone(), deps.runtime.clone()).on::<methods::ListDevices, _, _, _>(list_devices);
         rpc::serve(&deps, "auth", auth, ServeOptions::default()).await.unwrap();
         qpc_keypackage::start(deps.clone(), Config::default()).await.unwrap();
-        Self { deps, listed, _folder: folder }
+        Self { deps, clock, listed, _folder: folder }
+    }
+
+    pub(crate) fn pass(&self, time: Duration) {
+        self.clock.0.fetch_add(time.as_millis() as u64, Ordering::SeqCst);
     }
 
     /// A new device of a new account, which auth knows.
@@ -117,6 +140,14 @@ impl World {
 }
 
 impl Machine {
+    /// Another device of the same account, which auth knows.
+    pub(crate) fn sibling(&self, world: &World) -> Self {
+        let key = DeviceKey::generate(&mut rng());
+        let certificate = DeviceCertificate::issue(&self.account, &key.public(), 1);
+        world.listed.0.lock().unwrap().push(certificate.clone());
+        Self { account: AccountKey::from_bytes(&self.account.to_bytes()), key, certificate }
+    }
+
     pub(crate) fn id(&self) -> DeviceId {
         self.certificate.device_id()
     }

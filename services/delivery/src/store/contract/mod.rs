@@ -1,7 +1,10 @@
 //! What the store does on every engine.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::future::join_all;
+use qpc_chassis::limits::Rate;
 use qpc_wire::{
     DeviceId, GroupId,
     v1::{Entry, EnvelopeKind, Franking, GapReason, Pointer, Receipt, entry::Body},
@@ -10,9 +13,12 @@ use qpc_wire::{
 mod groups;
 mod shared;
 
-use super::{Acked, Store, append};
+use super::{Acked, Fit, Store, append, append_within};
 use crate::{
-    domain::mailbox::{Payload, Recipient, payload_id},
+    domain::{
+        inbound::{Inbound, Over},
+        mailbox::{Payload, Recipient, payload_id},
+    },
     error::Error,
 };
 
@@ -27,6 +33,7 @@ pub async fn check(store: &Store) {
     expired_entries_become_one_gap(store).await;
     what_disappears_goes_before_what_came_before_it(store).await;
     large_mailboxes_come_in_pieces(store).await;
+    mailboxes_take_so_much_and_no_more(store).await;
     a_forgotten_mailbox_is_empty_and_goes_on(store).await;
     groups::check(store).await;
     shared::check(store).await;
@@ -97,6 +104,34 @@ async fn pointers_come_back(store: &Store) {
     assert_eq!(envelope.shared, Some(Pointer { key: Bytes::new(), ..pointer }), "the key is not stored");
     assert_eq!(envelope.receipt, None);
     store.ack(&DeviceId([40; 16]), 1, NOW_MS).await.unwrap();
+}
+
+#[allow(clippy::unwrap_used, reason = "test code")]
+async fn mailboxes_take_so_much_and_no_more(store: &Store) {
+    let rate = Rate::new(1_000, 100, Duration::from_secs(1));
+    // Far from 0, as times are.
+    let inbound = |at_ms: u64| Inbound { rate, now_ms: 1_900_000_000_000 + at_ms };
+    let put = async |payloads: &[Payload], at_ms| {
+        let mut tx = store.db.begin().await.unwrap();
+        match append_within(&mut tx, payloads, u64::MAX >> 1, &inbound(at_ms)).await.unwrap() {
+            Fit::Placed(placed) => {
+                tx.commit().await.unwrap();
+                Ok(placed.len())
+            }
+            Fit::Over(over) => Err(over),
+        }
+    };
+    assert_eq!(put(&[payload(600, 400, &[70, 71]), payload(601, 600, &[70])], 0).await, Ok(3));
+    let over = |payload, retry_after_ms| Err(vec![Over { payload, retry_after_ms }]);
+    assert_eq!(put(&[payload(602, 600, &[71]), payload(603, 1, &[70, 71])], 0).await, over(1, 10));
+    assert_eq!(put(&[payload(602, 600, &[71])], 0).await, Ok(1), "what was rolled back was not counted");
+    assert_eq!(put(&[payload(604, 10, &[70])], 99).await, over(0, 1));
+    assert_eq!(put(&[payload(604, 10, &[70])], 100).await, Ok(1));
+    assert_eq!(put(&[payload(605, 1_000, &[70, 71])], 3_600_000).await, Ok(2), "full, and no fuller");
+    assert_eq!(put(&[payload(606, 1, &[70, 71])], 3_600_000).await, over(0, 10));
+    for device in [70, 71] {
+        store.empty(&DeviceId([device; 16]), NOW_MS).await.unwrap();
+    }
 }
 
 #[allow(clippy::unwrap_used, reason = "test code")]
