@@ -6,7 +6,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
     println!("cargo::rerun-if-changed={}", root.display());
     let mut files = Vec::new();
-    for folder in ["qpc/v1", "qpc/bus/v1", "qpc/content/v1"] {
+    for folder in ["qpc/v1", "qpc/bus/v1", "qpc/content/v1", "qpc/admin/v1"] {
         for entry in fs::read_dir(root.join(folder))? {
             let path = entry?.path();
             if path.extension().is_some_and(|ext| ext == "proto") {

@@ -35,3 +35,12 @@ pub mod bus {
 pub mod content {
     include!(concat!(env!("OUT_DIR"), "/qpc.content.v1.rs"));
 }
+
+/// Messages of the admin API (`proto/qpc/admin/v1`), which is gRPC towards operators and a call of the bus within.
+pub mod admin {
+    /// See the module.
+    #[allow(missing_docs, clippy::all, unreachable_pub)]
+    pub mod v1 {
+        include!(concat!(env!("OUT_DIR"), "/qpc.admin.v1.rs"));
+    }
+}

@@ -204,6 +204,10 @@ methods! {
     708 ForgetDeviceKeys      Keypackage Service   Natural 5000  ForgetDeviceKeysRequest     ForgetDeviceKeysResponse;
     709 ForgetDevice          Delivery   Service   Natural 5000  ForgetDeviceRequest         ForgetDeviceResponse;
     820 Report                Auth       Device    Keyed   5000  ReportRequest               ReportResponse;
+    830 Administer            Auth       Service   Natural 10000 AdministerRequest           AdministerResponse;
+    831 ReportGateway         Auth       Service   Natural 5000  ReportGatewayRequest        ReportGatewayResponse;
+    832 AccountQuotas         Auth       Service   Read    5000  AccountQuotasRequest        AccountQuotasResponse;
+    833 CountDeliveries       Delivery   Service   Read    8000  CountDeliveriesRequest      CountDeliveriesResponse;
     900 Ping                  Gateway    Anonymous Read    5000  PingRequest                 PingResponse;
     901 ServerInfo            Auth       Anonymous Read    5000  ServerInfoRequest           ServerInfoResponse;
 }

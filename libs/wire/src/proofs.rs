@@ -102,3 +102,36 @@ pub fn transcript(head: &[u8; 32], records: u64, root: &[u8; 32]) -> Vec<u8> {
 pub fn bulk(challenge: &[u8; 16], call: &[u8]) -> Vec<u8> {
     [b"qpc bulk v1", challenge.as_slice(), call].concat()
 }
+
+/// An entry of the audit log as it is authenticated; `previous` is the MAC of the entry before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditFields<'a> {
+    /// Place in the log, from 1.
+    pub seq: u64,
+    /// Unix milliseconds.
+    pub at_ms: u64,
+    /// Who.
+    pub actor: &'a str,
+    /// Did what.
+    pub action: &'a str,
+    /// To whom or what.
+    pub subject: &'a str,
+    /// With which end.
+    pub code: u32,
+    /// Hexadecimal; empty of the first entry.
+    pub previous: &'a str,
+}
+
+/// Authenticated with a key of the server, so that who can write the table alone cannot write a log. Texts come with their
+/// lengths, so that no two entries are the same bytes.
+pub fn audit_entry(fields: &AuditFields<'_>) -> Vec<u8> {
+    let mut bytes = b"qpc audit entry v1".to_vec();
+    bytes.extend_from_slice(&fields.seq.to_be_bytes());
+    bytes.extend_from_slice(&fields.at_ms.to_be_bytes());
+    bytes.extend_from_slice(&fields.code.to_be_bytes());
+    for text in [fields.actor, fields.action, fields.subject, fields.previous] {
+        bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(text.as_bytes());
+    }
+    bytes
+}

@@ -30,6 +30,9 @@ pub struct Config {
     /// Usernames looked up by one account
     #[arg(long, env = "QPC_NAME_LOOKUPS", value_name = "RATE", default_value_t = Self::LOOKUPS)]
     pub name_lookups: Rate,
+    /// Days that the audit log is kept
+    #[arg(long, env = "QPC_AUDIT_DAYS", default_value_t = Self::AUDIT_DAYS)]
+    pub audit_days: u32,
 }
 
 const MINUTE: u64 = 60;
@@ -37,6 +40,7 @@ const MINUTE: u64 = 60;
 impl Config {
     const SESSION_DAYS: u32 = 30;
     const DEVICES: u32 = 10;
+    const AUDIT_DAYS: u32 = 90;
     const FAILURES_PER_NAME: Rate = Rate::new(10, 10, Duration::from_secs(60 * MINUTE));
     const FAILURES_PER_ADDRESS: Rate = Rate::new(100, 100, Duration::from_secs(60 * MINUTE));
     const REGISTRATIONS: Rate = Rate::new(6, 1, Duration::from_secs(30));
@@ -59,6 +63,7 @@ impl Default for Config {
             registrations_per_address: Self::REGISTRATIONS,
             links_per_address: Self::LINKS,
             name_lookups: Self::LOOKUPS,
+            audit_days: Self::AUDIT_DAYS,
         }
     }
 }

@@ -38,6 +38,22 @@ pub(crate) enum Error {
     /// Unknown, expired or revoked, or not this device's, or not on this connection: which of them, nobody learns.
     #[error("the session is not valid")]
     SessionInvalid,
+    #[error("the account is banned")]
+    Banned,
+    #[error("the account is not banned")]
+    NotBanned,
+    #[error("the account is to be deleted")]
+    ToBeDeleted,
+    #[error("no such report")]
+    UnknownReport,
+    #[error("the report is resolved")]
+    Resolved,
+    #[error("no such gateway")]
+    UnknownGateway,
+    #[error("neither a call nor whom it is about may be left out")]
+    NoCall,
+    #[error("a quota is called 1 to 32 of a-z 0-9 - and at most 2^63 - 1")]
+    Quota,
     #[error("no such session of this device")]
     UnknownSession,
     #[error("no such user")]
@@ -84,13 +100,21 @@ impl From<Error> for Status {
             | Error::RegistrationState
             | Error::Length { .. }
             | Error::LinkId
+            | Error::NoCall
+            | Error::Quota
             | Error::Id(_) => Code::InvalidArgument,
             Error::Taken | Error::LinkTaken => Code::AlreadyExists,
             Error::LoginFailed | Error::SessionInvalid => Code::Unauthenticated,
             Error::DeviceLimit(_) => Code::ResourceExhausted,
             Error::Links(_) => Code::Unavailable,
-            Error::ForeignDevice | Error::DeviceRevoked => Code::PermissionDenied,
-            Error::UnknownSession | Error::UnknownUser | Error::UnknownDevice | Error::UnknownLink => Code::NotFound,
+            Error::ForeignDevice | Error::DeviceRevoked | Error::Banned => Code::PermissionDenied,
+            Error::NotBanned | Error::ToBeDeleted | Error::Resolved => Code::FailedPrecondition,
+            Error::UnknownSession
+            | Error::UnknownUser
+            | Error::UnknownDevice
+            | Error::UnknownReport
+            | Error::UnknownGateway
+            | Error::UnknownLink => Code::NotFound,
             Error::SetupSealed { .. } | Error::SetupDamaged { .. } | Error::SetupMissing(_) => return Self::internal(),
             Error::Limited(_) | Error::Store(_) | Error::Call(_) => {
                 return match error {

@@ -13,9 +13,33 @@ const FORGET_EVERY: Duration = Duration::from_secs(1);
 /// Batches of one sweep, so that it cannot go on for ever.
 const SWEEP_BATCHES: usize = 100;
 
+/// Time between two sweeps of gateways that are gone.
+const GATEWAYS_EVERY: Duration = Duration::from_secs(60);
+/// Time between two cuts of the audit log.
+const AUDIT_EVERY: Duration = Duration::from_secs(3600);
+
 /// Starts the periodic work of the service.
-pub(crate) fn start(deps: &Deps, store: &Store, forget: &Arc<Forget>) {
+pub(crate) fn start(deps: &Deps, store: &Store, forget: &Arc<Forget>, audit_days: u32) {
     deps.runtime.spawn(forget.clone().run(deps.runtime.clone(), FORGET_EVERY));
+    let swept = store.clone();
+    deps.every(GATEWAYS_EVERY, move |now_ms| {
+        let store = swept.clone();
+        async move {
+            if let Err(error) = store.sweep_gateways(now_ms).await {
+                tracing::warn!(%error, "gateways that are gone not swept");
+            }
+        }
+    });
+    let audited = store.clone();
+    let kept_ms = u64::from(audit_days) * 24 * 60 * 60 * 1000;
+    deps.every(AUDIT_EVERY, move |now_ms| {
+        let store = audited.clone();
+        async move {
+            if let Err(error) = cut_audit(&store, now_ms.saturating_sub(kept_ms)).await {
+                tracing::warn!(%error, "audit log not cut");
+            }
+        }
+    });
     let store = store.clone();
     deps.every(SWEEP_EVERY, move |now_ms| {
         let store = store.clone();
@@ -30,6 +54,15 @@ pub(crate) fn start(deps: &Deps, store: &Store, forget: &Arc<Forget>) {
 async fn sweep(store: &Store, now_ms: u64) -> Result<(), Error> {
     for _ in 0..SWEEP_BATCHES {
         if store.sweep_sessions(now_ms).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn cut_audit(store: &Store, before_ms: u64) -> Result<(), Error> {
+    for _ in 0..SWEEP_BATCHES {
+        if store.cut_audit(before_ms).await? == 0 {
             break;
         }
     }

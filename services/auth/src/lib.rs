@@ -4,11 +4,12 @@
 //! [`domain`]: the rules of a registration and the content of a login state. [`store`] keeps accounts, devices and
 //! sessions; [`setups`] the secrets of OPAQUE; [`attempts`] limits guesses at passwords, and [`links`] keeps there
 //! what a new device and an old one say to each other; [`events`] is what devices hear; [`forget`] has other services
-//! delete what they keep of revoked devices; [`jobs`] removes what has expired.
+//! delete what they keep of revoked devices; [`admin`] is what operators may do, with an audit log; [`jobs`] removes what has expired.
 //!
 //! Between the two steps of a login the server remembers nothing: its state travels to the client and back, sealed for
 //! this service and this connection.
 
+mod admin;
 mod api;
 mod attempts;
 mod config;
@@ -27,7 +28,7 @@ use qpc_chassis::{
     Runtime,
     limits::{Leases, Limit, Limits},
     push::Push,
-    rpc::{self, ServeOptions},
+    rpc::{self, Client, ServeOptions},
     run::{Deps, StartError},
 };
 use qpc_crypto::ReceiptKey;
@@ -52,6 +53,10 @@ struct Auth {
     lookups: Leases,
     forget: Arc<Forget>,
     push: Push,
+    /// To delivery.
+    client: Client,
+    /// Authenticates the audit log.
+    audit_key: [u8; 32],
     /// Seals login states.
     state_key: [u8; 32],
     /// Public half of the key that delivery signs receipts with.
@@ -65,7 +70,7 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
     let setup_key = deps.secrets.derive("auth/opaque-setup");
     let setups = Setups::load(&store, &setup_key, &mut deps.runtime.rng(), deps.runtime.now_ms()).await?;
     let forget = Arc::new(Forget::new(store.clone(), deps.client()));
-    jobs::start(&deps, &store, &forget);
+    jobs::start(&deps, &store, &forget, config.audit_days);
     let auth = Auth {
         runtime: deps.runtime.clone(),
         store,
@@ -77,6 +82,8 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         lookups: Leases::new(&deps, Limit::new("lookup", config.name_lookups), "names looked up"),
         forget,
         push: deps.push(),
+        client: deps.client(),
+        audit_key: deps.secrets.derive("auth/audit"),
         state_key: deps.secrets.derive("auth/login-state"),
         receipt_key: ReceiptKey::from_bytes(&deps.secrets.derive("delivery/receipt")).public(),
         config,

@@ -115,6 +115,7 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         .on::<methods::LeaveGroup, _, _, _>(api::leave_group::handle)
         .on::<methods::StagePart, _, _, _>(api::stage_part::handle)
         .on::<methods::FetchPart, _, _, _>(api::fetch_part::handle)
+        .on::<methods::CountDeliveries, _, _, _>(api::count_deliveries::handle)
         .on::<methods::ForgetDevice, _, _, _>(api::forget_device::handle);
     jobs::start(&deps, store);
     serve(&deps, SERVICE, router, ServeOptions::default()).await?;

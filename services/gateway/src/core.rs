@@ -30,6 +30,9 @@ pub(crate) struct Core {
     pub(crate) metrics: GatewayMetrics,
     /// Handshakes and connections.
     pub(crate) connections: TaskTracker,
+    /// Cancelled when this gateway is to take no more connections and to send away those that it has: on shutdown, or on the
+    /// word of an admin.
+    pub(crate) leaving: CancellationToken,
     /// Cancelled when the last connection has left a draining gateway.
     pub(crate) empty: CancellationToken,
     drain_until: OnceLock<Instant>,
@@ -49,6 +52,7 @@ impl Core {
             admission: Admission::new(config.limits.clone()),
             metrics: GatewayMetrics::new(&deps.metrics),
             connections: TaskTracker::new(),
+            leaving: deps.runtime.shutdown().child_token(),
             empty: CancellationToken::new(),
             drain_until: OnceLock::new(),
             deps,

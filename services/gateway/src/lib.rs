@@ -1,7 +1,7 @@
 //! The edge: client connections come in over QUIC, calls go out over the bus, doorbells come back and become pushes.
 //!
 //! - [`start`] puts it together: certificate ([`tls`]), endpoint and accept loop (`quic`), doorbells (`push`), presence
-//!   (`presence`), revoked devices (`revocations`).
+//!   (`presence`), revoked devices (`revocations`), what admins see and want (`report`).
 //! - A new connection passes `admission` (how many, from where), then `quic::run` is its one task.
 //! - Each client-opened stream is one call: `stream` reads the frame and writes the answer, `calls` decides who answers.
 //! - What a connection is allowed to do next is the state machine in `session`, which does no I/O and reads no clock.
@@ -21,6 +21,7 @@ mod metrics;
 mod presence;
 mod push;
 mod quic;
+mod report;
 mod revocations;
 mod session;
 #[cfg(feature = "sim")]
@@ -83,6 +84,7 @@ async fn attend(core: &Arc<core::Core>) -> Result<(), StartError> {
     push::start(core).await?;
     revocations::start(core).await;
     presence::start(core);
+    report::start(core);
     Ok(())
 }
 

@@ -68,16 +68,15 @@ fn server_config(config: &Config, identity: &Identity) -> Result<ServerConfig, G
     Ok(server)
 }
 
-/// Accepts connections until shutdown, then drains (G12): no new connections, `Drain` to all, calls in flight end, what
+/// Accepts connections until it is to leave, then drains (G12): no new connections, `Drain` to all, calls in flight end, what
 /// is left is closed.
 pub(crate) fn start(core: &Arc<Core>, endpoint: Endpoint) {
     let core = core.clone();
     core.clone().deps.runtime.spawn(async move {
-        let shutdown = core.deps.runtime.shutdown().clone();
         loop {
             tokio::select! {
                 biased;
-                () = shutdown.cancelled() => break,
+                () = core.leaving.cancelled() => break,
                 incoming = endpoint.accept() => match incoming {
                     Some(incoming) => admit(&core, incoming),
                     None => break,

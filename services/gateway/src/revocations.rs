@@ -53,9 +53,9 @@ impl Revocations {
         self.state().cursor.is_some()
     }
 
-    /// Whether `device` was revoked a moment ago.
-    pub(crate) fn is_recent(&self, device: &DeviceId) -> bool {
-        self.state().recent.iter().any(|(_, revoked)| revoked == device)
+    /// Whether it was heard after `since` that `device` was revoked, or that its sessions have ended.
+    pub(crate) fn heard_since(&self, since: Instant, device: &DeviceId) -> bool {
+        self.state().recent.iter().any(|(at, revoked)| *at >= since && revoked == device)
     }
 
     fn remember(&self, device: DeviceId) {

@@ -10,11 +10,10 @@ use crate::{address::Network, admission::Verdict, carrier::Connection, core::Cor
 pub(crate) fn start(core: &Arc<Core>, listener: Listener) {
     let core = core.clone();
     core.clone().deps.runtime.spawn(async move {
-        let shutdown = core.deps.runtime.shutdown().clone();
         loop {
             tokio::select! {
                 biased;
-                () = shutdown.cancelled() => break,
+                () = core.leaving.cancelled() => break,
                 incoming = listener.accept() => match incoming {
                     Some(incoming) => admit(&core, incoming),
                     None => break,

@@ -55,6 +55,8 @@ pub enum ServerError {
 pub struct Embedded {
     /// The gateway: bound address, certificate.
     pub gateway: Gateway,
+    /// The admin API, if it is served.
+    pub admin: Option<qpc_admin::Admin>,
     /// File that clients are given as `--ca-cert`: the self-signed certificate, or the one of the settings.
     pub certificate: PathBuf,
     /// Bus, cache and the rest, over the runtime of the whole server.
@@ -89,6 +91,7 @@ pub async fn start(options: Options, process: &Process) -> Result<Embedded, Star
     let runtime = Runtime::system();
     // First of all, so that a refusal leaves no half-made folder behind.
     qpc_gateway::tls::load(&options.gateway(), &mut runtime.rng())?;
+    options.admin().check()?;
     make_private(&options.data)?;
     let folder = options.data.to_str().ok_or_else(|| ServerError::FolderName(options.data.clone()))?;
     let deps = Deps {
@@ -113,8 +116,16 @@ pub async fn start_with(deps: Deps, options: Options) -> Result<Embedded, StartE
     let (edge, services) = (deps.child(), deps.child());
     let (edge_runtime, services_runtime) = (edge.runtime.clone(), services.runtime.clone());
     start_services(&services, &options).await?;
+    let admin = qpc_admin::start(services, options.admin()).await?;
     let gateway = qpc_gateway::start(edge, options.gateway()).await?;
-    Ok(Embedded { gateway, certificate: options.certificate(), deps, edge: edge_runtime, services: services_runtime })
+    Ok(Embedded {
+        gateway,
+        admin,
+        certificate: options.certificate(),
+        deps,
+        edge: edge_runtime,
+        services: services_runtime,
+    })
 }
 
 /// Starts all services but no gateway. They run until the runtime of `deps` is drained.

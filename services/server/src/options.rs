@@ -38,6 +38,8 @@ pub struct Options {
     pub delivery: qpc_delivery::Config,
     #[command(flatten)]
     pub blob: qpc_blob::Config,
+    #[command(flatten)]
+    pub admin: qpc_admin::Listener,
 }
 
 impl Default for Options {
@@ -55,6 +57,7 @@ impl Default for Options {
             keypackage: Default::default(),
             delivery: Default::default(),
             blob: Default::default(),
+            admin: Default::default(),
         }
     }
 }
@@ -79,6 +82,15 @@ impl Options {
         let mut config = self.blob.clone();
         config.objects.blob_store.get_or_insert_with(|| format!("disk:{}", self.data.join("blobs").display()));
         config
+    }
+
+    /// The admin API's share.
+    pub fn admin(&self) -> qpc_admin::Config {
+        qpc_admin::Config {
+            listener: self.admin.clone(),
+            admin_data: self.data.join("admin"),
+            production: self.production,
+        }
     }
 
     /// Switches all rate limits off, for tests and measurements that stand for more people than there are.

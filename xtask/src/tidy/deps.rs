@@ -26,7 +26,7 @@ struct Owned {
 }
 
 /// A name that ends in `*` means all that begin so.
-const OWNED: [Owned; 11] = [
+const OWNED: [Owned; 12] = [
     Owned { library: "sqlx", owners: &["libs/chassis"], tests: false },
     Owned { library: "async-nats", owners: &["libs/chassis"], tests: false },
     Owned { library: "redis", owners: &["libs/chassis"], tests: false },
@@ -43,6 +43,8 @@ const OWNED: [Owned; 11] = [
     Owned { library: "openmls*", owners: &["libs/crypto", "loadtest"], tests: false },
     // A simulation needs a database on its own thread; tests that show what is on disk read it there.
     Owned { library: "rusqlite", owners: &["libs/sdk", "loadtest", "libs/chassis", "libs/testkit"], tests: false },
+    // gRPC is for operators alone.
+    Owned { library: "tonic*", owners: &["libs/admin-api", "services/admin"], tests: true },
     // It brings a web server along, which nobody else should have to build.
     Owned { library: "stateright", owners: &["libs/model"], tests: false },
 ];
@@ -120,13 +122,14 @@ fn may_depend(from: &str, to: &str, dev: bool) -> bool {
     match from {
         "xtask" | "loadtest" => true,
         "libs/wire" | "libs/merkle" | "libs/runtime" => false,
-        "libs/crypto" => to == "libs/wire",
+        "libs/crypto" | "libs/admin-api" => to == "libs/wire",
         "libs/chassis" => ["libs/wire", "libs/runtime"].contains(&to),
         "libs/sdk" => ["libs/crypto", "libs/merkle", "libs/wire", "libs/runtime"].contains(&to),
         // It puts whole clusters together.
         "libs/testkit" => to.starts_with("libs/") || to.starts_with("services/"),
         "services/server" => to.starts_with("services/") || is_below_service(to),
-        "clients/cli" => ["libs/sdk", "libs/crypto", "libs/wire", "services/server"].contains(&to),
+        "clients/cli" => ["libs/sdk", "libs/crypto", "libs/wire", "libs/admin-api", "services/server"].contains(&to),
+        "services/admin" => to == "libs/admin-api" || is_below_service(to),
         _ if from.starts_with("services/") => is_below_service(to),
         _ if from.starts_with("clients/") => ["libs/sdk", "libs/crypto", "libs/wire"].contains(&to),
         // A new crate gets a rule first.

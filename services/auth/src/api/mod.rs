@@ -1,5 +1,7 @@
 //! One file per method, named as in the proto.
 
+mod account_quotas;
+mod administer;
 mod fetch_link_answer;
 mod fetch_link_offer;
 mod link_answer;
@@ -10,6 +12,7 @@ mod opaque_login_start;
 mod opaque_register_finish;
 mod opaque_register_start;
 mod rename_device;
+mod report_gateway;
 mod resolve_user;
 mod revoke_device;
 mod revoked_since;
@@ -42,5 +45,8 @@ pub(crate) fn router(auth: Arc<Auth>, runtime: &Runtime) -> Router<Auth> {
         .on::<methods::FetchLinkAnswer, _, _, _>(fetch_link_answer::handle)
         .on::<methods::RenameDevice, _, _, _>(rename_device::handle)
         .on::<methods::RevokedSince, _, _, _>(revoked_since::handle)
+        .on::<methods::Administer, _, _, _>(administer::handle)
+        .on::<methods::ReportGateway, _, _, _>(report_gateway::handle)
+        .on::<methods::AccountQuotas, _, _, _>(account_quotas::handle)
         .on::<methods::ServerInfo, _, _, _>(server_info::handle)
 }

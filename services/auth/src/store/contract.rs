@@ -1,5 +1,7 @@
 //! What the store does on every engine.
 
+mod admin;
+
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -51,6 +53,7 @@ async fn check(store: &Store) {
     revocations_become_visible_in_order(store).await;
     what_was_told_is_not_told_again(store).await;
     users_are_found_by_their_exact_name(store).await;
+    admin::check(store).await;
 }
 
 struct Person {

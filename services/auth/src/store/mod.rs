@@ -1,7 +1,11 @@
-//! Accounts, devices, sessions and revocations, in one SQL body for both engines.
+//! Accounts, devices, sessions and revocations, and what admins do, in one SQL body for both engines.
 
+pub(crate) mod accounts;
+pub(crate) mod audit;
 #[cfg(test)]
 pub(crate) mod contract;
+pub(crate) mod gateways;
+pub(crate) mod reports;
 mod revocations;
 mod sql;
 
@@ -15,6 +19,7 @@ pub(crate) use self::{revocations::PAGE, sql::Store};
 pub(crate) const MIGRATIONS: &Migrations = &[
     Migration::portable(1, "accounts", include_str!("../../migrations/0001_accounts.sql")),
     Migration::portable(2, "revocations", include_str!("../../migrations/0002_revocations.sql")),
+    Migration::portable(7, "admin", include_str!("../../migrations/0007_admin.sql")),
 ];
 
 /// An account with its first device.

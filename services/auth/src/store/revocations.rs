@@ -10,10 +10,14 @@ use crate::error::Error;
 pub(crate) const PAGE: u64 = 1_000;
 
 impl Store {
-    /// Revocations above `after`, oldest first, at most [`PAGE`].
+    /// Revocations above `after`, oldest first, at most [`PAGE`]; and devices whose sessions ended for another reason.
     pub(crate) async fn revoked_since(&self, after: u64) -> Result<Vec<Revocation>, Error> {
-        self.revocations("SELECT seq, device_id, told FROM revocations WHERE seq > $1 ORDER BY seq LIMIT $2", after)
-            .await
+        self.revocations(
+            "SELECT seq, device_id, told FROM revocations WHERE seq > $1 \
+             UNION ALL SELECT seq, device_id, 3 FROM ended_sessions WHERE seq > $1 ORDER BY seq LIMIT $2",
+            after,
+        )
+        .await
     }
 
     /// The same of those that not every service has been told of.
@@ -51,13 +55,27 @@ impl Store {
 
 /// Adds a revocation. Comes last in its transaction: from here to the commit all others wait.
 pub(super) async fn append(tx: &mut Tx, account: AccountId, device: DeviceId, now_ms: u64) -> Result<(), DbError> {
-    let row = tx.row("UPDATE revocation_head SET seq = seq + 1 RETURNING seq", &[]).await?.ok_or(NO_HEAD)?;
+    let seq = next(tx).await?;
     tx.execute(
         "INSERT INTO revocations (seq, device_id, account_id, at_ms, told) VALUES ($1, $2, $3, $4, 0)",
-        &[row.uint(0)?.into(), (&device).into(), (&account).into(), now_ms.into()],
+        &[seq.into(), (&device).into(), (&account).into(), now_ms.into()],
     )
     .await?;
     Ok(())
+}
+
+/// Adds devices whose sessions have ended, though they are not revoked. Comes as late as [`append`].
+pub(super) async fn append_ended(tx: &mut Tx, devices: &[DeviceId]) -> Result<(), DbError> {
+    for device in devices {
+        let seq = next(tx).await?;
+        let args = [seq.into(), device.into()];
+        tx.execute("INSERT INTO ended_sessions (seq, device_id) VALUES ($1, $2)", &args).await?;
+    }
+    Ok(())
+}
+
+async fn next(tx: &mut Tx) -> Result<u64, DbError> {
+    tx.row("UPDATE revocation_head SET seq = seq + 1 RETURNING seq", &[]).await?.ok_or(NO_HEAD)?.uint(0)
 }
 
 const NO_HEAD: DbError = DbError::Damaged("revocation head");

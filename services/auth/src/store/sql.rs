@@ -4,7 +4,7 @@ use qpc_chassis::db::{Db, DbError, Dialect, Row, Tx};
 use qpc_crypto::KsfParams;
 use qpc_wire::{AccountId, DeviceId};
 
-use super::{Device, NewAccount, NewSession, Password, Session, User, revocations};
+use super::{Device, NewAccount, NewSession, Password, Session, User, accounts, revocations};
 use crate::error::Error;
 
 /// Sessions of one device; a login beyond ends the oldest.
@@ -105,6 +105,7 @@ impl Store {
         let device = session.certificate.device_id();
         let mut tx = self.db.begin().await?;
         lock_account(&mut tx, account).await?.ok_or(Error::ForeignDevice)?;
+        accounts::check_not_banned(&mut tx, account).await?;
         match device_state(&mut tx, device).await? {
             Some((owner, _)) if owner != account => return Err(Error::ForeignDevice),
             Some((_, true)) => return Err(Error::DeviceRevoked),
@@ -139,7 +140,8 @@ impl Store {
             .row(
                 "SELECT s.account_id, s.device_id, d.device_key, s.expires_ms FROM sessions s \
                  JOIN devices d ON d.device_id = s.device_id \
-                 WHERE s.token_hash = $1 AND s.expires_ms > $2 AND d.revoked_ms = 0",
+                 WHERE s.token_hash = $1 AND s.expires_ms > $2 AND d.revoked_ms = 0 \
+                 AND NOT EXISTS (SELECT 1 FROM bans b WHERE b.account_id = s.account_id)",
                 &[token_hash.as_slice().into(), now_ms.into()],
             )
             .await?;
@@ -187,13 +189,14 @@ impl Store {
             .collect()
     }
 
-    /// The account with exactly this name.
+    /// The account with exactly this name. The devices of one that is banned are not shown.
     pub(crate) async fn user(&self, username: &str) -> Result<Option<User>, Error> {
         let rows = self
             .db
             .rows(
                 "SELECT a.account_id, a.account_key, d.certificate FROM accounts a \
                  LEFT JOIN devices d ON d.account_id = a.account_id AND d.revoked_ms = 0 \
+                 AND NOT EXISTS (SELECT 1 FROM bans b WHERE b.account_id = a.account_id) \
                  WHERE a.username = $1 ORDER BY d.added_ms, d.device_id",
                 &[username.into()],
             )
@@ -225,17 +228,7 @@ impl Store {
             Some((owner, _)) if owner == account => {}
             _ => return Err(Error::UnknownDevice),
         }
-        let revoked = tx
-            .execute(
-                "UPDATE devices SET revoked_ms = $2 WHERE device_id = $1 AND revoked_ms = 0",
-                &[(&device).into(), now_ms.into()],
-            )
-            .await?;
-        if revoked == 1 {
-            tx.execute("DELETE FROM sessions WHERE device_id = $1", &[(&device).into()]).await?;
-            revocations::append(tx, account, device, now_ms).await?;
-        }
-        Ok(())
+        Ok(revoke_device(tx, account, device, now_ms).await?)
     }
 
     /// Names a device of `account` that is not revoked, on the word of `caller`, another or the same.
@@ -273,8 +266,28 @@ impl Store {
     }
 }
 
+/// Revokes a device of a locked account, once.
+pub(super) async fn revoke_device(
+    tx: &mut Tx,
+    account: AccountId,
+    device: DeviceId,
+    now_ms: u64,
+) -> Result<(), DbError> {
+    let revoked = tx
+        .execute(
+            "UPDATE devices SET revoked_ms = $2 WHERE device_id = $1 AND revoked_ms = 0",
+            &[(&device).into(), now_ms.into()],
+        )
+        .await?;
+    if revoked == 1 {
+        tx.execute("DELETE FROM sessions WHERE device_id = $1", &[(&device).into()]).await?;
+        revocations::append(tx, account, device, now_ms).await?;
+    }
+    Ok(())
+}
+
 /// Makes changes to the devices and sessions of one account take turns. On SQLite all transactions do.
-async fn lock_account(tx: &mut Tx, account: AccountId) -> Result<Option<()>, DbError> {
+pub(super) async fn lock_account(tx: &mut Tx, account: AccountId) -> Result<Option<()>, DbError> {
     let sql = match tx.dialect() {
         Dialect::Postgres => "SELECT 1 FROM accounts WHERE account_id = $1 FOR NO KEY UPDATE",
         Dialect::Sqlite => "SELECT 1 FROM accounts WHERE account_id = $1",

@@ -1,6 +1,7 @@
 //! The service from outside: calls over the bus, SQLite in a folder, a clock that only the test moves.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod admin;
 mod devices;
 mod limits;
 mod links;

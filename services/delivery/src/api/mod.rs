@@ -3,6 +3,7 @@
 pub mod ack;
 pub mod batch_enqueue;
 pub mod commit_group;
+pub mod count_deliveries;
 pub mod create_group;
 pub mod enqueue;
 pub mod fetch;

@@ -9,7 +9,7 @@ mod mailbox;
 mod revoked;
 mod shared;
 
-use qpc_chassis::db::{Db, Migration, Migrations};
+use qpc_chassis::db::{Db, DbError, Migration, Migrations};
 
 pub use append::{Fit, append, append_within};
 pub use chain::{Head, Roster};
@@ -43,5 +43,12 @@ impl Store {
     /// A store over an opened database.
     pub fn new(db: Db) -> Self {
         Self { db }
+    }
+
+    /// Groups, and entries of mailboxes that were not acknowledged.
+    pub async fn counts(&self) -> Result<(u64, u64), DbError> {
+        let sql = "SELECT (SELECT COUNT(*) FROM mls_group), (SELECT COUNT(*) FROM mailbox_entry)";
+        let row = self.db.row(sql, &[]).await?.ok_or(DbError::Damaged("counts"))?;
+        Ok((row.uint(0)?, row.uint(1)?))
     }
 }

@@ -9,6 +9,8 @@ use qpc_wire::{
     v1::{SessionAttachRequest, SessionAttachResponse},
 };
 
+use tokio::time::Instant;
+
 use super::Outgoing;
 use crate::{
     session::{Attachment, token_hash_of},
@@ -23,6 +25,7 @@ pub(super) async fn attach(call: &Outgoing<'_>, body: Bytes) -> Result<Answer, S
         call.link.session().on_attach_answer(None);
         return Err(Status::unavailable("the auth service is not there", WATCH_RETRY_MS));
     }
+    let asked_at = Instant::now();
     let answered = call.ask(&SessionAttach::INFO, None, body.clone()).await.and_then(|answer| {
         let attachment = if answer.status == 0 { Some(parse(&answer, &body)?) } else { None };
         Ok((answer, attachment))
@@ -51,8 +54,9 @@ pub(super) async fn attach(call: &Outgoing<'_>, body: Bytes) -> Result<Answer, S
         }
     }
     let device = attachment.identity.device;
-    if call.link.core.revocations.is_recent(&device) {
-        // Auth approved the session, then the device was revoked, and the news have overtaken the answer.
+    if call.link.core.revocations.heard_since(asked_at, &device) {
+        // Auth approved the session, then the device was revoked, and the news have overtaken the answer. What was heard
+        // before auth was asked, auth knew: a device whose account is no longer banned comes in.
         call.link.revoke(&device);
         return Err(Status::new(Code::Unauthenticated, "the session is not valid"));
     }
