@@ -17,6 +17,8 @@ pub(crate) use self::{
     receipts::{ExportArgs, ReceiptsAction, ReceiptsArgs, VerifyArgs},
 };
 use crate::{
+    admin::AdminArgs,
+    discover::DiscoverArgs,
     exit::Usage,
     password::{self, Asked},
 };
@@ -84,6 +86,21 @@ pub(crate) enum Command {
         qpc receipts export -u alice -o alice.receipts\n  \
         qpc receipts verify alice.receipts bob.receipts")]
     Receipts(ReceiptsArgs),
+    /// What operators do, over the admin API
+    #[command(after_help = "Examples:\n  \
+        qpc admin stats --json | jq .users\n  \
+        qpc admin users --banned\n  \
+        qpc admin ban mallory --reason spam\n  \
+        qpc admin --server admin.example:7001 --folder ~/admin-certs audit verify\n  \
+        qpc admin drain 0011223344556677       as qpc admin gateways shows it\n\n\
+        USER is a name or an account id. Every call is kept in the audit log of the server.")]
+    Admin(AdminArgs),
+    /// Servers that announce themselves on the local network
+    #[command(after_help = "Examples:\n  \
+        qpc discover\n  \
+        qpc discover --seconds 10 --json | jq -r .addresses[0]\n\n\
+        Anybody can announce anything: compare the certificate (sha256sum of its DER form) before you trust it.")]
+    Discover(DiscoverArgs),
     /// Ask a server for a sign of life
     #[command(after_help = "Example:\n  qpc ping --server 127.0.0.1:7000 --ca-cert qpc-data/cert.pem")]
     Ping(ServerArgs),

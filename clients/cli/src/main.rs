@@ -1,13 +1,15 @@
 //! `qpc`: quicprochat on a terminal.
 //!
-//! [`args`] is the command line; `ping`, `whoami`, [`repl`], [`link`], [`devices`], [`receipts`] and [`demo`] are its
+//! [`args`] is the command line; `ping`, `whoami`, [`admin`], [`discover`], [`repl`], [`link`], [`devices`], [`receipts`] and [`demo`] are its
 //! commands. [`exit`] turns errors into exit codes, [`text`] makes what others wrote safe to print, [`qr`] draws codes.
 
+mod admin;
 mod args;
 mod console;
 #[cfg(feature = "embedded")]
 mod demo;
 mod devices;
+mod discover;
 mod exit;
 mod link;
 mod password;
@@ -52,6 +54,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Link(args) => link::run(args).await,
         Command::Devices(args) => devices::run(args).await,
         Command::Receipts(args) => receipts::run(args).await,
+        Command::Admin(args) => admin::run(args).await,
+        Command::Discover(args) => discover::run(args).await,
         Command::Ping(args) => ping::run(args).await,
         Command::Whoami(args) => whoami::run(args).await,
     }

@@ -1,6 +1,9 @@
 //! The admin API as gRPC: client and server stubs of `proto/qpc/admin/v1`, whose messages are those of `libs/wire`. A crate of
 //! its own, since the terminal client and the service share it, and nobody else is to build gRPC.
 
+mod connect;
+
+pub use connect::{Access, channel, connect};
 pub use qpc_wire::admin::v1;
 pub use tonic;
 

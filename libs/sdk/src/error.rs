@@ -17,6 +17,9 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// The local network cannot be asked.
+    #[error("mDNS: {0}")]
+    Mdns(#[from] mdns_sd::Error),
     /// No connection to the server.
     #[error(transparent)]
     Connect(#[from] ConnectError),

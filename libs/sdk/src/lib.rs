@@ -4,7 +4,7 @@
 //! mailbox in, `outbox` sends what was written, and acknowledgements follow. `receive` is what one mailbox entry does,
 //! in one transaction of the `store` together with the step of MLS. `conversation` founds direct conversations, `commit`
 //! changes groups, `account` registers and logs in, `directory` says who people are, `publish` keeps KeyPackages in
-//! stock. `files` brings and takes what is too large for a message. [`transport`] knows frames and streams and nothing else; [`runtime`] is the machine (`libs/runtime`).
+//! stock; [`discover`] finds servers on the local network. `files` brings and takes what is too large for a message. [`transport`] knows frames and streams and nothing else; [`runtime`] is the machine (`libs/runtime`).
 //!
 //! What the server must never be able to do is refused here: another account key under a known name, a certificate the
 //! account did not sign, a receipt that does not hold, password costs below the floor.
@@ -20,6 +20,7 @@ mod content;
 mod conversation;
 mod devices;
 mod directory;
+mod discover;
 mod error;
 mod events;
 mod files;
@@ -52,6 +53,7 @@ pub use backup::{BackupReport, restore_backup};
 pub use client::{Client, ClientOptions, Identification, Stats};
 pub use content::{ContentError, Draft, Mention, MessageRef};
 pub use devices::Device;
+pub use discover::{Found, discover};
 pub use error::Error;
 pub use events::{Event, EventStream, GapReason, MessageId};
 pub use files::{Attachment, Progress};

@@ -2,6 +2,14 @@
 
 /// Application protocol of the client port (TLS ALPN).
 pub const ALPN: &[u8] = b"qpc";
+/// Service type under which servers are announced on the local network (RFC 6763 section 7).
+pub const MDNS_SERVICE: &str = "_quicprochat._udp.local.";
+/// Key of the announcement's TXT record: version of the server.
+pub const MDNS_VERSION: &str = "version";
+/// The same: the domain that the server says it serves.
+pub const MDNS_DOMAIN: &str = "domain";
+/// The same: SHA-256 of the server's certificate, hexadecimal.
+pub const MDNS_FINGERPRINT: &str = "fingerprint";
 /// Default UDP port.
 pub const DEFAULT_PORT: u16 = 7000;
 /// Largest payload of a frame, bytes.

@@ -34,6 +34,12 @@ pub struct Config {
     /// Milliseconds between two looks at the devices that were revoked, of which doorbells may have been lost
     #[arg(long, env = "QPC_REVOCATIONS_MS", default_value_t = 2_000)]
     pub revocations_ms: u32,
+    /// Announce the server on the local network (mDNS)
+    #[arg(long, env = "QPC_MDNS")]
+    pub mdns: bool,
+    /// Domain of the server, as it is announced
+    #[arg(long, env = "QPC_DOMAIN", default_value = "localhost")]
+    pub domain: String,
     #[command(flatten)]
     pub limits: Limits,
 }
@@ -50,6 +56,8 @@ impl Default for Config {
             presence_ms: 30_000,
             look_ms: 5_000,
             revocations_ms: 2_000,
+            mdns: false,
+            domain: "localhost".to_owned(),
             limits: Limits::default(),
         }
     }

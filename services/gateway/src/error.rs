@@ -8,6 +8,9 @@ use rustls::pki_types::pem;
 /// See the module.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
+    /// The announcement on the local network failed.
+    #[error("mDNS: {0}")]
+    Mdns(#[from] mdns_sd::Error),
     /// The address is taken, forbidden or not of this machine.
     #[error("cannot listen for clients: {0}")]
     Listen(#[source] io::Error),

@@ -17,6 +17,7 @@ mod config;
 mod core;
 mod error;
 mod link;
+mod mdns;
 mod metrics;
 mod presence;
 mod push;
@@ -65,6 +66,12 @@ pub async fn start(deps: Deps, config: Config) -> Result<Gateway, StartError> {
     let core = core::Core::new(deps, config);
     attend(&core).await?;
     quic::start(&core, endpoint.clone());
+    if core.config.mdns
+        && let Err(error) = mdns::start(&core, local_addr, identity.leaf())
+    {
+        // A server without multicast is a server all the same.
+        tracing::warn!(%error, "not announced on the local network");
+    }
 
     let (bus, id) = (core.deps.bus.clone(), core.id.clone());
     core.deps.health.check("bus", move || {

@@ -19,7 +19,8 @@ pub(crate) fn start(core: &Arc<Core>) {
         loop {
             core.report().await;
             tokio::select! {
-                () = core.empty.cancelled() => return,
+                // With a last word: that it is empty.
+                () = core.empty.cancelled() => return core.report().await,
                 () = sleep(every) => {}
             }
         }

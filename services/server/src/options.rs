@@ -24,6 +24,12 @@ pub struct Options {
     /// Refuse what is only good for trying out: a self-signed certificate
     #[arg(long, env = "QPC_PRODUCTION")]
     pub production: bool,
+    /// Announce the server on the local network (mDNS) [default: unless in production or for this machine alone]
+    #[arg(long, env = "QPC_MDNS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub mdns: Option<bool>,
+    /// Domain of the server, as it is announced
+    #[arg(long, env = "QPC_DOMAIN", default_value = "localhost")]
+    pub domain: String,
     // Shorter than in a cluster: there is no other gateway that clients could go to meanwhile.
     /// Milliseconds that clients get to leave when the server stops
     #[arg(long, env = "QPC_DRAIN_GRACE_MS", default_value_t = 2_000)]
@@ -51,6 +57,8 @@ impl Default for Options {
             tls_cert: None,
             tls_key: None,
             production: false,
+            mdns: None,
+            domain: "localhost".to_owned(),
             drain_grace_ms: 2_000,
             limits: Limits::default(),
             auth: Default::default(),
@@ -71,6 +79,8 @@ impl Options {
             tls_cert: self.tls_cert.clone(),
             tls_key: self.tls_key.clone(),
             production: self.production,
+            mdns: self.mdns.unwrap_or(!self.production && !self.listen.ip().is_loopback()),
+            domain: self.domain.clone(),
             drain_grace_ms: self.drain_grace_ms,
             limits: self.limits.clone(),
             ..Config::default()

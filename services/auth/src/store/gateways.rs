@@ -57,7 +57,7 @@ impl Store {
 pub(crate) async fn list(tx: &mut Tx, now_ms: u64) -> Result<Vec<Gateway>, DbError> {
     let rows = tx
         .rows(
-            "SELECT gateway_id, version, connections, sessions, draining + drain_asked, heard_ms FROM gateways \
+            "SELECT gateway_id, version, connections, sessions, draining, heard_ms FROM gateways \
              WHERE heard_ms >= $1 ORDER BY gateway_id",
             &[now_ms.saturating_sub(SILENT_MS).into()],
         )

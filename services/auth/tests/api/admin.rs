@@ -196,6 +196,7 @@ async fn gateways_are_listed_counted_and_told_to_drain() {
     administer(&world, drain("aa")).await.unwrap();
     assert_eq!(code(administer(&world, drain("cc")).await), Code::NotFound);
     assert!(tell(&world, "aa", false).await && !tell(&world, "bb", false).await);
+    assert!(tell(&world, "aa", true).await, "asked is asked");
     let stats = match administer(&world, Call::Stats(admin::StatsRequest {})).await.unwrap() {
         Answer::Stats(stats) => stats,
         other => panic!("{other:?}"),
