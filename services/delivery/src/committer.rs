@@ -111,22 +111,29 @@ pub struct Worker {
     push: Push,
     receipt_key: Arc<ReceiptKey>,
     franking_key: FrankingKey,
-    kept_ms: u64,
-    inbound: Rate,
+    terms: Terms,
     batch_sizes: Histogram,
     accepted: Counter,
 }
 
+/// How mailboxes keep what comes in.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// How long an undelivered message is kept, milliseconds.
+    pub kept_ms: u64,
+    /// Bytes that a mailbox takes.
+    pub inbound: Rate,
+}
+
 impl Worker {
-    /// `kept_ms`: how long an undelivered message is kept; `inbound`: bytes that a mailbox takes.
+    /// A worker that signs with these keys.
     pub fn new(
         runtime: Runtime,
         store: Store,
         push: Push,
         receipt_key: Arc<ReceiptKey>,
         franking_key: FrankingKey,
-        kept_ms: u64,
-        inbound: Rate,
+        terms: Terms,
         metrics: &Metrics,
     ) -> Self {
         Self {
@@ -135,8 +142,7 @@ impl Worker {
             push,
             receipt_key,
             franking_key,
-            kept_ms,
-            inbound,
+            terms,
             batch_sizes: metrics.sizes("delivery_commit_batch", "Messages of one transaction"),
             accepted: metrics.counter("delivery_accepted", "Messages made durable"),
         }
@@ -273,8 +279,8 @@ impl Worker {
         }
         release(&mut tx, &refused).await?;
         Store::follow(&mut tx, &places).await?;
-        let inbound = Inbound { rate: self.inbound, now_ms };
-        let placed = match append_within(&mut tx, &payloads, now_ms + self.kept_ms, &inbound).await? {
+        let inbound = Inbound { rate: self.terms.inbound, now_ms };
+        let placed = match append_within(&mut tx, &payloads, now_ms + self.terms.kept_ms, &inbound).await? {
             Fit::Placed(placed) => placed,
             Fit::Over(over) => return Ok(Round::Known(full(over, &carried))),
         };

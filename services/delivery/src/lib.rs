@@ -34,7 +34,7 @@ use qpc_wire::{limits::MAX_GROUP_LEAVES, methods, v1::Pointer};
 pub use config::Config;
 pub use error::Error;
 
-use committer::{Committers, Worker};
+use committer::{Committers, Terms, Worker};
 use store::{MIGRATIONS, Store};
 use vault::Vault;
 
@@ -83,8 +83,7 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         deps.push(),
         receipt_key.clone(),
         franking_key,
-        kept_ms,
-        config.inbound_bytes,
+        Terms { kept_ms, inbound: config.inbound_bytes },
         &deps.metrics,
     );
     let state = Arc::new(State {

@@ -67,7 +67,7 @@ impl Display for Rate {
 
 /// In the largest unit that leaves nothing over.
 fn in_unit(value: u64, units: &[(&str, u64)]) -> String {
-    let fits = units.iter().find(|(_, size)| value % size == 0 && value >= *size);
+    let fits = units.iter().find(|(_, size)| value >= *size && value.is_multiple_of(*size));
     fits.map_or_else(
         || format!("{value}{}", units[units.len() - 1].0),
         |(unit, size)| format!("{}{unit}", value / size),

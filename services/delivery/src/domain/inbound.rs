@@ -106,6 +106,8 @@ mod tests {
             body: Bytes::from(vec![0; bytes]),
             shared: None,
             receipt: None,
+            franking: None,
+            disappears_ms: None,
             recipients: devices.iter().map(|n| Recipient::plain(DeviceId([*n; 16]))).collect(),
         }
     }
