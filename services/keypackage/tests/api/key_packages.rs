@@ -45,7 +45,7 @@ async fn take(
 
 #[tokio::test]
 async fn packages_go_out_once_each_then_the_last_resort() {
-    let world = World::new().await;
+    let world = World::without_rates().await;
     let (bob, alice, nobody) = (world.machine(), world.machine(), world.machine());
     for suite in Suite::ALL {
         let (two, resort) = (bob.packages(suite, 2), bob.package(suite, true));
@@ -81,7 +81,7 @@ async fn a_repeated_fetch_gets_the_same_package_and_takes_no_other() {
 
 #[tokio::test]
 async fn sixty_four_claimers_get_sixty_four_packages() {
-    let world = World::new().await;
+    let world = World::without_rates().await;
     let (bob, alice) = (world.machine(), world.machine());
     let packages = bob.packages(Suite::Classic, 64);
     send(&world, &bob, upload(Suite::Classic, packages.clone())).await.unwrap();

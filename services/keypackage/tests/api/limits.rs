@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::{BoxFuture, FutureExt};
 use qpc_chassis::cache::{Cache, CacheError, Take, Taken};
 use qpc_crypto::Suite;
+use qpc_keypackage::Config;
 use qpc_wire::{Code, Status, methods, v1};
 
 use crate::world::{Machine, World, bytes, key};
@@ -77,7 +78,7 @@ async fn devices_of_the_own_account_are_let_in_without_limit() {
 
 #[tokio::test]
 async fn without_a_cache_nobody_fetches_packages() {
-    let world = World::with(|_| Arc::new(Away)).await;
+    let world = World::with(Config::default(), |_| Arc::new(Away)).await;
     let (alice, bob) = (world.machine(), world.machine());
     assert_eq!(wait(fetch(&world, &alice, &[&bob]).await), (Code::Unavailable, 1_000));
 }

@@ -16,6 +16,7 @@ use qpc_chassis::{
     bulk::LocalBulk,
     bus::{Bus, LocalBus},
     cache::{Cache, MemoryCache},
+    limits::Rate,
     rpc::{self, Ctx, Router, ServeOptions, forward},
     run::Deps,
     runtime::{Clock, SystemEntropy},
@@ -75,10 +76,16 @@ pub(crate) fn code<R>(result: Result<R, Status>) -> Code {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        Self::with(|clock| Arc::new(MemoryCache::new(clock))).await
+        Self::with(Config::default(), |clock| Arc::new(MemoryCache::new(clock))).await
     }
 
-    pub(crate) async fn with(cache: impl FnOnce(Arc<MockClock>) -> Arc<dyn Cache>) -> Self {
+    /// Where one fetches as many packages as there are.
+    pub(crate) async fn without_rates() -> Self {
+        let config = Config { key_package_fetches: Rate::UNLIMITED, ..Config::default() };
+        Self::with(config, |clock| Arc::new(MemoryCache::new(clock))).await
+    }
+
+    pub(crate) async fn with(config: Config, cache: impl FnOnce(Arc<MockClock>) -> Arc<dyn Cache>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(MockClock(AtomicU64::new(Runtime::system().now_ms())));
         let runtime = Runtime::new(clock.clone(), Arc::new(SystemEntropy));
@@ -96,7 +103,7 @@ impl World {
         let listed = Arc::new(Listed::default());
         let auth = Router::new(listed.clone(), deps.runtime.clone()).on::<methods::ListDevices, _, _, _>(list_devices);
         rpc::serve(&deps, "auth", auth, ServeOptions::default()).await.unwrap();
-        qpc_keypackage::start(deps.clone(), Config::default()).await.unwrap();
+        qpc_keypackage::start(deps.clone(), config).await.unwrap();
         Self { deps, clock, listed, _folder: folder }
     }
 
