@@ -16,7 +16,7 @@ use qpc_wire::{AccountId, content as pb, content::backup_record::Record};
 use zeroize::Zeroizing;
 
 use crate::{
-    ClientOptions, Error, ArchiveProgress,
+    ArchiveProgress, ClientOptions, Error,
     client::{self, Inner},
     store::{self, KEPT, Store, Tx},
     transcript::lock,

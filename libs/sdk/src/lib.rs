@@ -71,7 +71,7 @@ pub use store::{
     ChainError, ConversationInfo, ConversationKind, Message, MessageKind, MessageState, Reaction, Standing,
 };
 pub use transcript::{
-    ArchiveProgress, TranscriptEntry, TranscriptFile, TranscriptMessage, TranscriptReport, prove_transcript, read_transcript,
-    verify_transcript, verify_transcript_proof,
+    ArchiveProgress, TranscriptEntry, TranscriptFile, TranscriptMessage, TranscriptReport, prove_transcript,
+    read_transcript, verify_transcript, verify_transcript_proof,
 };
 pub use whisper::TYPING_FOR;

@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{agree, client, has, link, open, received};
+use common::{agree, client, has, link, received};
 use qpc_sdk::{Event, Linking, Runtime};
 use qpc_testkit::{Backend, Cluster, Shape, eventually};
 use tokio::time::Instant;

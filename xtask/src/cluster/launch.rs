@@ -21,7 +21,8 @@ use crate::{
     step::{self, Show},
 };
 
-/// Services of the cluster beside the gateways, each run in the folder of the cluster (bodies of blobs lie below it), with flags: every client of a cluster on one machine comes from one address,
+/// Services of the cluster beside the gateways, each run in the folder of the cluster (bodies of blobs lie below it), with
+/// flags: every client of a cluster on one machine comes from one address,
 /// and a load generator does what thousands of people do. Sending is never refused, and counted as anywhere.
 const SERVICES: [(&str, &[&str]); 4] = [
     (

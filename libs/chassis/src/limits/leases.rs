@@ -162,6 +162,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        bulk::LocalBulk,
         bus::LocalBus,
         cache::CacheError,
         limits::Rate,
@@ -227,6 +228,7 @@ mod tests {
             let deps = Deps {
                 runtime: Runtime::new(clock.clone(), Arc::new(SystemEntropy)),
                 bus: Arc::new(LocalBus::default()),
+                bulk: Arc::new(LocalBulk::default()),
                 cache: cache.clone(),
                 secrets: Secrets::new([5; 32]),
                 metrics: Arc::default(),
