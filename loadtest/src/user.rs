@@ -84,6 +84,7 @@ impl World {
                 welcome: pending.welcome.clone().into(),
                 group_info: pending.group_info.into(),
                 staged: Bytes::new(),
+                delivery_key_hash: Bytes::copy_from_slice(&pending.delivery_key_hash),
             }),
         };
         sender.connection.call::<CreateGroup>(&request).await?;

@@ -13,7 +13,8 @@
 //!
 //! [`queue`] wraps a payload for a device's mailbox (X-Wing), [`aead`] seals what stays at home, [`file`] what is too large
 //! for a message, [`receipt`] is the server's signed word that a message was stored, and [`franking`] its word to itself about
-//! who sent what. [`archive`] is what leaves the device as a file of its own: transcripts and backups.
+//! who sent what. [`token`] is what a message costs whose sender the server does not know. [`archive`] is what leaves the
+//! device as a file of its own: transcripts and backups.
 
 pub mod aead;
 pub mod archive;
@@ -28,6 +29,7 @@ pub mod opaque;
 pub mod padding;
 pub mod queue;
 pub mod receipt;
+pub mod token;
 
 pub use certificate::{CertificateError, DeviceCertificate};
 pub use franking::FrankingKey;

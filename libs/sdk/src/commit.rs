@@ -192,6 +192,7 @@ pub(crate) fn bundle(made: PendingCommit) -> v1::CommitBundle {
         welcome: made.welcome.into(),
         group_info: made.group_info.into(),
         staged: bytes::Bytes::new(),
+        delivery_key_hash: bytes::Bytes::copy_from_slice(&made.delivery_key_hash),
     }
 }
 

@@ -44,6 +44,8 @@ pub const MAX_FETCH_BYTES: usize = 768 << 10;
 pub const MAX_FETCH_WAIT_MS: u32 = 30_000;
 /// Items of one BatchEnqueue.
 pub const MAX_BATCH: usize = 100;
+/// Blinded elements of one IssueTokens.
+pub const MAX_TOKENS: usize = 50;
 /// KeyPackages of one upload.
 pub const MAX_KEY_PACKAGES: usize = 100;
 /// Devices named by one KeyPackage fetch.

@@ -174,6 +174,9 @@ methods! {
     204 Ack                   Delivery   Device    Natural 5000  AckRequest                  AckResponse;
     205 BatchEnqueue          Delivery   Device    Natural 10000 BatchEnqueueRequest         BatchEnqueueResponse;
     206 Relay                 Delivery   Device    Natural 5000  RelayRequest                RelayResponse;
+    210 SealedEnqueue         Delivery   Anonymous Keyed   10000 SealedEnqueueRequest        SealedEnqueueResponse;
+    211 IssueTokens           Auth       Device    Keyed   5000  IssueTokensRequest          IssueTokensResponse;
+    212 TokenKeys             Auth       Anonymous Read    5000  TokenKeysRequest            TokenKeysResponse;
     300 UploadKeyPackage      Keypackage Device    Keyed   10000 UploadKeyPackageRequest     UploadKeyPackageResponse;
     301 FetchKeyPackage       Keypackage Device    Keyed   5000  FetchKeyPackageRequest      FetchKeyPackageResponse;
     302 UploadHybridKey       Keypackage Device    Natural 5000  UploadHybridKeyRequest      UploadHybridKeyResponse;

@@ -135,3 +135,13 @@ pub fn audit_entry(fields: &AuditFields<'_>) -> Vec<u8> {
     }
     bytes
 }
+
+/// What a token for one sealed message is the VOPRF of.
+pub fn token(key_epoch: u64, nonce: &[u8; 32]) -> Vec<u8> {
+    [b"qpc token v1".as_slice(), &key_epoch.to_be_bytes(), nonce].concat()
+}
+
+/// What the server keeps the SHA-256 of, to know the delivery key of an epoch when it sees it.
+pub fn delivery_key(key: &[u8]) -> Vec<u8> {
+    [b"qpc delivery key v1", key].concat()
+}

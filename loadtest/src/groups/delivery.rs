@@ -222,6 +222,7 @@ impl Group<'_> {
             welcome: welcome.into(),
             group_info: group_info.into(),
             staged: Bytes::new(),
+            delivery_key_hash: Bytes::new(),
         })
     }
 }

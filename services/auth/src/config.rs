@@ -33,6 +33,9 @@ pub struct Config {
     /// Days that the audit log is kept
     #[arg(long, env = "QPC_AUDIT_DAYS", default_value_t = Self::AUDIT_DAYS)]
     pub audit_days: u32,
+    /// Tokens for sealed messages that an account gets in a day
+    #[arg(long, env = "QPC_TOKENS_PER_DAY", default_value_t = Self::TOKENS)]
+    pub tokens_per_day: u32,
 }
 
 const MINUTE: u64 = 60;
@@ -46,6 +49,7 @@ impl Config {
     const REGISTRATIONS: Rate = Rate::new(6, 1, Duration::from_secs(30));
     const LINKS: Rate = Rate::new(6, 1, Duration::from_secs(2 * MINUTE));
     const LOOKUPS: Rate = Rate::new(100, 1, Duration::from_secs(15 * MINUTE));
+    const TOKENS: u32 = 200;
 
     /// Lifetime of a session, milliseconds.
     pub(crate) fn session_ms(&self) -> u64 {
@@ -64,6 +68,7 @@ impl Default for Config {
             links_per_address: Self::LINKS,
             name_lookups: Self::LOOKUPS,
             audit_days: Self::AUDIT_DAYS,
+            tokens_per_day: Self::TOKENS,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Why a call to this service fails.
 
 use qpc_chassis::{cache::CacheError, db::DbError, limits::Limited};
-use qpc_crypto::{CertificateError, KdfError, aead, opaque::OpaqueError};
-use qpc_wire::{Code, Status, ids::InvalidId};
+use qpc_crypto::{CertificateError, KdfError, aead, opaque::OpaqueError, token::TokenError};
+use qpc_wire::{Code, Status, ids::InvalidId, limits::MAX_TOKENS};
 
 /// Milliseconds after which a call refused for want of the cache may be tried again.
 const CACHE_RETRY_MS: u64 = 1_000;
@@ -70,6 +70,14 @@ pub(crate) enum Error {
     UnknownLink,
     #[error("links cannot be kept")]
     Links(#[source] CacheError),
+    #[error("1 to {max} tokens are issued at a time, not {0}", max = MAX_TOKENS)]
+    TokenCount(usize),
+    #[error("tokens are issued under another key now")]
+    TokenKey,
+    #[error("tokens: {0}")]
+    Tokens(#[source] TokenError),
+    #[error("an account gets at most {most} tokens a day")]
+    TooManyTokens { most: u64, retry_after_ms: u64 },
     #[error(transparent)]
     Id(#[from] InvalidId),
     #[error("OPAQUE setup {id} was sealed with another secret file")]
@@ -102,13 +110,15 @@ impl From<Error> for Status {
             | Error::LinkId
             | Error::NoCall
             | Error::Quota
+            | Error::TokenCount(_)
+            | Error::Tokens(_)
             | Error::Id(_) => Code::InvalidArgument,
             Error::Taken | Error::LinkTaken => Code::AlreadyExists,
             Error::LoginFailed | Error::SessionInvalid => Code::Unauthenticated,
-            Error::DeviceLimit(_) => Code::ResourceExhausted,
+            Error::DeviceLimit(_) | Error::TooManyTokens { .. } => Code::ResourceExhausted,
             Error::Links(_) => Code::Unavailable,
             Error::ForeignDevice | Error::DeviceRevoked | Error::Banned => Code::PermissionDenied,
-            Error::NotBanned | Error::ToBeDeleted | Error::Resolved => Code::FailedPrecondition,
+            Error::NotBanned | Error::TokenKey | Error::ToBeDeleted | Error::Resolved => Code::FailedPrecondition,
             Error::UnknownSession
             | Error::UnknownUser
             | Error::UnknownDevice
@@ -125,7 +135,11 @@ impl From<Error> for Status {
                 };
             }
         };
-        let retry_after_ms = if matches!(error, Error::Links(_)) { CACHE_RETRY_MS } else { 0 };
+        let retry_after_ms = match &error {
+            Error::TooManyTokens { retry_after_ms, .. } => *retry_after_ms,
+            Error::Links(_) => CACHE_RETRY_MS,
+            _ => 0,
+        };
         Self { retry_after_ms, ..Self::new(code, error.to_string()) }
     }
 }

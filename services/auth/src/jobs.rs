@@ -6,7 +6,7 @@ use qpc_chassis::run::Deps;
 
 use crate::{error::Error, forget::Forget, store::Store};
 
-/// Time between two sweeps of expired sessions.
+/// Time between two sweeps of expired sessions and past counts of tokens.
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
 /// Time between two looks for services that have not forgotten a revoked device yet.
 const FORGET_EVERY: Duration = Duration::from_secs(1);
@@ -53,7 +53,7 @@ pub(crate) fn start(deps: &Deps, store: &Store, forget: &Arc<Forget>, audit_days
 
 async fn sweep(store: &Store, now_ms: u64) -> Result<(), Error> {
     for _ in 0..SWEEP_BATCHES {
-        if store.sweep_sessions(now_ms).await? == 0 {
+        if store.sweep_sessions(now_ms).await? + store.sweep_tokens(now_ms).await? == 0 {
             break;
         }
     }

@@ -31,7 +31,7 @@ use qpc_chassis::{
     rpc::{self, Client, ServeOptions},
     run::{Deps, StartError},
 };
-use qpc_crypto::ReceiptKey;
+use qpc_crypto::{ReceiptKey, token::TokenKeys};
 use qpc_wire::Owner;
 
 pub use config::Config;
@@ -61,6 +61,8 @@ struct Auth {
     state_key: [u8; 32],
     /// Public half of the key that delivery signs receipts with.
     receipt_key: [u8; 32],
+    /// Those by which delivery knows tokens.
+    token_keys: TokenKeys,
     config: Config,
 }
 
@@ -86,6 +88,7 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         audit_key: deps.secrets.derive("auth/audit"),
         state_key: deps.secrets.derive("auth/login-state"),
         receipt_key: ReceiptKey::from_bytes(&deps.secrets.derive("delivery/receipt")).public(),
+        token_keys: TokenKeys::new(deps.secrets.derive("token/keys")),
         config,
     };
     rpc::serve(&deps, SERVICE, api::router(Arc::new(auth), &deps.runtime), ServeOptions::default()).await?;

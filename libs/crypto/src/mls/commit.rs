@@ -10,7 +10,7 @@ use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 
 use super::policy::Policy;
 use super::rules::{self, Change, Committer, Leaf, State};
-use super::{Conversation, MlsError, MlsStore, Provider, inspect, key_package};
+use super::{Conversation, MlsError, MlsStore, Provider, delivery, inspect, key_package};
 use crate::{DeviceCertificate, DeviceKey};
 
 /// SelfRemoves that wait for a commit; the next one makes room.
@@ -27,6 +27,8 @@ pub struct PendingCommit {
     /// For those who join from outside at the new epoch: an MLSMessage with a GroupInfo that has the external public key
     /// and not the ratchet tree.
     pub group_info: Vec<u8>,
+    /// What the server knows the delivery key of the new epoch by, see [`Conversation::delivery_key`].
+    pub delivery_key_hash: [u8; 32],
 }
 
 /// What one commit is to change. All of it happens or nothing.
@@ -73,7 +75,8 @@ impl Conversation {
             .use_ratchet_tree_extension(false)
             .build(provider.crypto(), provider.crypto(), key, goes)?
             .stage_commit(provider)?;
-        messages(bundle)
+        let staged = self.group.pending_commit().ok_or(MlsError::NothingPending)?;
+        messages(bundle, &*delivery::of_pending(provider, staged)?)
     }
 
     /// [`Self::change`] that adds the devices of these KeyPackages (MLSMessages). The commit has no path, so the next
@@ -250,11 +253,12 @@ fn verified<S: MlsStore>(
 }
 
 /// The messages of a commit that was made with a GroupInfo.
-pub(super) fn messages(bundle: CommitMessageBundle) -> Result<PendingCommit, MlsError> {
+pub(super) fn messages(bundle: CommitMessageBundle, delivery_key: &[u8; 32]) -> Result<PendingCommit, MlsError> {
     let (commit, welcome, group_info) = bundle.into_messages();
     let welcome = welcome.as_ref().map(bytes).transpose()?.unwrap_or_default();
     let group_info = group_info.ok_or(MlsError::Malformed("commit with a group info"))?;
-    Ok(PendingCommit { commit: bytes(&commit)?, welcome, group_info: bytes(&group_info)? })
+    let delivery_key_hash = delivery::delivery_key_hash(delivery_key);
+    Ok(PendingCommit { commit: bytes(&commit)?, welcome, group_info: bytes(&group_info)?, delivery_key_hash })
 }
 
 fn bytes(message: &MlsMessageOut) -> Result<Vec<u8>, MlsError> {

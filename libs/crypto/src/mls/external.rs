@@ -68,7 +68,7 @@ impl Conversation {
         let mark = JoiningKey::of(outside.group);
         provider.storage().write_psk(&mark, &Joining(true)).map_err(MlsError::storage)?;
         let conversation = Self::wrap(group, Standing::Joining)?;
-        let pending = messages(bundle)?;
+        let pending = messages(bundle, &*conversation.delivery_key(provider)?)?;
         Ok((conversation, pending))
     }
 

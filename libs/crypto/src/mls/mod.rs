@@ -17,6 +17,7 @@
 //! ahead of the storage: drop it and load it again.
 
 mod commit;
+mod delivery;
 mod error;
 mod external;
 mod group;
@@ -35,6 +36,7 @@ mod warm;
 mod welcome;
 
 pub use commit::{Changes, PendingCommit};
+pub use delivery::delivery_key_hash;
 pub use error::MlsError;
 pub use group::Conversation;
 pub use inspect::Added;

@@ -4,6 +4,7 @@ mod account_quotas;
 mod administer;
 mod fetch_link_answer;
 mod fetch_link_offer;
+mod issue_tokens;
 mod link_answer;
 mod link_offer;
 mod list_devices;
@@ -19,6 +20,7 @@ mod revoked_since;
 mod server_info;
 mod session_attach;
 mod session_end;
+mod token_keys;
 
 use std::sync::Arc;
 
@@ -48,5 +50,7 @@ pub(crate) fn router(auth: Arc<Auth>, runtime: &Runtime) -> Router<Auth> {
         .on::<methods::Administer, _, _, _>(administer::handle)
         .on::<methods::ReportGateway, _, _, _>(report_gateway::handle)
         .on::<methods::AccountQuotas, _, _, _>(account_quotas::handle)
+        .on::<methods::IssueTokens, _, _, _>(issue_tokens::handle)
+        .on::<methods::TokenKeys, _, _, _>(token_keys::handle)
         .on::<methods::ServerInfo, _, _, _>(server_info::handle)
 }

@@ -54,6 +54,7 @@ async fn check(store: &Store) {
     what_was_told_is_not_told_again(store).await;
     users_are_found_by_their_exact_name(store).await;
     admin::check(store).await;
+    tokens_are_counted_by_account_and_day(store).await;
 }
 
 struct Person {
@@ -343,4 +344,26 @@ async fn what_was_told_is_not_told_again(store: &Store) {
     assert_eq!((after.len(), revocation(&after, 0)), (1, (last, 0)));
     store.add_told(last, 3).await.unwrap();
     assert_eq!(open().await, []);
+}
+
+async fn tokens_are_counted_by_account_and_day(store: &Store) {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+    let (one, other) = (Person::new().id(), Person::new().id());
+    let count = async |account: AccountId, count, now_ms| {
+        let mut tx = store.db().begin().await.unwrap();
+        Store::count_tokens(&mut tx, account, count, 10, now_ms).await?;
+        tx.commit().await.map_err(Error::from)
+    };
+    count(one, 9, 5 * DAY_MS).await.unwrap();
+    let refused = count(one, 2, 5 * DAY_MS + 100).await;
+    assert!(
+        matches!(refused, Err(Error::TooManyTokens { most: 10, retry_after_ms }) if retry_after_ms == DAY_MS - 100)
+    );
+    count(one, 1, 5 * DAY_MS + 100).await.expect("what was refused does not count");
+    assert!(count(one, 1, 6 * DAY_MS - 1).await.is_err());
+    let racing = join_all((0..11).map(|_| count(other, 1, 5 * DAY_MS))).await;
+    assert_eq!(racing.iter().filter(|result| result.is_ok()).count(), 10);
+    count(one, 10, 6 * DAY_MS).await.unwrap();
+    assert_eq!(store.sweep_tokens(6 * DAY_MS).await.unwrap(), 2);
+    assert!(count(one, 1, 6 * DAY_MS).await.is_err(), "today's stays");
 }

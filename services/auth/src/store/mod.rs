@@ -8,6 +8,7 @@ pub(crate) mod gateways;
 pub(crate) mod reports;
 mod revocations;
 mod sql;
+mod tokens;
 
 use qpc_chassis::db::{Migration, Migrations};
 use qpc_crypto::{DeviceCertificate, KsfParams};
@@ -19,6 +20,7 @@ pub(crate) use self::{revocations::PAGE, sql::Store};
 pub(crate) const MIGRATIONS: &Migrations = &[
     Migration::portable(1, "accounts", include_str!("../../migrations/0001_accounts.sql")),
     Migration::portable(2, "revocations", include_str!("../../migrations/0002_revocations.sql")),
+    Migration::portable(5, "tokens", include_str!("../../migrations/0005_tokens.sql")),
     Migration::portable(7, "admin", include_str!("../../migrations/0007_admin.sql")),
 ];
 

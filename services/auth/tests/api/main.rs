@@ -8,4 +8,5 @@ mod links;
 mod login;
 mod register;
 mod session;
+mod tokens;
 mod world;

@@ -416,6 +416,7 @@ pub fn bundle(pending: PendingCommit) -> CommitBundle {
         welcome: pending.welcome.into(),
         group_info: pending.group_info.into(),
         staged: Bytes::new(),
+        delivery_key_hash: Bytes::copy_from_slice(&pending.delivery_key_hash),
     }
 }
 
