@@ -14,7 +14,7 @@ use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
 use prost::Message;
 use qpc_chassis::{
     Runtime,
-    db::{BatchClaim, DbError, IdempotentCall, claim_all, release},
+    db::{BatchClaim, DbError, IdempotentCall, Tx, claim_all, release},
     limits::Rate,
     metrics::Metrics,
     push::Push,
@@ -27,7 +27,7 @@ use qpc_crypto::{
     mls::Role,
     receipt::{self, Accepted, Link},
 };
-use qpc_wire::{CorrelationId, DeviceId, GroupId, Status, v1};
+use qpc_wire::{AccountId, CorrelationId, DeviceId, GroupId, Status, v1};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{Instrument, Level, Span};
 
@@ -35,10 +35,11 @@ use crate::{
     domain::{
         inbound::{Inbound, Over},
         mailbox::{PAST_EPOCHS, Payload, Recipient, payload_id},
+        permit::Permit,
     },
     error::Error,
     events,
-    store::{Fit, Roster, Store, append_within},
+    store::{Fit, Mark, Roster, Store, append_within},
 };
 
 /// Messages that wait for one committer; callers beyond that wait in line.
@@ -53,8 +54,8 @@ pub struct NewMessage {
     pub call: IdempotentCall,
     /// The same as it stands in the request.
     pub key: Bytes,
-    /// Who sends it.
-    pub sender: Identity,
+    /// By what right it is sent.
+    pub permit: Permit,
     /// To which group.
     pub group: GroupId,
     /// Under which epoch.
@@ -185,8 +186,8 @@ type Answer = Result<v1::EnqueueResponse, Error>;
 enum Round {
     /// Everything in it is durable, or refused.
     Committed(Vec<Answer>),
-    /// These were answered before, or are too much for a mailbox, so their places in the chains belong to others. Nothing
-    /// was written.
+    /// These were answered before, are too much for a mailbox, or were paid for with tokens that others have spent, so their
+    /// places in the chains belong to others. Nothing was written.
     Known(Vec<(usize, Answer)>),
 }
 
@@ -255,6 +256,10 @@ impl Worker {
         if claims.iter().zip(&checked).any(|(claim, checked)| *claim != BatchClaim::Fresh && checked.is_ok()) {
             return known(claims).map(Round::Known);
         }
+        let spent = spend(&mut tx, messages, &checked).await?;
+        if !spent.is_empty() {
+            return Ok(Round::Known(spent.into_iter().map(|place| (place, Err(Error::TokenSpent))).collect()));
+        }
         let (mut results, mut payloads, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         // Of which message each payload is.
         let mut carried = Vec::new();
@@ -312,7 +317,9 @@ impl Worker {
             Ok(roster) => roster,
             Err(refused) => return Ok(Err(refused)),
         };
-        let others = roster.members.iter().filter(|(device, _)| **device != message.sender.device);
+        // Who does not say who it is gets it too: whom a receipt leaves out is whom it names.
+        let sender = message.permit.device();
+        let others = roster.members.iter().filter(|(device, _)| Some(**device) != sender);
         let devices: Vec<DeviceId> = others.clone().map(|(device, _)| *device).collect();
         // A revoked device counts until a commit removes it, and gets nothing.
         let served = others.filter(|(_, role)| **role > 0).map(|(device, _)| *device).collect();
@@ -353,7 +360,11 @@ impl Worker {
 
 impl Worker {
     fn frank(&self, message: &NewMessage, commitment: Commitment, at_ms: u64) -> v1::Franking {
-        let Identity { account, device, .. } = message.sender;
+        let (account, device) = match message.permit {
+            Permit::Device(Identity { account, device }) => (account, device),
+            // That it was said here, and not by whom.
+            Permit::Key(_) | Permit::Token { .. } => (AccountId([0; AccountId::LEN]), DeviceId([0; DeviceId::LEN])),
+        };
         let tag = self.franking_key.tag(&Franked { group: message.group, account, device, at_ms, commitment });
         v1::Franking { commitment: Bytes::copy_from_slice(&commitment), tag: Bytes::copy_from_slice(&tag) }
     }
@@ -361,12 +372,12 @@ impl Worker {
 
 /// For each message the first one of the batch with the same key, if that is another: they share an answer.
 fn twins(messages: &[NewMessage]) -> Vec<Option<usize>> {
-    let mut first: HashMap<(DeviceId, &Bytes), usize> = HashMap::with_capacity(messages.len());
+    let mut first: HashMap<(Option<DeviceId>, &Bytes), usize> = HashMap::with_capacity(messages.len());
     messages
         .iter()
         .enumerate()
         .map(|(index, message)| {
-            let first = *first.entry((message.sender.device, &message.key)).or_insert(index);
+            let first = *first.entry((message.permit.device(), &message.key)).or_insert(index);
             (first != index).then_some(first)
         })
         .collect()
@@ -375,8 +386,8 @@ fn twins(messages: &[NewMessage]) -> Vec<Option<usize>> {
 /// The answer of a message whose key the `first` one had.
 fn repeated(messages: &[NewMessage], answers: &mut [Option<Answer>], first: usize, index: usize) -> Answer {
     let content = |message: &NewMessage| {
-        let NewMessage { group, epoch, tag, body, commitment, keep_ms, .. } = message;
-        (*group, *epoch, *tag, body.clone(), *commitment, *keep_ms)
+        let NewMessage { permit, group, epoch, tag, body, commitment, keep_ms, .. } = message;
+        (*permit, *group, *epoch, *tag, body.clone(), *commitment, *keep_ms)
     };
     if content(&messages[first]) != content(&messages[index]) {
         return Err(Error::Db(DbError::KeyReused));
@@ -429,19 +440,53 @@ fn first_answer(claim: BatchClaim) -> Result<Option<Answer>, Error> {
 /// The roster of the message's group, if its sender may write there now.
 fn allowed<'a>(message: &NewMessage, rosters: &'a mut BTreeMap<GroupId, Roster>) -> Result<&'a mut Roster, Error> {
     let roster = rosters.get_mut(&message.group).ok_or(Error::NoSuchGroup)?;
-    let role = *roster.members.get(&message.sender.device).filter(|role| **role > 0).ok_or(Error::NoSuchGroup)?;
+    let role = match message.permit {
+        Permit::Device(sender) => {
+            Some(*roster.members.get(&sender.device).filter(|role| **role > 0).ok_or(Error::NoSuchGroup)?)
+        }
+        // Then the other members are the ones to refuse it.
+        Permit::Key(_) | Permit::Token { .. } => None,
+    };
     if let Some(successor) = roster.head.successor {
         return Err(Error::Replaced(successor));
     }
-    if role <= Role::ReadOnly as u8 {
+    if role.is_some_and(|role| role <= Role::ReadOnly as u8) {
         return Err(Error::ReadOnly);
     }
     let epoch = roster.head.epoch;
     if message.epoch > epoch || message.epoch + PAST_EPOCHS < epoch {
         return Err(Error::WrongEpoch { current: epoch });
     }
-    match (message.tag, roster.tags.get(&message.epoch)) {
-        (Some(theirs), Some(ours)) if theirs != *ours => Err(Error::Forked(message.group)),
-        _ => Ok(roster),
+    let mark = roster.marks.get(&message.epoch);
+    match (message.tag, mark) {
+        (Some(theirs), Some(ours)) if theirs != ours.tag => return Err(Error::Forked(message.group)),
+        _ => {}
     }
+    match (message.permit, mark) {
+        (Permit::Key(hash), Some(Mark { delivery_key: Some(known), .. })) if hash == *known => Ok(roster),
+        (Permit::Key(_), _) => Err(Error::DeliveryKey),
+        // The tag was compared, so whoever pays knows the group.
+        (Permit::Token { .. }, None) => Err(Error::NoPermit),
+        (Permit::Device(_) | Permit::Token { .. }, _) => Ok(roster),
+    }
+}
+
+/// Takes the tokens of messages that are to be accepted. Returns the places of those whose token has paid for another one.
+async fn spend(
+    tx: &mut Tx,
+    messages: &[&NewMessage],
+    checked: &[Result<(Vec<DeviceId>, v1::EnqueueResponse), Error>],
+) -> Result<Vec<usize>, Error> {
+    let (mut tokens, mut places, mut spent) = (BTreeMap::new(), Vec::new(), Vec::new());
+    for (place, (message, checked)) in messages.iter().zip(checked).enumerate() {
+        if let (Permit::Token { nonce, expires_ms }, Ok(_)) = (message.permit, checked) {
+            match tokens.insert(nonce, expires_ms) {
+                None => places.push((place, nonce)),
+                Some(_) => spent.push(place),
+            }
+        }
+    }
+    let fresh = Store::spend(tx, &tokens).await?;
+    spent.extend(places.into_iter().filter(|(_, nonce)| !fresh.contains(nonce)).map(|(place, _)| place));
+    Ok(spent)
 }

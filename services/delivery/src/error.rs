@@ -52,6 +52,24 @@ pub enum Error {
     /// More than is relayed.
     #[error("what is relayed has at most {max} bytes, not {0}", max = limits::MAX_RELAY)]
     RelayTooLarge(usize),
+    /// A hash of a wrong length.
+    #[error("the hash of a delivery key has 32 bytes")]
+    DeliveryKeyHash,
+    /// A sealed message came from somebody who said who that is.
+    #[error("a sealed message is sent on a connection without a session")]
+    NotAnonymous,
+    /// A sealed message came with nothing that allows it.
+    #[error("a sealed message needs the delivery key of its epoch, or a token")]
+    NoPermit,
+    /// The delivery key is not that of the epoch, or none is known.
+    #[error("this is not known as the delivery key of that epoch")]
+    DeliveryKey,
+    /// Not a token that was issued here, or not any more.
+    #[error("the token is not taken")]
+    Token,
+    /// The token has paid for another message.
+    #[error("the token is spent")]
+    TokenSpent,
     /// The policy is of another kind than the call says.
     #[error("the group is of another kind than its policy says")]
     Kind,
@@ -183,6 +201,8 @@ impl From<Error> for Status {
             Error::InvalidCommit(MlsError::Denied(_))
             | Error::ForeignCommit
             | Error::ReadOnly
+            | Error::DeliveryKey
+            | Error::Token
             | Error::NotAdmin
             | Error::NotRevoked => Self::new(Code::PermissionDenied, message),
             Error::Id(_)
@@ -195,6 +215,8 @@ impl From<Error> for Status {
             | Error::EpochTag
             | Error::Commitment
             | Error::RelayTooLarge(_)
+            | Error::DeliveryKeyHash
+            | Error::NoPermit
             | Error::Kind
             | Error::Predecessor
             | Error::TooManyAdds(_)
@@ -213,7 +235,8 @@ impl From<Error> for Status {
             Error::DevicesRevoked(devices) => failed(Detail::DevicesRevoked(v1::DevicesRevoked {
                 device_ids: devices.iter().map(|device| device.to_bytes()).collect(),
             })),
-            Error::GroupExists => Self::new(Code::AlreadyExists, message),
+            Error::NotAnonymous => Self::new(Code::FailedPrecondition, message),
+            Error::GroupExists | Error::TokenSpent => Self::new(Code::AlreadyExists, message),
             Error::GroupTooLarge { .. } => Self::new(Code::ResourceExhausted, message),
             Error::NoQueueKey(_) | Error::InviteExpired | Error::InviteUsedUp | Error::StagedIncomplete => {
                 Self::new(Code::FailedPrecondition, message)

@@ -19,6 +19,9 @@ pub(crate) fn start(deps: &Deps, store: Store) {
                 Ok(mailboxes) => tracing::info!(mailboxes, "expired messages became gaps"),
                 Err(error) => tracing::warn!(%error, "messages not expired"),
             }
+            if let Err(error) = store.expire_spent(now_ms).await {
+                tracing::warn!(%error, "spent tokens not expired");
+            }
             if let Err(error) = store.expire_shared(now_ms).await {
                 tracing::warn!(%error, "shared parts not expired");
             }

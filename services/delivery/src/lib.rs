@@ -28,7 +28,7 @@ use qpc_chassis::{
     rpc::{Client, Router, ServeOptions, serve},
     run::{Deps, StartError},
 };
-use qpc_crypto::{FrankingKey, ReceiptKey};
+use qpc_crypto::{FrankingKey, ReceiptKey, token::TokenKeys};
 use qpc_wire::{limits::MAX_GROUP_LEAVES, methods, v1::Pointer};
 
 pub use config::Config;
@@ -50,6 +50,8 @@ pub struct State {
     committers: Committers,
     receipt_key: Arc<ReceiptKey>,
     vault: Vault,
+    /// Those under which auth issues tokens.
+    token_keys: TokenKeys,
     undecryptable: Counter,
     acknowledged: Counter,
     kept_ms: u64,
@@ -94,6 +96,7 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         committers: Committers::start(config.committers, config.commit_batch, worker),
         receipt_key,
         vault: Vault::new(deps.secrets.derive("delivery/group-state")),
+        token_keys: TokenKeys::new(deps.secrets.derive("token/keys")),
         undecryptable: deps.metrics.counter("delivery_undecryptable", "Entries that devices could not decrypt"),
         acknowledged: deps.metrics.counter("delivery_acknowledged", "Entries that devices have acknowledged"),
         kept_ms,
@@ -108,6 +111,7 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         .on::<methods::Peek, _, _, _>(api::peek::handle)
         .on::<methods::Ack, _, _, _>(api::ack::handle)
         .on::<methods::Relay, _, _, _>(api::relay::handle)
+        .on::<methods::SealedEnqueue, _, _, _>(api::sealed_enqueue::handle)
         .on::<methods::CreateGroup, _, _, _>(api::create_group::handle)
         .on::<methods::CommitGroup, _, _, _>(api::commit_group::handle)
         .on::<methods::FetchGroupInfo, _, _, _>(api::fetch_group_info::handle)

@@ -105,7 +105,7 @@ fn new_group(accepted: &mut Accepted, founder: Identity, next: Link) -> Result<N
         id: accepted.id,
         kind: kind_of(&accepted.policy),
         epoch: accepted.epoch,
-        tag: accepted.tag,
+        mark: accepted.mark,
         state: std::mem::take(&mut accepted.state),
         members: accepted.added.clone(),
         single,

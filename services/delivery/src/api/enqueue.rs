@@ -5,12 +5,12 @@ use std::sync::Arc;
 use qpc_chassis::{db::IdempotentCall, rpc::Ctx};
 use qpc_crypto::mls::peek_private_message;
 use qpc_wire::{
-    GroupId,
+    CorrelationId, GroupId,
     limits::MAX_ENVELOPE,
     v1::{EnqueueRequest, EnqueueResponse},
 };
 
-use crate::{State, committer::NewMessage, error::Error};
+use crate::{State, committer::NewMessage, domain::permit::Permit, error::Error};
 
 /// Answers when the message is durable for every recipient.
 pub async fn handle(state: Arc<State>, ctx: Ctx, request: EnqueueRequest) -> Result<EnqueueResponse, Error> {
@@ -24,14 +24,19 @@ pub(super) async fn run(
     call: IdempotentCall,
     request: EnqueueRequest,
 ) -> Result<EnqueueResponse, Error> {
-    let message = check(ctx, call, request)?;
+    let sender = ctx.identity()?;
+    let message = check(Permit::Device(sender), call, request, ctx.correlation)?;
     // A repetition is counted as well: to know that it is one takes the question that this saves.
-    state.sends.admit(&[message.sender.device.as_ref(), message.group.as_ref()]).await?;
+    state.sends.admit(&[sender.device.as_ref(), message.group.as_ref()]).await?;
     state.committers.enqueue(message).await
 }
 
-fn check(ctx: &Ctx, call: IdempotentCall, request: EnqueueRequest) -> Result<NewMessage, Error> {
-    let sender = ctx.identity()?;
+pub(super) fn check(
+    permit: Permit,
+    call: IdempotentCall,
+    request: EnqueueRequest,
+    correlation: CorrelationId,
+) -> Result<NewMessage, Error> {
     let group = GroupId::try_from(&request.group_id)?;
     if request.payload.len() > MAX_ENVELOPE {
         return Err(Error::TooLarge(request.payload.len()));
@@ -50,13 +55,13 @@ fn check(ctx: &Ctx, call: IdempotentCall, request: EnqueueRequest) -> Result<New
     Ok(NewMessage {
         call,
         key: request.idempotency_key,
-        sender,
+        permit,
         group,
         epoch: request.epoch,
         tag,
         body: request.payload,
         commitment,
         keep_ms: Some(request.keep_ms).filter(|ms| *ms > 0),
-        correlation: ctx.correlation,
+        correlation,
     })
 }

@@ -146,7 +146,7 @@ fn departure(id: GroupId, epoch: u64, leaver: Identity, state: Vec<u8>, next: Li
     Change {
         id,
         epoch,
-        tag: None,
+        mark: None,
         state,
         added: Vec::new(),
         removed: vec![leaver.device],

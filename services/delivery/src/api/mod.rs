@@ -13,4 +13,5 @@ pub mod forget_device;
 pub mod leave_group;
 pub mod peek;
 pub mod relay;
+pub mod sealed_enqueue;
 pub mod stage_part;

@@ -3,6 +3,7 @@
 pub mod direct;
 pub mod inbound;
 pub mod mailbox;
+pub mod permit;
 pub mod removal;
 pub mod staged;
 pub mod welcome;

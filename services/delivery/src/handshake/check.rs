@@ -14,7 +14,11 @@ use qpc_wire::{
     v1::CommitBundle,
 };
 
-use crate::{domain::welcome, error::Error, store::Member};
+use crate::{
+    domain::welcome,
+    error::Error,
+    store::{Mark, Member},
+};
 
 /// Who brings a commit, and to whom.
 pub(crate) struct Arrival {
@@ -32,7 +36,7 @@ pub(super) struct Checked {
     pub(super) applied: Applied,
     pub(super) commit: Bytes,
     pub(super) group_info: Bytes,
-    pub(super) tag: [u8; 16],
+    pub(super) mark: Mark,
     pub(super) policy: Policy,
     pub(super) leaves: Vec<(DeviceId, AccountId)>,
     pub(super) added: Vec<Member>,
@@ -75,7 +79,10 @@ pub(super) fn check(
     }
     let welcome = split(&bundle.welcome, &applied)?;
     view.check_group_info(&bundle.group_info).map_err(Error::GroupInfo)?;
-    let tag = view.epoch_tag().map_err(Error::StoredGroup)?;
+    let mark = Mark {
+        tag: view.epoch_tag().map_err(Error::StoredGroup)?,
+        delivery_key: delivery_key(&bundle.delivery_key_hash)?,
+    };
     let leaves: Vec<_> = view.members().iter().map(|leaf| (leaf.device_id(), leaf.account_id())).collect();
     if leaves.len() > limit {
         return Err(Error::GroupTooLarge { size: leaves.len(), limit });
@@ -101,7 +108,7 @@ pub(super) fn check(
         applied,
         commit,
         group_info,
-        tag,
+        mark,
         policy,
         leaves,
         added,
@@ -124,6 +131,15 @@ fn sizes(bundle: &CommitBundle) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Nobody here can tell whether it is the hash of the epoch's key: a member that lies about it makes the others pay with tokens
+/// until the next commit.
+fn delivery_key(hash: &[u8]) -> Result<Option<[u8; 32]>, Error> {
+    match hash.len() {
+        0 => Ok(None),
+        _ => Ok(Some(hash.try_into().map_err(|_| Error::DeliveryKeyHash)?)),
+    }
 }
 
 fn split(bytes: &[u8], applied: &Applied) -> Result<Option<Split>, Error> {

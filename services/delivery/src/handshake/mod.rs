@@ -28,7 +28,7 @@ use crate::{
     State,
     domain::{mailbox::Payload, removal},
     error::Error,
-    store::{Change, Member, Store},
+    store::{Change, Mark, Member, Store},
 };
 
 /// A stored group.
@@ -46,8 +46,8 @@ pub(crate) struct Accepted {
     pub(crate) commit: Bytes,
     /// New epoch.
     pub(crate) epoch: u64,
-    /// Tag of it.
-    pub(crate) tag: [u8; 16],
+    /// What it is known by.
+    pub(crate) mark: Mark,
     /// Public group after the commit, sealed for the database.
     pub(crate) state: Vec<u8>,
     /// Policy after it.
@@ -213,7 +213,7 @@ impl Accepted {
         Change {
             id: self.id,
             epoch: self.epoch,
-            tag: Some(self.tag),
+            mark: Some(self.mark),
             // May be megabytes.
             state: std::mem::take(&mut self.state),
             added: self.added.clone(),

@@ -142,7 +142,7 @@ pub(super) fn commit(state: &State, checked: Checked, keys: &QueueKeys) -> Resul
         id: group,
         commit: checked.commit,
         epoch,
-        tag: checked.tag,
+        mark: checked.mark,
         state: state.vault.seal_group(&mut state.runtime.rng(), group, &snapshot, &checked.group_info)?,
         policy: checked.policy,
         leaves: checked.leaves,

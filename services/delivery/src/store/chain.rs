@@ -50,8 +50,17 @@ pub struct Roster {
     pub head: Head,
     /// Devices that get messages, with the numbers of their roles.
     pub members: BTreeMap<DeviceId, u8>,
-    /// Tags of the epochs that a message may be of.
-    pub tags: BTreeMap<u64, [u8; 16]>,
+    /// Of the epochs that a message may be of.
+    pub marks: BTreeMap<u64, Mark>,
+}
+
+/// What an epoch is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// What all members of the epoch have in common and the server knows too.
+    pub tag: [u8; 16],
+    /// Hash of what they have in common and the server does not know, if a commit has brought it.
+    pub delivery_key: Option<[u8; 32]>,
 }
 
 pub(super) fn successor(row: &Row, column: usize) -> Result<Option<GroupId>, DbError> {
@@ -89,14 +98,14 @@ impl Store {
     pub async fn rosters(tx: &mut Tx, groups: &BTreeSet<GroupId>) -> Result<BTreeMap<GroupId, Roster>, DbError> {
         const MEMBERS: &str = "SELECT group_id, device, role FROM group_member WHERE group_id = ANY($1)";
         const MEMBERS_OF_ONE: &str = "SELECT group_id, device, role FROM group_member WHERE group_id = $1";
-        const TAGS: &str = "SELECT e.group_id, e.epoch, e.tag FROM group_epoch e JOIN mls_group g ON g.id = e.group_id \
-             WHERE e.group_id = ANY($1) AND e.epoch >= g.epoch - $2";
-        const TAGS_OF_ONE: &str = "SELECT e.group_id, e.epoch, e.tag FROM group_epoch e JOIN mls_group g \
+        const MARKS: &str = "SELECT e.group_id, e.epoch, e.tag, e.key_hash FROM group_epoch e JOIN mls_group g \
+             ON g.id = e.group_id WHERE e.group_id = ANY($1) AND e.epoch >= g.epoch - $2";
+        const MARKS_OF_ONE: &str = "SELECT e.group_id, e.epoch, e.tag, e.key_hash FROM group_epoch e JOIN mls_group g \
              ON g.id = e.group_id WHERE e.group_id = $1 AND e.epoch >= g.epoch - $2";
         let heads = Self::lock(tx, groups).await?;
         let mut rosters: BTreeMap<GroupId, Roster> = heads
             .into_iter()
-            .map(|(id, head)| (id, Roster { head, members: BTreeMap::new(), tags: BTreeMap::new() }))
+            .map(|(id, head)| (id, Roster { head, members: BTreeMap::new(), marks: BTreeMap::new() }))
             .collect();
         for row in rows_of(tx, groups, MEMBERS, MEMBERS_OF_ONE).await? {
             if let Some(roster) = rosters.get_mut(&GroupId(row.array(0)?)) {
@@ -104,9 +113,13 @@ impl Store {
                 roster.members.insert(DeviceId(row.array(1)?), role);
             }
         }
-        for row in rows_with(tx, groups, TAGS, TAGS_OF_ONE, &[PAST_EPOCHS.into()]).await? {
+        for row in rows_with(tx, groups, MARKS, MARKS_OF_ONE, &[PAST_EPOCHS.into()]).await? {
             if let Some(roster) = rosters.get_mut(&GroupId(row.array(0)?)) {
-                roster.tags.insert(row.uint(1)?, row.array(2)?);
+                let delivery_key = match row.bytes(3)? {
+                    empty if empty.is_empty() => None,
+                    hash => Some(hash.try_into().map_err(|_| DbError::Damaged("delivery key"))?),
+                };
+                roster.marks.insert(row.uint(1)?, Mark { tag: row.array(2)?, delivery_key });
             }
         }
         Ok(rosters)

@@ -4,7 +4,7 @@ use qpc_chassis::db::{Arg, DbError, Tx};
 use qpc_crypto::receipt::Link;
 use qpc_wire::{AccountId, DeviceId, GroupId, v1::GroupKind};
 
-use super::{Head, Store, chain};
+use super::{Head, Mark, Store, chain};
 use crate::{domain::direct::Pair, error::Error};
 
 /// Epochs of a group whose tags are kept.
@@ -56,8 +56,8 @@ pub struct NewGroup {
     pub kind: GroupKind,
     /// Epoch after its first commit.
     pub epoch: u64,
-    /// Tag of that epoch.
-    pub tag: [u8; 16],
+    /// What that epoch is known by.
+    pub mark: Mark,
     /// Sealed public state.
     pub state: Vec<u8>,
     /// Member devices.
@@ -79,8 +79,8 @@ pub struct Change {
     pub id: GroupId,
     /// Epoch after it.
     pub epoch: u64,
-    /// Tag of that epoch when it is new.
-    pub tag: Option<[u8; 16]>,
+    /// What that epoch is known by when it is new.
+    pub mark: Option<Mark>,
     /// Sealed public state after it.
     pub state: Vec<u8>,
     /// Devices that join.
@@ -168,7 +168,7 @@ impl Store {
         }
         let state = "INSERT INTO group_state (group_id, state) VALUES ($1, $2)";
         tx.execute(state, &[(&group.id).into(), (&group.state).into()]).await?;
-        keep_tag(tx, &group.id, group.epoch, &group.tag).await?;
+        keep_mark(tx, &group.id, group.epoch, &group.mark).await?;
         if let Some(predecessor) = &group.predecessor {
             let sql = "UPDATE mls_group SET successor = $2, revision = revision + 1 WHERE id = $1";
             tx.execute(sql, &[predecessor.into(), (&group.id).into()]).await?;
@@ -197,8 +197,8 @@ impl Store {
             let sql = "UPDATE mls_group SET shared_id = $2, shared_epoch = epoch WHERE id = $1";
             tx.execute(sql, &[id.into(), shared.as_slice().into()]).await?;
         }
-        if let Some(tag) = &change.tag {
-            keep_tag(tx, id, change.epoch, tag).await?;
+        if let Some(mark) = &change.mark {
+            keep_mark(tx, id, change.epoch, mark).await?;
         }
         for device in &change.removed {
             let sql = "DELETE FROM group_member WHERE group_id = $1 AND device = $2";
@@ -314,9 +314,10 @@ async fn claim_own(tx: &mut Tx, group: &NewGroup, account: &AccountId) -> Result
     Err(Error::ConversationExists(GroupId(row.array(0)?)))
 }
 
-async fn keep_tag(tx: &mut Tx, id: &GroupId, epoch: u64, tag: &[u8; 16]) -> Result<(), DbError> {
-    let sql = "INSERT INTO group_epoch (group_id, epoch, tag) VALUES ($1, $2, $3)";
-    tx.execute(sql, &[id.into(), epoch.into(), tag.as_slice().into()]).await?;
+async fn keep_mark(tx: &mut Tx, id: &GroupId, epoch: u64, mark: &Mark) -> Result<(), DbError> {
+    let sql = "INSERT INTO group_epoch (group_id, epoch, tag, key_hash) VALUES ($1, $2, $3, $4)";
+    let key: &[u8] = mark.delivery_key.as_ref().map_or(&[], |hash| hash);
+    tx.execute(sql, &[id.into(), epoch.into(), mark.tag.as_slice().into(), key.into()]).await?;
     let sql = "DELETE FROM group_epoch WHERE group_id = $1 AND epoch <= $2";
     tx.execute(sql, &[id.into(), epoch.saturating_sub(KEPT_TAGS).into()]).await.map(|_| ())
 }

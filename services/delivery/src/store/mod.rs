@@ -8,11 +8,12 @@ mod group;
 mod mailbox;
 mod revoked;
 mod shared;
+mod spent;
 
 use qpc_chassis::db::{Db, DbError, Migration, Migrations};
 
 pub use append::{Fit, append, append_within};
-pub use chain::{Head, Roster};
+pub use chain::{Head, Mark, Roster};
 pub use group::{Change, GroupRow, Member, NewGroup, Single};
 pub use mailbox::{Acked, SHARED_MS};
 pub use shared::StagedPart;
@@ -30,6 +31,7 @@ pub const MIGRATIONS: &Migrations = &[
     Migration::portable(4, "pointed", include_str!("../../migrations/0004_pointed.sql")),
     Migration::portable(5, "franking", include_str!("../../migrations/0005_franking.sql")),
     Migration::portable(6, "inbound", include_str!("../../migrations/0006_inbound.sql")),
+    Migration::portable(7, "sealed", include_str!("../../migrations/0007_sealed.sql")),
 ];
 
 /// See the module. Cheap to clone.

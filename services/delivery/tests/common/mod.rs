@@ -187,12 +187,21 @@ impl World {
     }
 
     pub async fn call<M: Method>(&self, caller: &Device, request: &M::Request) -> Result<M::Response, Status> {
+        self.call_as::<M>(Some(caller.identity), request).await
+    }
+
+    /// A call over a connection without a session.
+    pub async fn call_anonymously<M: Method>(&self, request: &M::Request) -> Result<M::Response, Status> {
+        self.call_as::<M>(None, request).await
+    }
+
+    async fn call_as<M: Method>(&self, caller: Option<Identity>, request: &M::Request) -> Result<M::Response, Status> {
         let call = bus::Call {
             method: M::INFO.id.into(),
             correlation_id: Bytes::from_static(&[0; 12]),
             deadline_ms: self.deps.runtime.now_ms() + 10_000,
-            account_id: caller.identity.account.to_bytes(),
-            device_id: caller.identity.device.to_bytes(),
+            account_id: caller.map(|caller| caller.account.to_bytes()).unwrap_or_default(),
+            device_id: caller.map(|caller| caller.device.to_bytes()).unwrap_or_default(),
             channel_binding: Bytes::new(),
             address_hash: Bytes::new(),
             body: request.encode_to_vec().into(),

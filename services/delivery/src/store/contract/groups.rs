@@ -10,7 +10,7 @@ use qpc_wire::{AccountId, DeviceId, GroupId, v1::GroupKind};
 use crate::{
     domain::direct::Pair,
     error::Error,
-    store::{Change, Member, NewGroup, Single, Store},
+    store::{Change, Mark, Member, NewGroup, Single, Store},
 };
 
 pub(super) async fn check(store: &Store) {
@@ -24,6 +24,7 @@ pub(super) async fn check(store: &Store) {
     a_deleted_group_leaves_nothing(store).await;
     revoked_devices_are_out(store).await;
     invites_are_counted(store).await;
+    tokens_are_spent_once(store).await;
 }
 
 fn id(n: u8) -> GroupId {
@@ -39,7 +40,7 @@ fn group(n: u8, single: Option<Single>) -> NewGroup {
         id: id(n),
         kind: GroupKind::Direct,
         epoch: 1,
-        tag: [1; 16],
+        mark: Mark { tag: [1; 16], delivery_key: None },
         state: vec![1],
         members: vec![member(1), member(2)],
         single,
@@ -53,7 +54,7 @@ fn change(n: u8, epoch: u64) -> Change {
     Change {
         id: id(n),
         epoch,
-        tag: Some([epoch as u8; 16]),
+        mark: Some(Mark { tag: [epoch as u8; 16], delivery_key: Some([epoch as u8; 32]) }),
         state: vec![epoch as u8],
         added: Vec::new(),
         removed: Vec::new(),
@@ -110,7 +111,8 @@ async fn one_change_wins_an_epoch(store: &Store) {
     let mut rosters = Store::rosters(&mut tx, &BTreeSet::from([id(50), id(51)])).await.unwrap();
     let roster = rosters.remove(&id(50)).unwrap();
     assert_eq!(roster.members, BTreeMap::from([(DeviceId([1; 16]), 2), (DeviceId([100 + winners[0]; 16]), 2)]));
-    assert_eq!(roster.tags, BTreeMap::from([(1, [1; 16]), (2, [2; 16])]));
+    let mark = |n: u8, delivery_key| Mark { tag: [n; 16], delivery_key };
+    assert_eq!(roster.marks, BTreeMap::from([(1, mark(1, None)), (2, mark(2, Some([2; 32])))]));
     assert_eq!(roster.head.link, Link { seq: 3, prev: [2; 32], not_before_ms: 2 });
     assert!(rosters.is_empty(), "unknown groups are left out");
     assert!(matches!(Store::lock_one(&mut tx, id(51)).await, Err(Error::NoSuchGroup)));
@@ -119,7 +121,7 @@ async fn one_change_wins_an_epoch(store: &Store) {
 #[allow(clippy::unwrap_used, reason = "test code")]
 async fn a_change_without_epoch_moves_the_revision(store: &Store) {
     create(store, &group(52, None)).await.unwrap();
-    let proposal = Change { tag: None, removed: vec![DeviceId([2; 16])], ..change(52, 1) };
+    let proposal = Change { mark: None, removed: vec![DeviceId([2; 16])], ..change(52, 1) };
     let mut tx = store.db.begin().await.unwrap();
     step(&mut tx, (1, 0), &proposal).await.unwrap();
     assert!(matches!(step(&mut tx, (1, 0), &change(52, 2)).await, Err(Error::Moved)));
@@ -263,4 +265,24 @@ async fn invites_are_counted(store: &Store) {
     tx.commit().await.unwrap();
     assert_eq!(store.invite_uses(&id(88), &[1; 32]).await.unwrap(), 0);
     assert_eq!(store.invite_uses(&id(88), &[2; 32]).await.unwrap(), 1);
+}
+
+#[allow(clippy::unwrap_used, reason = "test code")]
+async fn tokens_are_spent_once(store: &Store) {
+    let tokens = |from: u8, to: u8| (from..to).map(|n| ([n; 32], 100 + u64::from(n))).collect::<BTreeMap<_, _>>();
+    let spend = async |tokens: BTreeMap<[u8; 32], u64>| {
+        let mut tx = store.db.begin().await.unwrap();
+        let fresh = Store::spend(&mut tx, &tokens).await.unwrap();
+        tx.commit().await.unwrap();
+        fresh.len()
+    };
+    assert_eq!(spend(BTreeMap::new()).await, 0);
+    assert_eq!(join_all((0..16).map(|_| spend(tokens(0, 40)))).await.iter().sum::<usize>(), 40);
+    assert_eq!(spend(tokens(30, 50)).await, 10);
+    let mut tx = store.db.begin().await.unwrap();
+    assert_eq!(Store::spend(&mut tx, &tokens(60, 61)).await.unwrap().len(), 1);
+    drop(tx);
+    assert_eq!(spend(tokens(60, 61)).await, 1, "what is rolled back is not spent");
+    assert_eq!(store.expire_spent(119).await.unwrap(), 20);
+    assert_eq!(spend(tokens(19, 21)).await, 1, "until it would not be taken any more");
 }
