@@ -18,7 +18,7 @@ use crate::{
     events::Events,
     groups,
     link::{self, Link},
-    linking, own, receipts, report, say,
+    linking, own, receipts, report, say, sealed,
     store::{ChoreKind, Identity, NOTES, Store, Tx},
     strangers, timers, transcript,
     transport::{Connection, Connector, Trust},
@@ -60,6 +60,8 @@ pub struct ClientOptions {
     pub sync_every: Duration,
     /// Time between the updates of two members that make a group's tree cheap again after it has grown.
     pub warm_every: Duration,
+    /// Whether the server is kept from learning who sends what, except to the account's own devices; see [`crate::Event::NotSealed`].
+    pub sealed: bool,
     /// Key of an account that exists, for a further device of it; see [`Client::export_account_key`].
     pub account_key: Option<Zeroizing<[u8; 32]>>,
     /// Clock, randomness, tasks.
@@ -86,6 +88,7 @@ impl ClientOptions {
             ksf: KsfParams::RECOMMENDED,
             sync_every: Duration::from_secs(30),
             warm_every: Duration::from_secs(2),
+            sealed: false,
             account_key: None,
             runtime: Runtime::system(),
         }
@@ -138,6 +141,9 @@ pub(crate) struct Inner {
     pub(crate) ksf: KsfParams,
     pub(crate) sync_every: Duration,
     pub(crate) warm_every: Duration,
+    pub(crate) sealed: bool,
+    /// Those on which this client has not said who it is.
+    pub(crate) unnamed: sealed::Connections,
     pub(crate) events: Events,
     pub(crate) link: watch::Sender<Link>,
     /// Whoever takes in mailbox entries, or waits for the answer to a commit, has the turn: an entry of the new epoch
@@ -147,6 +153,7 @@ pub(crate) struct Inner {
     pub(crate) ack_wake: Notify,
     pub(crate) chore_wake: Notify,
     pub(crate) timer_wake: Notify,
+    pub(crate) token_wake: Notify,
     /// Changes whenever a message has left the outbox.
     pub(crate) settled: watch::Sender<()>,
     pub(crate) refused_claims: RefusedClaims,
@@ -190,6 +197,8 @@ impl Client {
             ksf: options.ksf,
             sync_every: options.sync_every,
             warm_every: options.warm_every,
+            sealed: options.sealed,
+            unnamed: sealed::Connections::default(),
             events: Events::new(),
             link: watch::Sender::new(Link::Idle),
             turn: Mutex::new(()),
@@ -197,6 +206,7 @@ impl Client {
             ack_wake: Notify::new(),
             chore_wake: Notify::new(),
             timer_wake: Notify::new(),
+            token_wake: Notify::new(),
             settled: watch::Sender::new(()),
             refused_claims: RefusedClaims::default(),
             whispers: Whispers::default(),

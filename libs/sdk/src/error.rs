@@ -4,7 +4,7 @@ use std::{error::Error as StdError, io, path::PathBuf, sync::Arc, time::Duration
 
 use qpc_crypto::{
     BadSignature, CertificateError, KdfError, MlsError, Suite, aead::AeadError, archive::ArchiveError, file::FileError,
-    mls::PolicyError, opaque::OpaqueError, queue::QueueError, receipt::ReceiptError,
+    mls::PolicyError, opaque::OpaqueError, queue::QueueError, receipt::ReceiptError, token::TokenError,
 };
 use qpc_wire::{Code, DeviceId, GroupId, ids::InvalidId};
 
@@ -202,6 +202,18 @@ pub enum Error {
     /// Others kept changing the group.
     #[error("the group kept changing")]
     TooManyRaces,
+    /// It cannot be sent without saying who sends it, and is not sent otherwise.
+    #[error("cannot be sent sealed: {0}")]
+    NotSealed(#[source] Arc<Error>),
+    /// Nothing is left to pay for a sealed message with.
+    #[error("no tokens are left")]
+    NoTokens,
+    /// The server gives out another key of tokens than before, by which it could recognise this device.
+    #[error("the server's key {0} of tokens has changed")]
+    TokenKeyChanged(u64),
+    /// Tokens that were not made as they must be.
+    #[error(transparent)]
+    Token(TokenError),
     /// Nothing to send.
     #[error("the message is empty")]
     EmptyText,
@@ -316,7 +328,8 @@ impl Error {
         match self {
             Self::Call(error) => error.is_transient(),
             Self::Failed(error) => error.is_transient(),
-            Self::Offline => true,
+            Self::Offline | Self::NoTokens => true,
+            Self::NotSealed(error) => error.is_transient(),
             // The name and the certificates to trust do not mend themselves; everything else of a connection may.
             Self::Connect(error) => !matches!(
                 error,

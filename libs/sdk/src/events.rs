@@ -184,6 +184,13 @@ pub enum Event {
         /// The server's word.
         receipt: qpc_wire::v1::Receipt,
     },
+    /// A message waits: it cannot be sent without saying who sends it, and is not sent otherwise. It is tried again.
+    NotSealed {
+        /// Its conversation.
+        conversation: GroupId,
+        /// Why.
+        error: Arc<Error>,
+    },
     /// The server refuses a message for good.
     SendFailed {
         /// Its conversation.

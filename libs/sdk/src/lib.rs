@@ -38,6 +38,7 @@ mod receive;
 mod report;
 mod retry;
 mod say;
+mod sealed;
 mod shared;
 mod store;
 mod strangers;

@@ -10,6 +10,7 @@ use crate::{
     client::Inner,
     outbox, publish,
     runtime::planted::{Mistake, planted},
+    sealed::tokens,
     sync, timers,
     transport::{Connection, Push},
     whisper,
@@ -161,11 +162,12 @@ async fn use_session(inner: &Arc<Inner>, mut session: Session) -> Option<Session
         end
     };
     // Joined rather than selected: whatever one has begun, it ends in good order.
-    let (end, (), (), ()) = tokio::join!(
+    let (end, (), (), (), ()) = tokio::join!(
         mailbox,
         outbox::send_all(inner, &connection, &stop),
         sync::acknowledge(inner, &connection, &stop),
         chores::run(inner, &connection, &stop),
+        tokens::keep(inner, &connection, &stop),
     );
     let successor = match end {
         End::Drain(within) => tokio::time::timeout(within, establish(inner)).await.ok().and_then(Result::ok),

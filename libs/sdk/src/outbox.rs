@@ -10,7 +10,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use qpc_crypto::{MlsError, franking, mls::Role, receipt};
-use qpc_wire::{Code, DeviceId, GroupId, methods::Enqueue, status::Detail, v1};
+use qpc_wire::{Code, DeviceId, GroupId, status::Detail, v1};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +21,8 @@ use crate::{
     content::{Body, Content, Saying},
     heal, receive,
     runtime::planted::{Mistake, planted},
-    store::{Identity, Outgoing, Sealed, Tx},
+    sealed,
+    store::{Identity, Outgoing, Sealed, Tx, Way},
     sync,
     transport::{CallError, Connection},
 };
@@ -158,6 +159,7 @@ fn asked_pause(error: &Error) -> Duration {
 /// One try. An error means that the message stays where it is.
 async fn send(inner: &Arc<Inner>, connection: &Connection, outgoing: Outgoing) -> Result<(), Error> {
     let Some(sealed) = outgoing.sealed.clone() else { return seal(inner, connection, outgoing, None).await };
+    let way = sealed::way(inner, &outgoing).await?;
     let request = v1::EnqueueRequest {
         idempotency_key: outgoing.key.to_bytes(),
         group_id: sealed.group.to_bytes(),
@@ -171,8 +173,8 @@ async fn send(inner: &Arc<Inner>, connection: &Connection, outgoing: Outgoing) -
         let conversation = outgoing.conversation;
         inner.store.run(move |tx| tx.set_sent(conversation, message)).await?;
     }
-    match connection.call::<Enqueue>(&request).await {
-        Ok(response) => accepted(inner, connection, outgoing, sealed, response.receipt).await,
+    match sealed::send(inner, connection, way, &outgoing, request).await? {
+        Ok(receipt) => accepted(inner, connection, outgoing, sealed, way, receipt).await,
         Err(error) if error.is_transient() || error.code().is_some_and(is_no_verdict) => {
             let error = Error::from(error);
             hang_up(&error, connection);
@@ -225,10 +227,11 @@ async fn accepted(
     connection: &Connection,
     outgoing: Outgoing,
     sealed: Sealed,
+    way: Way,
     receipt: Option<v1::Receipt>,
 ) -> Result<(), Error> {
     let conversation = outgoing.conversation;
-    let checked = check(inner, connection, &sealed, receipt.as_ref()).await?;
+    let checked = check(inner, connection, &sealed, way, receipt.as_ref()).await?;
     let refused = match (checked, &receipt) {
         (Ok(()), Some(_)) => None,
         (Ok(()), None) => Some(Error::Incomplete("a receipt")),
@@ -270,6 +273,7 @@ async fn check(
     inner: &Arc<Inner>,
     connection: &Connection,
     sealed: &Sealed,
+    way: Way,
     receipt: Option<&v1::Receipt>,
 ) -> Result<Result<(), Error>, Error> {
     let Some(receipt) = receipt else { return Ok(Err(Error::Incomplete("a receipt"))) };
@@ -283,7 +287,9 @@ async fn check(
     let mut result = Err(Error::ReceiptEpoch(epoch));
     for last in [false, true] {
         let rosters = inner.store.run(move |tx| rosters(tx, group, epoch)).await?;
-        for roster in rosters {
+        for mut roster in rosters {
+            // What is sealed goes to all, so that the receipt does not say who has sent it.
+            roster.extend((way == Way::Sealed).then(|| inner.identity.device()));
             result = receipt::check(&key, receipt, &sealed.payload, group, Some(&roster)).map_err(Error::from);
             if result.is_ok() {
                 return Ok(Ok(()));

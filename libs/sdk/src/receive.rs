@@ -83,14 +83,17 @@ pub(crate) fn entry(tx: &Tx<'_>, identity: &Identity, delivered: &Delivered) -> 
         None => gap(cursor + 1, entry.seq, GapReason::Unexplained),
     }
     if let Some(Body::Envelope(envelope)) = &entry.body {
-        let shared = delivered.shared.as_deref();
+        let (shared, mut own) = (delivered.shared.as_deref(), false);
         match tx.attempt(|| open(tx, identity, entry.seq, envelope, shared))? {
             Ok(opened) => received.extend(opened),
-            Err(error) if is_harmless(&error) => tracing::debug!(seq = entry.seq, %error, "entry skipped"),
+            Err(error) if is_harmless(&error) => {
+                own = matches!(error, Error::Mls(MlsError::OwnMessage));
+                tracing::debug!(seq = entry.seq, %error, "entry skipped");
+            }
             Err(error) if is_ours(&error) => return Err(error),
             Err(error) => received.extend(unreadable(tx, entry.seq, envelope, error)?),
         }
-        received.extend(chain(tx, identity, envelope, shared)?);
+        received.extend(chain(tx, identity, envelope, shared, own)?);
     }
     tx.set_cursor(entry.seq)?;
     Ok(received)
@@ -169,6 +172,7 @@ fn chain(
     identity: &Identity,
     envelope: &v1::Envelope,
     shared: Option<&[u8]>,
+    own: bool,
 ) -> Result<Vec<Received>, Error> {
     let group = GroupId::try_from(&envelope.group_id)?;
     let Some(conversation) = tx.conversation_of(group)? else { return Ok(Vec::new()) };
@@ -189,7 +193,12 @@ fn chain(
         if envelope.kind() == EnvelopeKind::Welcome {
             tx.begin_chain(group, receipt.seq)?;
         }
-        tx.put_seen_receipt(group, receipt)
+        let kept = tx.put_seen_receipt(group, receipt)?;
+        if own {
+            // What was sent sealed comes back, perhaps before the answer does.
+            tx.mark_own(group, receipt.seq)?;
+        }
+        Ok(kept)
     })?;
     // Kept all the same: it is what the chain goes on from.
     match checked.and_then(|kept| Ok(kept?)) {

@@ -51,9 +51,13 @@ impl Whispers {
 }
 
 /// Tells the members of a conversation who are there that this account is writing, or no longer is. Does nothing while there is no
-/// connection, when that was said a moment ago, or when the user does not want it.
+/// connection, when that was said a moment ago, or when the user does not want it; nor where messages are sealed, since the server
+/// relays for devices that it knows.
 pub(crate) async fn typing(inner: &Inner, conversation: GroupId, active: bool) -> Result<(), Error> {
     let Ok(connection) = inner.connection() else { return Ok(()) };
+    if inner.sealed {
+        return Ok(());
+    }
     let (identity, now_ms) = (inner.identity.clone(), inner.runtime.now_ms());
     let device = identity.device();
     if !active {

@@ -26,6 +26,7 @@ mod shared;
 mod simulated;
 mod sql;
 mod timers;
+mod tokens;
 mod transcripts;
 mod wipe;
 
@@ -62,7 +63,7 @@ pub(crate) use identity::Identity;
 pub(crate) use loaded::Group;
 pub(crate) use messages::New;
 pub use messages::{Message, MessageKind, MessageState, Reaction};
-pub(crate) use outbox::{MAX_OUTBOX, Outgoing, Sealed};
+pub(crate) use outbox::{MAX_OUTBOX, Outgoing, Sealed, Way};
 pub(crate) use pending::{Pending, PendingKind};
 pub use people::Standing;
 pub use receipts::ChainError;

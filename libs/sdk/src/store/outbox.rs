@@ -21,6 +21,17 @@ pub(crate) struct Outgoing {
     /// What is sent, however often; none while it is not encrypted.
     pub(crate) sealed: Option<Sealed>,
     pub(crate) attempts: u32,
+    /// None while it was never sent.
+    pub(crate) way: Option<Way>,
+}
+
+/// How a message leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// From this device, which says so.
+    Named = 1,
+    /// From nobody in particular.
+    Sealed = 2,
 }
 
 /// An encrypted message.
@@ -92,7 +103,8 @@ impl Tx<'_> {
     }
 
     fn outgoing(&self, n: i64) -> Result<Option<Outgoing>, Error> {
-        let sql = "SELECT n, conversation, message, content, idempotency_key, group_id, epoch, payload, attempts, tag
+        let sql =
+            "SELECT n, conversation, message, content, idempotency_key, group_id, epoch, payload, attempts, tag, way
              FROM outbox WHERE n = ?1";
         let found = self.sql.query_row(sql, [n], |row| {
             let (group, payload): (Option<[u8; 16]>, Vec<u8>) = (row.get(5)?, row.get(7)?);
@@ -110,6 +122,11 @@ impl Tx<'_> {
                     payload,
                 }),
                 attempts: row.get(8)?,
+                way: match row.get::<_, u8>(10)? {
+                    0 => None,
+                    2 => Some(Way::Sealed),
+                    _ => Some(Way::Named),
+                },
             })
         });
         Ok(found.optional()?)
@@ -123,6 +140,24 @@ impl Tx<'_> {
              WHERE n = ?1",
             params![n, key.as_ref(), sealed.group.as_ref(), sealed.epoch, sealed.payload, sealed.tag],
         )?;
+        Ok(())
+    }
+
+    /// The message is to leave in this way, and in no other.
+    pub(crate) fn set_way(&self, n: i64, way: Way) -> Result<(), Error> {
+        self.sql.execute("UPDATE outbox SET way = ?2 WHERE n = ?1", params![n, way as u8])?;
+        Ok(())
+    }
+
+    /// What the message showed the server last, that it may be sent; see [`crate::sealed`].
+    pub(crate) fn permit(&self, n: i64) -> Result<Option<Vec<u8>>, Error> {
+        let sql = "SELECT permit FROM outbox WHERE n = ?1 AND length(permit) > 0";
+        Ok(self.sql.query_row(sql, [n], |row| row.get(0)).optional()?)
+    }
+
+    /// It is about to show this.
+    pub(crate) fn set_permit(&self, n: i64, permit: &[u8]) -> Result<(), Error> {
+        self.sql.execute("UPDATE outbox SET permit = ?2 WHERE n = ?1", params![n, permit])?;
         Ok(())
     }
 

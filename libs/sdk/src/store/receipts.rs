@@ -52,8 +52,16 @@ impl Tx<'_> {
         receipt: &v1::Receipt,
     ) -> Result<Result<(), ChainError>, Error> {
         let kept = if planted(Mistake::ForgetsOwnReceipts) { Ok(()) } else { self.put_receipt(group, receipt, true)? };
+        self.mark_own(group, receipt.seq)?;
         self.fill_hole(group, receipt.seq)?;
         Ok(kept)
+    }
+
+    /// What stands at a place was sent by this device, though it came through the mailbox too.
+    pub(crate) fn mark_own(&self, group: GroupId, seq: u64) -> Result<(), Error> {
+        let sql = "UPDATE receipts SET own = 1 WHERE group_id = ?1 AND seq = ?2 AND own = 0";
+        self.sql.execute(sql, params![group.as_ref(), seq])?;
+        Ok(())
     }
 
     /// Keeps the verified receipt of an entry of the mailbox. Entries of a group come in the order of its chain: what is

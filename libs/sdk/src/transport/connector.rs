@@ -9,8 +9,11 @@ use std::{
 };
 
 use qpc_wire::limits::{ALPN, DEFAULT_PORT};
-use quinn::{Endpoint, IdleTimeout, TransportConfig, VarInt, crypto::rustls::QuicClientConfig};
-use rustls::pki_types::{CertificateDer, pem, pem::PemObject};
+use quinn::{Endpoint, IdleTimeout, NoneTokenStore, TransportConfig, VarInt, crypto::rustls::QuicClientConfig};
+use rustls::{
+    client::Resumption,
+    pki_types::{CertificateDer, pem, pem::PemObject},
+};
 use tokio::sync::mpsc;
 
 use super::{Connection, Push, carrier, push};
@@ -95,6 +98,8 @@ pub struct Connector {
     port: u16,
     server_name: String,
     config: quinn::ClientConfig,
+    /// The same without any memory of former connections.
+    apart: quinn::ClientConfig,
     endpoints: Mutex<[Option<Endpoint>; 2]>,
     runtime: Runtime,
 }
@@ -107,10 +112,29 @@ impl Connector {
             server_name: server_name.unwrap_or(&host).to_owned(),
             host,
             port,
-            config: client_config(trust)?,
+            config: client_config(trust, Resumption::default())?,
+            apart: {
+                let mut config = client_config(trust, Resumption::disabled())?;
+                config.token_store(Arc::new(NoneTokenStore));
+                config
+            },
             endpoints: Mutex::default(),
             runtime,
         })
+    }
+
+    /// One that has nothing in common with this one but the server: its connections come from sockets of their own, and
+    /// resume nothing.
+    pub(crate) fn apart(&self) -> Self {
+        Self {
+            host: self.host.clone(),
+            port: self.port,
+            server_name: self.server_name.clone(),
+            config: self.apart.clone(),
+            apart: self.apart.clone(),
+            endpoints: Mutex::default(),
+            runtime: self.runtime.clone(),
+        }
     }
 
     /// A new connection and what the server pushes on it. Tries the addresses of the name one after the other.
@@ -188,7 +212,7 @@ fn handshake_failed(error: quinn::ConnectionError) -> ConnectError {
     }
 }
 
-fn client_config(trust: &Trust) -> Result<quinn::ClientConfig, ConnectError> {
+fn client_config(trust: &Trust, resumption: Resumption) -> Result<quinn::ClientConfig, ConnectError> {
     let mut roots = rustls::RootCertStore::empty();
     match trust {
         Trust::PemFile(path) => {
@@ -211,6 +235,7 @@ fn client_config(trust: &Trust) -> Result<quinn::ClientConfig, ConnectError> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     tls.alpn_protocols = vec![ALPN.to_vec()];
+    tls.resumption = resumption;
     let mut transport = TransportConfig::default();
     transport
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))

@@ -25,8 +25,8 @@ pub async fn handle(
         // Its token may have paid for it while it was still taken.
         Err(refused) => return db::replay(&state.store.db, &call).await?.ok_or(refused),
     };
-    // Of the address alone it is known that it is one.
-    state.sends.admit(&[&ctx.address_hash, message.group.as_ref()]).await?;
+    // Who it is nobody knows, so it counts where it comes from.
+    state.sends.admit(&[ctx.address_hash.as_ref(), message.group.as_ref()]).await?;
     let answer = state.committers.enqueue(message).await?;
     Ok(SealedEnqueueResponse { receipt: answer.receipt })
 }
