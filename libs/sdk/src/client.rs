@@ -9,11 +9,11 @@ use tokio_util::sync::DropGuard;
 use zeroize::Zeroizing;
 
 use crate::{
-    ArchiveProgress, BackupReport, ConversationInfo, ConversationKind, Device, Draft, Error, EventStream, Invite,
-    InviteLink, LinkCode, Member, Mention, Message, MessageId, MessageRef, Runtime, Settings, TranscriptReport,
-    account, backup,
+    ArchiveProgress, BackupReport, ConversationInfo, ConversationKind, DecoyCost, Device, Draft, Error, EventStream, Invite,
+    InviteLink, LinkCode, Member, Mention, Message, MessageId, MessageRef, Runtime, Settings, TranscriptReport, account,
+    backup,
     commit::{self, Plan},
-    conversation, devices,
+    conversation, decoy_cost, devices,
     directory::RefusedClaims,
     events::Events,
     groups,
@@ -62,6 +62,9 @@ pub struct ClientOptions {
     pub warm_every: Duration,
     /// Whether the server is kept from learning who sends what, except to the account's own devices; see [`crate::Event::NotSealed`].
     pub sealed: bool,
+    /// Mean time between two messages that say nothing, by which nobody can tell when something is said; none for none. See
+    /// [`Client::decoy_cost`].
+    pub decoys: Option<Duration>,
     /// Key of an account that exists, for a further device of it; see [`Client::export_account_key`].
     pub account_key: Option<Zeroizing<[u8; 32]>>,
     /// Clock, randomness, tasks.
@@ -89,6 +92,7 @@ impl ClientOptions {
             sync_every: Duration::from_secs(30),
             warm_every: Duration::from_secs(2),
             sealed: false,
+            decoys: None,
             account_key: None,
             runtime: Runtime::system(),
         }
@@ -142,6 +146,7 @@ pub(crate) struct Inner {
     pub(crate) sync_every: Duration,
     pub(crate) warm_every: Duration,
     pub(crate) sealed: bool,
+    pub(crate) decoys: Option<Duration>,
     /// Those on which this client has not said who it is.
     pub(crate) unnamed: sealed::Connections,
     pub(crate) events: Events,
@@ -198,6 +203,7 @@ impl Client {
             sync_every: options.sync_every,
             warm_every: options.warm_every,
             sealed: options.sealed,
+            decoys: options.decoys,
             unnamed: sealed::Connections::default(),
             events: Events::new(),
             link: watch::Sender::new(Link::Idle),
@@ -597,6 +603,11 @@ impl Client {
     /// The account key, for [`ClientOptions::account_key`] of another device. Whoever has it is this account.
     pub fn export_account_key(&self) -> Zeroizing<[u8; 32]> {
         self.inner.identity.account_key.to_bytes()
+    }
+
+    /// What the decoys of this client cost in a day, on average.
+    pub fn decoy_cost(&self) -> DecoyCost {
+        self.inner.decoys.map(decoy_cost).unwrap_or_default()
     }
 
     /// Ends the connection when what is in flight is done, after a few seconds at the latest. What is in the outbox stays

@@ -53,6 +53,8 @@ pub(crate) enum Body {
     Copy(Box<Said>),
     Sync(Vec<Synced>),
     History(pb::History),
+    /// Nothing.
+    Cover,
 }
 
 /// A value that the devices of an account share. The latest counts.
@@ -138,6 +140,7 @@ impl Body {
                 Pb::Sync(pb::Sync { values: values.iter().map(value).collect() })
             }
             Self::History(part) => Pb::History(part.clone()),
+            Self::Cover => Pb::Cover(pb::Cover {}),
         }
     }
 
@@ -160,6 +163,7 @@ impl Body {
                 Some(Synced { name: value.name, value: value.value.to_vec(), at_ms: time(value.at_ms)? })
             })?),
             Pb::History(part) => Self::History(part),
+            Pb::Cover(pb::Cover {}) => Self::Cover,
         }))
     }
 }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Error, Event, account, chores,
     client::Inner,
-    outbox, publish,
+    decoys, outbox, publish,
     runtime::planted::{Mistake, planted},
     sealed::tokens,
     sync, timers,
@@ -162,12 +162,13 @@ async fn use_session(inner: &Arc<Inner>, mut session: Session) -> Option<Session
         end
     };
     // Joined rather than selected: whatever one has begun, it ends in good order.
-    let (end, (), (), (), ()) = tokio::join!(
+    let (end, (), (), (), (), ()) = tokio::join!(
         mailbox,
         outbox::send_all(inner, &connection, &stop),
         sync::acknowledge(inner, &connection, &stop),
         chores::run(inner, &connection, &stop),
         tokens::keep(inner, &connection, &stop),
+        decoys::run(inner, &stop),
     );
     let successor = match end {
         End::Drain(within) => tokio::time::timeout(within, establish(inner)).await.ok().and_then(Result::ok),

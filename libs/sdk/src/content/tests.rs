@@ -58,6 +58,7 @@ fn bodies() -> impl Strategy<Value = Body> {
         1 => (0..=MAX_TIME_MS).prop_map(Body::Timer),
         1 => ids().prop_map(Body::Delivered),
         1 => ids().prop_map(Body::Read),
+        1 => Just(Body::Cover),
         1 => prop::collection::vec((any::<u64>(), 0..=MAX_TIME_MS), 0..4).prop_map(Body::Ask),
         1 => prop::collection::vec(any::<u64>(), 0..4).prop_map(Body::Void),
         1 => said().prop_map(|said| Body::Copy(Box::new(said))),

@@ -170,6 +170,10 @@ fn take_in(tx: &Tx<'_>, origin: &Origin<'_>, content: Content) -> Result<Vec<Rec
             answer(tx, origin, &ranges)?;
             Ok(Vec::new())
         }
+        Body::Cover => {
+            acknowledge(tx, origin, content.id)?;
+            Ok(Vec::new())
+        }
         Body::Void(places) => {
             for place in places {
                 tx.fill_hole(origin.group.group_id(), place)?;

@@ -1,0 +1,209 @@
+//! Sealed messages from client to client: what the server gets to see of them, and what happens where they cannot be sent.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use common::{all_accepted, client, delivery_tables, numbered, open, receives, until};
+use prost::Message as _;
+use qpc_chassis::db::Db;
+use qpc_sdk::{Client, ClientOptions, ConversationId, Error, Event, ReceiptFile, verify_receipts};
+use qpc_testkit::{Backend, Cluster, Faults, Shape, eventually};
+use qpc_wire::{
+    Method, bus,
+    methods::{Enqueue, IssueTokens, SealedEnqueue},
+    v1,
+};
+
+/// Whatever comes to a service, as it comes.
+#[derive(Clone, Default)]
+struct Tap(Arc<Mutex<Vec<bus::Call>>>);
+
+impl Tap {
+    async fn on(cluster: &Cluster, service: &str) -> Self {
+        let tap = Self::default();
+        let mut calls = cluster.deps().bus.subscribe(format!("qpc.rpc.{service}"), None).await.unwrap();
+        let seen = tap.clone();
+        tokio::spawn(async move {
+            while let Some(call) = calls.next().await {
+                seen.0.lock().unwrap().push(bus::Call::decode(call.payload).unwrap());
+            }
+        });
+        tap
+    }
+
+    fn calls<M: Method>(&self) -> Vec<bus::Call> {
+        let id = u32::from(M::INFO.id);
+        self.0.lock().unwrap().iter().filter(|call| call.method == id).cloned().collect()
+    }
+}
+
+async fn sealed(cluster: &Cluster, name: &str, device: usize) -> Client {
+    open(ClientOptions { sealed: true, ..cluster.client_options(name, device, 0) }).await
+}
+
+async fn send_all(client: &Client, conversation: ConversationId, texts: &[String]) {
+    for text in texts {
+        client.send(conversation, text.as_str()).await.unwrap();
+    }
+}
+
+async fn count(tables: &Db, sql: &'static str) -> i64 {
+    tables.row(sql, &[]).await.unwrap().unwrap().int(0).unwrap()
+}
+
+/// No commit has brought a delivery key, as far as the server remembers.
+async fn forget_keys(tables: &Db) {
+    let mut tx = tables.begin().await.unwrap();
+    tx.execute("UPDATE group_epoch SET key_hash = $1", &[qpc_chassis::db::Arg::Bytes(&[])]).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sealed_messages_arrive_once_and_the_server_is_told_no_sender() {
+    common::show_log();
+    let cluster = Cluster::start(Shape::pairs(Backend::Embedded)).await.unwrap();
+    let tap = Tap::on(&cluster, "delivery").await;
+    let (alice, bob) = (sealed(&cluster, "alice", 0).await, sealed(&cluster, "bob", 0).await);
+    let carol = client(&cluster, "carol", 0, 1).await;
+    let group = alice.create_group("three", &["bob".into(), "carol".into()]).await.unwrap();
+    let (from_alice, from_bob) = (numbered("alice", 6), numbered("bob", 6));
+    send_all(&alice, group, &from_alice).await;
+    receives(&bob, group, &from_alice).await;
+    send_all(&bob, group, &from_bob).await;
+    receives(&alice, group, &from_bob).await;
+    receives(&carol, group, &[from_alice.clone(), from_bob.clone()].concat()).await;
+    let pair = alice.dm("bob").await.unwrap();
+    alice.send(pair, "between us").await.unwrap();
+    receives(&bob, pair, &["between us".into()]).await;
+    for client in [&alice, &bob] {
+        all_accepted(client, group).await;
+        assert!(client.settle(Duration::from_secs(30)).await);
+        let history = client.history(group, 100).await.unwrap();
+        assert_eq!(history.iter().filter(|message| from_alice.contains(&message.text)).count(), 6, "no echo is shown");
+        assert_eq!(client.stats().await.unwrap().undecryptable, 0);
+    }
+
+    let calls = tap.calls::<SealedEnqueue>();
+    assert!(calls.len() >= 13, "{}", calls.len());
+    let named: Vec<_> = tap.0.lock().unwrap().iter().filter(|call| !call.device_id.is_empty()).cloned().collect();
+    let of_devices: BTreeSet<_> = named.iter().map(|call| call.channel_binding.clone()).collect();
+    let mut groups_of_connections = std::collections::BTreeMap::<_, BTreeSet<_>>::new();
+    for call in &calls {
+        assert!(call.account_id.is_empty() && call.device_id.is_empty());
+        assert!(!of_devices.contains(&call.channel_binding), "a connection of its own");
+        let request = v1::SealedEnqueueRequest::decode(call.body.clone()).unwrap();
+        groups_of_connections.entry(call.channel_binding.clone()).or_default().insert(request.group_id);
+    }
+    assert!(groups_of_connections.values().all(|groups| groups.len() == 1), "one conversation for each connection");
+    let carols = carol.whoami().await.unwrap().device;
+    let senders: BTreeSet<_> = tap.calls::<Enqueue>().into_iter().map(|call| call.device_id).collect();
+    assert!(senders.iter().all(|device| *device == carols.to_bytes()), "who seals, seals all: acknowledgements too");
+
+    // Texts and acknowledgements have one size.
+    let size = |call: &bus::Call| v1::SealedEnqueueRequest::decode(call.body.clone()).unwrap().payload.len();
+    let sizes: BTreeSet<usize> = calls.iter().map(size).collect();
+    let (least, most) = (sizes.first().unwrap(), sizes.last().unwrap());
+    assert!(*least > 256 && most - least <= 8, "one bucket, but for the length of an epoch or generation: {sizes:?}");
+
+    // All have one chain, in which nothing is missing.
+    let mut files = Vec::new();
+    for client in [&alice, &bob, &carol] {
+        let mut file = Vec::new();
+        client.export_receipts(&mut file).await.unwrap();
+        files.push(ReceiptFile::read(file.as_slice()).unwrap());
+    }
+    let report = verify_receipts(&files);
+    assert_eq!(report.findings, [], "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_server_knows_no_key_each_message_costs_a_token_however_often_it_is_sent() {
+    common::show_log();
+    let shape = Shape { faults: Some(Faults::heavy(11)), ..Shape::pairs(Backend::Embedded) };
+    let cluster = Cluster::start(shape).await.unwrap();
+    let tap = Tap::on(&cluster, "delivery").await;
+    let (alice, bob) = (sealed(&cluster, "alice", 0).await, sealed(&cluster, "bob", 0).await);
+    let conversation = common::insist("a conversation", || alice.dm("bob")).await;
+    common::let_in(&bob, conversation).await;
+    let tables = delivery_tables(&cluster).await;
+    forget_keys(&tables).await;
+    let texts = numbered("alice", 12);
+    send_all(&alice, conversation, &texts).await;
+    receives(&bob, conversation, &texts).await;
+    all_accepted(&alice, conversation).await;
+    for client in [&alice, &bob] {
+        assert!(client.settle(Duration::from_secs(60)).await);
+    }
+    let paid: BTreeSet<_> = tap
+        .calls::<SealedEnqueue>()
+        .into_iter()
+        .filter_map(|call| {
+            let request = v1::SealedEnqueueRequest::decode(call.body).unwrap();
+            match request.permit {
+                Some(v1::sealed_enqueue_request::Permit::Token(token)) => Some((request.payload, token.nonce)),
+                _ => None,
+            }
+        })
+        .collect();
+    let (messages, tokens): (BTreeSet<_>, BTreeSet<_>) = paid.iter().cloned().unzip();
+    assert!(messages.len() >= 12);
+    assert_eq!((messages.len(), tokens.len()), (paid.len(), paid.len()), "each message keeps its token");
+    assert_eq!(count(&tables, "SELECT COUNT(*) FROM spent_token").await, paid.len() as i64);
+    assert_eq!(tap.calls::<Enqueue>().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_sealed_waits_and_says_so_and_goes_out_under_no_name() {
+    common::show_log();
+    let cluster = Cluster::start(Shape::pairs(Backend::Embedded)).await.unwrap();
+    let (of_delivery, of_auth) = (Tap::on(&cluster, "delivery").await, Tap::on(&cluster, "auth").await);
+    let (alice, bob) = (client(&cluster, "alice", 0, 0).await, client(&cluster, "bob", 0, 1).await);
+    let conversation = alice.dm("bob").await.unwrap();
+    common::let_in(&bob, conversation).await;
+    assert!(alice.settle(Duration::from_secs(30)).await);
+    let account = alice.whoami().await.unwrap().account;
+    alice.close().await;
+
+    // No key at the server, and no token for today.
+    let tables = delivery_tables(&cluster).await;
+    let keys = tables.rows("SELECT group_id, epoch, key_hash FROM group_epoch", &[]).await.unwrap();
+    forget_keys(&tables).await;
+    let auth = rusqlite::Connection::open(cluster.folder().join("auth.db")).unwrap();
+    let day = cluster.deps().runtime.now_ms() / 86_400_000;
+    let sql = "INSERT INTO tokens_issued (account_id, day, issued) VALUES (?1, ?2, 200), (?1, ?2 + 1, 200)";
+    auth.execute(sql, rusqlite::params![account.as_ref(), day]).unwrap();
+
+    let named = of_delivery.calls::<Enqueue>().len();
+    let alice = sealed(&cluster, "alice", 0).await;
+    let mut events = alice.events();
+    alice.send(conversation, "for bob alone").await.unwrap();
+    let waits = until(&mut events, "the word that it waits", |event| matches!(event, Event::NotSealed { .. })).await;
+    let Event::NotSealed { error, .. } = waits else { unreachable!() };
+    assert!(matches!(*error, Error::NoTokens), "{error}");
+    assert_eq!(alice.stats().await.unwrap().outbox, 1);
+    eventually("a refusal of tokens", || async { (!of_auth.calls::<IssueTokens>().is_empty()).then_some(()) }).await;
+
+    // Not even by a client that would name itself: it was to be sealed.
+    alice.close().await;
+    let alice = client(&cluster, "alice", 0, 0).await;
+    let mut events = alice.events();
+    until(&mut events, "the word that it still waits", |event| matches!(event, Event::NotSealed { .. })).await;
+    let mut tx = tables.begin().await.unwrap();
+    for row in &keys {
+        let sql = "UPDATE group_epoch SET key_hash = $3 WHERE group_id = $1 AND epoch = $2";
+        let (group, epoch, hash) = (row.bytes(0).unwrap(), row.uint(1).unwrap(), row.bytes(2).unwrap());
+        tx.execute(sql, &[(&group).into(), epoch.into(), (&hash).into()]).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    receives(&bob, conversation, &["for bob alone".into()]).await;
+    all_accepted(&alice, conversation).await;
+    let alices = alice.whoami().await.unwrap().device.to_bytes();
+    let by_alice = of_delivery.calls::<Enqueue>().into_iter().skip(named).filter(|call| call.device_id == alices);
+    assert_eq!(by_alice.count(), 0);
+}
