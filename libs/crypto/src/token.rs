@@ -169,13 +169,24 @@ pub struct TokenRequest {
 impl TokenRequest {
     /// A request for `count` tokens under the key of an epoch.
     pub fn new(rng: &mut (impl RngCore + CryptoRng), key_epoch: u64, count: usize) -> Result<Self, TokenError> {
-        let (mut nonces, mut blinds) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        for _ in 0..count {
-            let mut nonce = [0; 32];
-            rng.fill_bytes(&mut nonce);
-            blinds.push(VoprfClient::blind(&proofs::token(key_epoch, &nonce), rng)?.state);
-            nonces.push(nonce);
-        }
+        let nonces = (0..count)
+            .map(|_| {
+                let mut nonce = [0; 32];
+                rng.fill_bytes(&mut nonce);
+                nonce
+            })
+            .collect();
+        Self::of_nonces(rng, key_epoch, nonces)
+    }
+
+    /// The same with nonces of the caller's choice. Whoever can guess one recognises its token.
+    pub fn of_nonces(
+        rng: &mut (impl RngCore + CryptoRng),
+        key_epoch: u64,
+        nonces: Vec<[u8; 32]>,
+    ) -> Result<Self, TokenError> {
+        let blind = |nonce| Ok(VoprfClient::blind(&proofs::token(key_epoch, nonce), rng)?.state);
+        let blinds = nonces.iter().map(blind).collect::<Result<_, TokenError>>()?;
         Ok(Self { key_epoch, nonces, blinds })
     }
 

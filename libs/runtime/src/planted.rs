@@ -34,10 +34,12 @@ pub enum Mistake {
     ShowsOwnLast,
     /// sdk: of several changes of a message the one counts that came last to this device.
     CountsLastToCome,
+    /// sdk: nonces of tokens are numbers beside the key of the call that asks for them.
+    NumbersTokens,
 }
 
 impl Mistake {
-    /// All of them.
+    /// All that show in a simulation; who sent a sealed message does not.
     pub const ALL: [Self; 15] = [
         Self::AnswersBeforeCommit,
         Self::AcksOneTooMany,

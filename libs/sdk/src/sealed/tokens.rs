@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use qpc_crypto::token::{self, TokenRequest};
 use qpc_wire::{
-    Code,
+    Code, IdempotencyKey,
     limits::MAX_TOKENS,
     methods::{IssueTokens, TokenKeys},
     v1,
@@ -15,7 +15,14 @@ use qpc_wire::{
 use tokio_util::sync::CancellationToken;
 
 use super::connections;
-use crate::{Error, client::Inner, outbox::is_no_verdict, retry, transport::Connection};
+use crate::{
+    Error,
+    client::Inner,
+    outbox::is_no_verdict,
+    retry,
+    runtime::planted::{Mistake, planted},
+    transport::Connection,
+};
 
 /// Tokens in stock below which more are asked for.
 const LOW: usize = 25;
@@ -65,7 +72,13 @@ pub(crate) async fn fill(inner: &Inner, connection: &Connection) -> Result<usize
         .run(move |tx| match tx.token_request()? {
             Some((key, request)) if request.key_epoch() == current => Ok((key, request)),
             _ => {
-                let request = TokenRequest::new(&mut rng, current, MAX_TOKENS).map_err(Error::Token)?;
+                let request = if planted(Mistake::NumbersTokens) {
+                    let nonces = (0..MAX_TOKENS).map(|n| numbered(key, n)).collect();
+                    TokenRequest::of_nonces(&mut rng, current, nonces)
+                } else {
+                    TokenRequest::new(&mut rng, current, MAX_TOKENS)
+                };
+                let request = request.map_err(Error::Token)?;
                 tx.put_token_request(key, &request)?;
                 Ok((key, request))
             }
@@ -97,6 +110,14 @@ pub(crate) async fn fill(inner: &Inner, connection: &Connection) -> Result<usize
             Err(error.into())
         }
     }
+}
+
+/// The mistake of that name.
+fn numbered(key: IdempotencyKey, n: usize) -> [u8; 32] {
+    let mut nonce = [0; 32];
+    nonce[..16].copy_from_slice(key.as_ref());
+    nonce[24..].copy_from_slice(&(n as u64).to_be_bytes());
+    nonce
 }
 
 /// Number of the key under which tokens are issued now. It is asked for when the clock says that there must be another one.
