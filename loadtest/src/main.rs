@@ -15,10 +15,11 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use qpc_sdk::transport::{Connector, Trust};
 
+use messages::Manner;
 use report::Report;
 use user::World;
 
-/// Measures a running cluster and an embedded server that it starts itself. Run it through `cargo xtask bench`.
+/// Measures a running cluster, if there is one, and an embedded server that it starts itself. Run it through `cargo xtask bench`.
 #[derive(Parser)]
 struct Args {
     #[command(subcommand)]
@@ -106,7 +107,9 @@ async fn main() -> Result<()> {
         Scale { phase: Duration::from_secs(6), idle_connections: 2000, prepared: 1900, files: 7 }
     };
     let mut report = Report::default();
-    cluster(&args, scale, &mut report).await?;
+    if !args.gateways.is_empty() {
+        cluster(&args, scale, &mut report).await?;
+    }
     embedded(&args, scale, &mut report).await?;
     report.print();
     if let Some(file) = &args.json {
@@ -136,7 +139,7 @@ async fn cluster(args: &Args, scale: Scale, report: &mut Report) -> Result<()> {
     let url = args.postgres.as_ref().context("--postgres is missing")?;
     let ceiling = raw::postgres(url, scale).await?;
     report.step("cluster: accepted messages");
-    let accepted = messages::accepted(&mut world, scale).await?;
+    let accepted = messages::accepted(&mut world, scale, Manner::Named).await?;
     report.rate("cluster accepted", accepted, Some(ceiling), Some(0.5));
     report.step("cluster: latency");
     messages::latencies(&mut world, scale).await?.report("cluster", report);
@@ -156,8 +159,13 @@ async fn embedded(args: &Args, scale: Scale, report: &mut Report) -> Result<()> 
     report.step("raw SQLite inserts");
     let ceiling = raw::sqlite(scale).await?;
     report.step("embedded: accepted messages");
-    let accepted = messages::accepted(&mut world, scale).await?;
+    let accepted = messages::accepted(&mut world, scale, Manner::Named).await?;
     report.rate("embedded accepted", accepted, Some(ceiling), None);
+    for (name, manner) in [("by delivery key", Manner::Key), ("by token", Manner::Token)] {
+        report.step(&format!("embedded: accepted messages, sealed {name}"));
+        let sealed = messages::accepted(&mut world, scale, manner).await?;
+        report.rate(format!("embedded accepted, sealed {name}"), sealed, Some(accepted), None);
+    }
     report.step("embedded: latency");
     messages::latencies(&mut world, scale).await?.report("embedded", report);
     report.step("embedded: files");

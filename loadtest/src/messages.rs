@@ -6,10 +6,13 @@ use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use qpc_crypto::{Conversation, Incoming};
-use qpc_sdk::transport::Push;
+use qpc_sdk::transport::{Connection, Push};
 use qpc_wire::{
-    methods::{Ack, Enqueue, Fetch},
-    v1::{AckRequest, EnqueueRequest, Entry, FetchRequest, entry::Body},
+    methods::{Ack, Enqueue, Fetch, SealedEnqueue},
+    v1::{
+        AckRequest, EnqueueRequest, Entry, FetchRequest, SealedEnqueueRequest, entry::Body,
+        sealed_enqueue_request::Permit,
+    },
 };
 use tokio::time::Instant;
 
@@ -24,27 +27,60 @@ const TEXT: usize = 1023;
 /// Entries that a recipient reads before it acknowledges.
 const ACK_EVERY: u64 = 32;
 
+/// How messages are sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// By a device that says so.
+    Named,
+    /// Sealed, with the delivery key of the group.
+    Key,
+    /// Sealed, each with a token.
+    Token,
+}
+
+/// A request, and what is shown beside it where it is sealed.
+type Prepared = (EnqueueRequest, Option<Permit>);
+
 /// Messages a second that 64 closed-loop senders get receipts for; the recipients are away.
-pub(crate) async fn accepted(world: &mut World, scale: Scale) -> Result<f64> {
+pub(crate) async fn accepted(world: &mut World, scale: Scale, manner: Manner) -> Result<f64> {
     let mut senders = Vec::with_capacity(SENDERS);
     for _ in 0..SENDERS {
         let (sender, recipient, mut conversation, _) = world.pair().await?;
         recipient.connection.close();
+        let mut tokens = match manner {
+            Manner::Token => sender.tokens(scale.prepared).await?,
+            Manner::Named | Manner::Key => Vec::new(),
+        };
+        let key = Bytes::copy_from_slice(&*conversation.delivery_key(&sender.provider)?);
         let requests = (0..scale.prepared)
-            .map(|_| request(&sender, &mut conversation, &[7; TEXT]))
-            .collect::<Result<VecDeque<_>>>()?;
-        senders.push((sender, requests));
+            .map(|_| {
+                let permit = match manner {
+                    Manner::Named => None,
+                    Manner::Key => Some(Permit::DeliveryKey(key.clone())),
+                    Manner::Token => Some(Permit::Token(tokens.pop().context("too few tokens")?)),
+                };
+                Ok((request(&sender, &mut conversation, &[7; TEXT])?, permit))
+            })
+            .collect::<Result<VecDeque<Prepared>>>()?;
+        let connection = match manner {
+            Manner::Named => sender.connection.clone(),
+            Manner::Key | Manner::Token => {
+                sender.connection.close();
+                world.unnamed().await?
+            }
+        };
+        senders.push((connection, requests));
     }
     let started = Instant::now();
     let until = started + scale.phase;
-    let counts = try_join_all(senders.into_iter().map(|(sender, mut requests)| {
+    let counts = try_join_all(senders.into_iter().map(|(connection, mut requests)| {
         task(async move {
             let mut count = 0u32;
-            while let Some(request) = requests.pop_front().filter(|_| Instant::now() < until) {
-                sender.connection.call::<Enqueue>(&request).await?;
+            while let Some(prepared) = requests.pop_front().filter(|_| Instant::now() < until) {
+                post(&connection, prepared).await?;
                 count += 1;
             }
-            sender.connection.close();
+            connection.close();
             // A sender that ran out would only wait while the clock runs.
             anyhow::Ok((count, started.elapsed().as_secs_f64()))
         })
@@ -56,6 +92,17 @@ pub(crate) async fn accepted(world: &mut World, scale: Scale) -> Result<f64> {
         rate += f64::from(count) / seconds;
     }
     Ok(rate)
+}
+
+async fn post(connection: &Connection, (request, permit): Prepared) -> Result<()> {
+    if permit.is_none() {
+        connection.call::<Enqueue>(&request).await?;
+        return Ok(());
+    }
+    let EnqueueRequest { idempotency_key, group_id, epoch, payload, epoch_tag } = request;
+    let request = SealedEnqueueRequest { idempotency_key, group_id, epoch, payload, epoch_tag, permit };
+    connection.call::<SealedEnqueue>(&request).await?;
+    Ok(())
 }
 
 /// Milliseconds that 16 pairs waited.

@@ -14,6 +14,7 @@ use qpc_crypto::{
     mls::key_package,
     opaque::{LoginClient, RegisterClient},
     sha256,
+    token::TokenRequest,
 };
 use qpc_sdk::{
     Runtime,
@@ -21,9 +22,10 @@ use qpc_sdk::{
 };
 use qpc_wire::{
     GroupId,
+    limits::MAX_TOKENS,
     methods::{
-        CreateGroup, OpaqueLoginFinish, OpaqueLoginStart, OpaqueRegisterFinish, OpaqueRegisterStart, SessionAttach,
-        UploadHybridKey,
+        CreateGroup, IssueTokens, OpaqueLoginFinish, OpaqueLoginStart, OpaqueRegisterFinish, OpaqueRegisterStart,
+        SessionAttach, TokenKeys, UploadHybridKey,
     },
     proofs, v1,
 };
@@ -93,6 +95,12 @@ impl World {
         Ok((sender, recipient, ours, theirs))
     }
 
+    /// A connection on which nobody says who it is.
+    pub(crate) async fn unnamed(&self) -> Result<Connection> {
+        let (connection, _) = self.connectors[0].connect().await?;
+        Ok(connection)
+    }
+
     async fn user(&mut self) -> Result<User> {
         let connector = &self.connectors[self.made % self.connectors.len()];
         let username = format!("load-{:08x}-{}", u32::from_be_bytes(self.run), self.made);
@@ -122,6 +130,25 @@ const KSF: KsfParams = KsfParams::FLOOR;
 impl User {
     pub(crate) fn random_key(&self) -> Bytes {
         Bytes::copy_from_slice(&self.runtime.random::<16>())
+    }
+
+    /// So many tokens, of a server that gives them.
+    pub(crate) async fn tokens(&self, count: usize) -> Result<Vec<v1::Token>> {
+        let keys = self.connection.call::<TokenKeys>(&v1::TokenKeysRequest {}).await?.keys;
+        let key = keys.first().context("no key of tokens")?;
+        let mut tokens = Vec::with_capacity(count);
+        while tokens.len() < count {
+            let request = TokenRequest::new(&mut self.runtime.rng(), key.key_epoch, MAX_TOKENS)?;
+            let asked = v1::IssueTokensRequest {
+                idempotency_key: self.random_key(),
+                key_epoch: key.key_epoch,
+                blinded: request.blinded(),
+            };
+            let answer = self.connection.call::<IssueTokens>(&asked).await?;
+            let issued = request.finish(&key.public_key, &answer.evaluated, &answer.proof)?;
+            tokens.extend(issued.iter().map(v1::Token::from));
+        }
+        Ok(tokens)
     }
 
     async fn register(&self, account: &AccountKey, username: &str) -> Result<()> {
@@ -188,7 +215,7 @@ impl EmbeddedServer {
             .args(["--registrations-per-address", "off", "--login-failures-per-address", "off"])
             // Never reached, and counted as anywhere.
             .args(["--sends", "64:1000000/1s", "--inbound-bytes", "1G:1G/1s", "--groups-founded", "off"])
-            .args(["--key-package-fetches", "off", "--data"])
+            .args(["--key-package-fetches", "off", "--tokens-per-day", "1000000", "--data"])
             .arg(&data)
             .stdout(Stdio::piped())
             .kill_on_drop(true)

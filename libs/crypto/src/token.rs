@@ -280,18 +280,41 @@ mod tests {
         assert!(!keys.made(&forged) && !keys.made(&of_another_key));
     }
 
-    /// The same key, epoch and nonce stand in the wire reference.
+    /// One token from its nonce to its output; the same values stand in the wire reference.
     #[test]
     fn a_token_is_as_the_wire_reference_has_it() {
         let keys = TokenKeys::new([5; 32]);
-        let nonce = [6; 32];
-        let output = keys.key(EPOCH).unwrap().evaluate(&proofs::token(EPOCH, &nonce)).unwrap();
+        let bytes = |hex: &str| Bytes::from(hex::decode(hex).unwrap());
+        let request = TokenRequest {
+            key_epoch: EPOCH,
+            nonces: vec![[6; 32]],
+            blinds: vec![VoprfClient::deserialize(&bytes(&[BLIND, BLINDED].concat())).unwrap()],
+        };
         assert_eq!(hex::encode(keys.public(EPOCH).unwrap()), PUBLIC);
-        assert_eq!(hex::encode(output), OUTPUT);
+        assert_eq!(hex::encode(&request.blinded()[0]), BLINDED);
+        assert_eq!(hex::encode(proofs::token(EPOCH, &[6; 32])), INPUT);
+        let answer = keys.evaluate(&mut OsRng, EPOCH, &request.blinded()).unwrap();
+        assert_eq!(hex::encode(answer.elements[0]), EVALUATED);
+        let tokens = request.finish(&bytes(PUBLIC), &[bytes(EVALUATED)], &bytes(PROOF)).unwrap();
+        assert_eq!(hex::encode(tokens[0].output), OUTPUT);
     }
 
     const PUBLIC: &str = "a6ce9663c9a507eaa82a18d8b48fd38b32d519914520a7b7ea981a92189d980d";
-    const OUTPUT: &str = "366de56df604c928baf6284d3cbc08c1096867a494c243425ef2d707d8a6663496f9ada986bc883c639928d8e7e4ada52f84925976938a536813ef1828c57c54";
+    const INPUT: &str = concat!(
+        "71706320746f6b656e2076310000000000000b90",
+        "0606060606060606060606060606060606060606060606060606060606060606"
+    );
+    const BLIND: &str = "df7226d74bb5ae143135d678f803bce6ee4ef070a3e0a1fe20c36fe804d11108";
+    const BLINDED: &str = "e6e60468e3e19255bc4cf94a4d9ea37c902ea70b1b6e9a1ed7b344d7a195d45c";
+    const EVALUATED: &str = "a2b4752635f63d33d80582d27eb16e415f057954857f2724fc9d8e1d697cd443";
+    const PROOF: &str = concat!(
+        "58eb727f73470a11539482a6f2d30987eefad3301000b03c8c17e256e71ab806",
+        "3c127b1fbbed626f6d93271d224911ffef03598a3fedced75332000ec34ba80d"
+    );
+    const OUTPUT: &str = concat!(
+        "366de56df604c928baf6284d3cbc08c1096867a494c243425ef2d707d8a66634",
+        "96f9ada986bc883c639928d8e7e4ada52f84925976938a536813ef1828c57c54"
+    );
 
     #[test]
     fn a_key_of_ones_own_is_noticed() {

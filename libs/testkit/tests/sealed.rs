@@ -12,7 +12,7 @@ use std::{
 use common::{all_accepted, client, delivery_tables, numbered, open, receives, until};
 use prost::Message as _;
 use qpc_chassis::db::Db;
-use qpc_sdk::{Client, ClientOptions, ConversationId, Error, Event, ReceiptFile, verify_receipts};
+use qpc_sdk::{Client, ClientOptions, ConversationId, Error, Event, ReceiptFile, decoy_cost, verify_receipts};
 use qpc_testkit::{Backend, Cluster, Faults, Shape, eventually};
 use qpc_wire::{
     Method, bus,
@@ -206,4 +206,94 @@ async fn what_cannot_be_sealed_waits_and_says_so_and_goes_out_under_no_name() {
     let alices = alice.whoami().await.unwrap().device.to_bytes();
     let by_alice = of_delivery.calls::<Enqueue>().into_iter().skip(named).filter(|call| call.device_id == alices);
     assert_eq!(by_alice.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn decoys_look_like_messages_to_the_server_and_like_nothing_to_people() {
+    common::show_log();
+    let cluster = Cluster::start(Shape::pairs(Backend::Embedded)).await.unwrap();
+    let tap = Tap::on(&cluster, "delivery").await;
+    let bob = sealed(&cluster, "bob", 0).await;
+    let alice = sealed(&cluster, "alice", 0).await;
+    let conversation = alice.dm("bob").await.unwrap();
+    common::let_in(&bob, conversation).await;
+    let written = [alice.send(conversation, "a text").await.unwrap()];
+    receives(&bob, conversation, &["a text".into()]).await;
+    for client in [&alice, &bob] {
+        assert!(client.settle(Duration::from_secs(30)).await);
+    }
+    alice.close().await;
+    let quiet = tap.calls::<SealedEnqueue>().len();
+    assert!(quiet >= 2, "a text and its acknowledgement");
+
+    let (mut at_bob, second) = (bob.events(), Duration::from_secs(1));
+    let options = ClientOptions { sealed: true, decoys: Some(second), ..cluster.client_options("alice", 0, 0) };
+    let alice = open(options).await;
+    let mut at_alice = alice.events();
+    assert_eq!(alice.decoy_cost(), decoy_cost(second));
+    eventually("decoys and their acknowledgements", || async {
+        (tap.calls::<SealedEnqueue>().len() >= quiet + 6).then_some(())
+    })
+    .await;
+    let end = alice.send(conversation, "the end").await.unwrap();
+    receives(&bob, conversation, &["a text".into(), "the end".into()]).await;
+    until(&mut at_alice, "the delivery of what was written", |event| match event {
+        Event::Delivered { messages, .. } => {
+            assert!(messages.iter().all(|id| *id == end || written.contains(id)), "nobody hears of decoys");
+            messages.contains(&end)
+        }
+        Event::Accepted { message, .. } => {
+            assert_eq!(*message, end);
+            false
+        }
+        _ => false,
+    })
+    .await;
+    until(&mut at_bob, "the only message", |event| match event {
+        Event::MessageReceived(message) => {
+            assert_eq!(message.text, "the end");
+            true
+        }
+        Event::Undecryptable { .. } => panic!("{event:?}"),
+        _ => false,
+    })
+    .await;
+    assert_eq!(bob.conversations().await.unwrap().len(), 1);
+    for client in [&alice, &bob] {
+        assert_eq!(client.history(conversation, 100).await.unwrap().len(), 2);
+        assert_eq!(client.stats().await.unwrap().undecryptable, 0);
+    }
+
+    let requests: Vec<_> = tap.calls::<SealedEnqueue>();
+    let size = |call: &bus::Call| v1::SealedEnqueueRequest::decode(call.body.clone()).unwrap().payload.len();
+    let sizes: BTreeSet<usize> = requests.iter().map(size).collect();
+    assert!(sizes.last().unwrap() - sizes.first().unwrap() <= 8, "{sizes:?}");
+
+    // What a decoy is said to cost is what it costs.
+    let body = requests.last().unwrap().body.clone();
+    let request = v1::SealedEnqueueRequest::decode(body.clone()).unwrap();
+    let Event::Accepted { receipt, .. } = accepted_again(&alice, conversation).await else { unreachable!() };
+    let entry = v1::Entry {
+        seq: 1000,
+        body: Some(v1::entry::Body::Envelope(v1::Envelope {
+            kind: v1::EnvelopeKind::Application as i32,
+            group_id: request.group_id,
+            epoch: request.epoch,
+            payload: request.payload,
+            accepted_at_ms: receipt.accepted_at_ms,
+            receipt: Some(receipt.clone()),
+            ..v1::Envelope::default()
+        })),
+    };
+    let answer = v1::SealedEnqueueResponse { receipt: Some(receipt) };
+    let measured = [10 + body.len(), 9 + answer.encoded_len(), entry.encoded_len()].map(|len| len as u64);
+    let promised = decoy_cost(Duration::from_secs(24 * 60 * 60));
+    assert!(promised.bytes_of_others.abs_diff(measured[2]) <= 8, "{measured:?} {promised:?}");
+    assert!(promised.bytes.abs_diff(measured.iter().sum()) <= 16, "{measured:?} {promised:?}");
+}
+
+async fn accepted_again(client: &Client, conversation: ConversationId) -> Event {
+    let mut events = client.events();
+    client.send(conversation, "one more").await.unwrap();
+    until(&mut events, "a receipt", |event| matches!(event, Event::Accepted { .. })).await
 }
