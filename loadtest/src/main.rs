@@ -164,7 +164,7 @@ async fn embedded(args: &Args, scale: Scale, report: &mut Report) -> Result<()> 
     for (name, manner) in [("by delivery key", Manner::Key), ("by token", Manner::Token)] {
         report.step(&format!("embedded: accepted messages, sealed {name}"));
         let sealed = messages::accepted(&mut world, scale, manner).await?;
-        report.rate(format!("embedded accepted, sealed {name}"), sealed, Some(accepted), None);
+        report.rate(&format!("embedded accepted, sealed {name}"), sealed, Some(accepted), None);
     }
     report.step("embedded: latency");
     messages::latencies(&mut world, scale).await?.report("embedded", report);
