@@ -136,7 +136,7 @@ impl TokenKeys {
         let key = self.key(key_epoch)?;
         let blinded = blinded.iter().map(|element| exactly(element)).collect::<Result<Vec<_>, _>>()?;
         let blinded =
-            blinded.iter().map(|element| BlindedElement::deserialize(*element)).collect::<Result<Vec<_>, _>>()?;
+            blinded.iter().map(|element| BlindedElement::deserialize(element)).collect::<Result<Vec<_>, _>>()?;
         let prepared: Vec<_> = key.batch_blind_evaluate_prepare(blinded.iter()).collect();
         let finished = key.batch_blind_evaluate_finish(rng, blinded.iter(), &prepared)?;
         let elements = finished.messages.map(|element| element.serialize().into()).collect();
@@ -229,7 +229,7 @@ impl TokenRequest {
 
     /// The tokens, if the answer was made with the `public` key.
     pub fn finish(&self, public: &[u8], evaluated: &[Bytes], proof: &[u8]) -> Result<Vec<Token>, TokenError> {
-        let public = Ristretto255::deserialize_elem(exactly(public)?).map_err(voprf::Error::from)?;
+        let public = Ristretto255::deserialize_elem(exactly(public)?)?;
         let evaluated = evaluated
             .iter()
             .map(|element| Ok(EvaluationElement::<Ristretto255>::deserialize(exactly(element)?)?))

@@ -191,6 +191,8 @@ pub enum Event {
         /// Why.
         error: Arc<Error>,
     },
+    /// Tokens, or their key, are not what the server gives to everybody, and were refused: it could recognise this device by them.
+    TokensRefused(Arc<Error>),
     /// The server refuses a message for good.
     SendFailed {
         /// Its conversation.

@@ -1,6 +1,7 @@
 //! Two clients without a server: what they write and read is carried by hand.
 
 mod rich;
+mod sealed;
 
 use std::{fs, path::Path};
 

@@ -1,5 +1,5 @@
 //! Sealed messages from client to client: what the server gets to see of them, and what happens where they cannot be sent.
-#![allow(unreachable_pub, clippy::unwrap_used, clippy::panic)]
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 
 mod common;
 

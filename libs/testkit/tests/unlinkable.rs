@@ -116,8 +116,9 @@ fn values_of_bytes(bytes: &[u8], out: &mut HashSet<u64>) {
 
 /// Every word that may be an id, as it is and as the bytes that it writes down; and lists of bytes.
 fn values_of_text(text: &str, out: &mut HashSet<u64>) {
-    let is_hex =
-        |word: &str| word.len() >= 16 && word.len() % 2 == 0 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_hex = |word: &str| {
+        word.len() >= 16 && word.len().is_multiple_of(2) && word.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
     for word in text.split(|at: char| at.is_whitespace() || "=\"'(),;{}[]".contains(at)) {
         if word.len() >= 8 && word.bytes().any(|byte| byte.is_ascii_digit()) {
             out.insert(hash(word.as_bytes()));
@@ -391,6 +392,15 @@ fn is_worth_looking_at(seen: &Seen) {
     let count = seen.redemptions.len();
     assert!(count * 10 >= USERS * MESSAGES * 9, "{count} of the messages were paid for with tokens");
     assert!(seen.issuances.iter().all(|calls| !calls.is_empty()));
+    // A nonce stands in the table of spent ones, and nowhere else.
+    for redemption in &seen.redemptions {
+        let request = v1::SealedEnqueueRequest::decode(redemption.call.body.clone()).unwrap();
+        let Some(Permit::Token(token)) = request.permit else { panic!("no token") };
+        for part in [&token.nonce[24..], &token.output[..8]] {
+            let records = seen.evidence.by_value.get(&hash(part)).map_or(0, Vec::len);
+            assert_eq!(records, usize::from(part == &token.nonce[24..]));
+        }
+    }
     // The logs do say something of both ends.
     for call in seen.issuances.iter().flatten().map(|(_, call)| call).chain(seen.redemptions.iter().map(|it| &it.call))
     {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connections;
 use crate::{
-    Error,
+    Error, Event,
     client::Inner,
     outbox::is_no_verdict,
     retry,
@@ -37,24 +37,39 @@ pub(crate) async fn keep(inner: &Arc<Inner>, connection: &Connection, stop: &Can
         return;
     }
     loop {
-        let pause = match fill(inner, connection).await {
-            Ok(0) => Duration::ZERO,
-            Ok(_) => inner.runtime.jittered(WITHIN),
-            Err(error) => {
-                tracing::info!(%error, "no tokens");
-                let asked = match &error {
-                    Error::Call(error) => error.status().map_or(0, |status| status.retry_after_ms),
-                    _ => 0,
-                };
-                inner.runtime.jittered(PAUSE).max(Duration::from_millis(asked))
-            }
+        let filled = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            filled = fill(inner, connection) => filled,
+        };
+        // Whoever is told to wait is not woken before.
+        let (pause, asked) = match filled {
+            Ok(_) => (inner.runtime.jittered(WITHIN), Duration::ZERO),
+            Err(error) => (inner.runtime.jittered(PAUSE), not_filled(inner, error)),
+        };
+        let woken = async {
+            tokio::time::sleep(asked).await;
+            inner.token_wake.notified().await;
         };
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            () = inner.token_wake.notified() => {}
-            () = tokio::time::sleep(pause) => {}
+            () = woken => {}
+            () = tokio::time::sleep(pause.max(asked)) => {}
         }
+    }
+}
+
+/// Says why there are no tokens where a person should know. Returns how long the server wants to be left alone.
+fn not_filled(inner: &Inner, error: Error) -> Duration {
+    tracing::info!(%error, "no tokens");
+    match error {
+        Error::Call(error) => Duration::from_millis(error.status().map_or(0, |status| status.retry_after_ms)),
+        error @ (Error::TokenKeyChanged(_) | Error::Token(_)) => {
+            inner.events.emit(Event::TokensRefused(Arc::new(error)));
+            Duration::ZERO
+        }
+        _ => Duration::ZERO,
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::{
     history::{Final, Held, History},
     plan::{Action, PAIR, Part, Plan, SERVICES},
-    template::{DEVICES, Template},
+    template::{DEVICES, SEALED, Template},
     world::{Node, Opening, Servers, open},
 };
 use crate::Faults;
@@ -181,6 +181,7 @@ impl Simulation {
             suite: self.plan.suite,
             sync_every: self.plan.sync_every,
             account_key: None,
+            sealed: SEALED.contains(&self.plan.devices[client]),
             trust: self.template.trust.clone(),
         };
         let opened = open(&mut device.node, opening).await?;

@@ -14,6 +14,8 @@ use super::world::{Opening, Servers, open};
 
 /// Accounts, and how many devices each has had before it.
 pub(super) const DEVICES: [(&str, usize); 5] = [("alice", 0), ("bob", 0), ("alice", 1), ("carol", 0), ("bob", 1)];
+/// Those of them that seal what they send.
+pub(super) const SEALED: [usize; 2] = [2, 3];
 /// Time that a device gets to connect and to publish.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Milliseconds between the template and the simulations.
@@ -65,6 +67,7 @@ async fn make() -> Result<Template> {
             suite: Suite::Classic,
             sync_every: PATIENCE,
             account_key: keys.get(name).copied(),
+            sealed: false,
             trust: trust.clone(),
         };
         let client = open(&mut node, opening).await?;

@@ -213,6 +213,7 @@ pub(super) struct Opening<'a> {
     pub(super) suite: Suite,
     pub(super) sync_every: Duration,
     pub(super) account_key: Option<[u8; 32]>,
+    pub(super) sealed: bool,
     pub(super) trust: Trust,
 }
 
@@ -225,6 +226,7 @@ pub(super) async fn open(node: &mut Node, opening: Opening<'_>) -> Result<Client
         // Cheap: these passwords guard nothing.
         ksf: KsfParams::FLOOR,
         account_key: opening.account_key.map(Into::into),
+        sealed: opening.sealed,
         runtime,
         ..ClientOptions::new("store", opening.name, PASSWORD, address(opening.gateway).to_string(), opening.trust)
     };
