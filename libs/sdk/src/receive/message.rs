@@ -171,7 +171,10 @@ fn take_in(tx: &Tx<'_>, origin: &Origin<'_>, content: Content) -> Result<Vec<Rec
             Ok(Vec::new())
         }
         Body::Cover => {
-            acknowledge(tx, origin, content.id)?;
+            // As a text would be.
+            if !tx.is_blocked(account)? {
+                acknowledge(tx, origin, content.id)?;
+            }
             Ok(Vec::new())
         }
         Body::Void(places) => {
