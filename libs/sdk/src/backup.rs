@@ -17,7 +17,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     ArchiveProgress, ClientOptions, Error,
-    client::{self, Inner},
+    client::Inner,
+    opening,
     store::{self, KEPT, Store, Tx},
     transcript::lock,
 };
@@ -150,7 +151,7 @@ fn fill<R: Read>(
             tx.insert_rows(rows)?;
         }
         tx.begin_as_another_device()?;
-        let identity = client::create_identity(tx, &options, runtime)?;
+        let identity = opening::create_identity(tx, &options, runtime)?;
         Ok((identity.account(), messages, opened.finish()?.bytes))
     })
 }

@@ -2,24 +2,24 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use qpc_crypto::{AccountKey, DeviceCertificate, DeviceKey, KsfParams, QueueKey, Role, Suite};
+use qpc_crypto::{KsfParams, Role, Suite};
 use qpc_wire::{AccountId, DeviceId, GroupId, IdempotencyKey, limits::is_username};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::DropGuard;
 use zeroize::Zeroizing;
 
 use crate::{
-    ArchiveProgress, BackupReport, ConversationInfo, ConversationKind, DecoyCost, Device, Draft, Error, EventStream, Invite,
+    ArchiveProgress, BackupReport, ConversationInfo, ConversationKind, Device, Draft, Error, EventStream, Invite,
     InviteLink, LinkCode, Member, Mention, Message, MessageId, MessageRef, Runtime, Settings, TranscriptReport, account,
     backup,
     commit::{self, Plan},
-    conversation, decoy_cost, devices,
+    conversation, devices,
     directory::RefusedClaims,
     events::Events,
     groups,
     link::{self, Link},
-    linking, own, receipts, report, say, sealed,
-    store::{ChoreKind, Identity, NOTES, Store, Tx},
+    linking, opening, own, receipts, report, say, sealed,
+    store::{Identity, NOTES, Store, Tx},
     strangers, timers, transcript,
     transport::{Connection, Connector, Trust},
     whisper::{self, Whispers},
@@ -32,8 +32,6 @@ const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
 /// What is due within this time, milliseconds, is waited for by [`Client::settle`].
 const SOON_MS: u64 = 5_000;
-/// Time in which another device lets in one that was given the account.
-const LET_IN_WITHIN_MS: u64 = 30_000;
 /// Time between two looks whether anything is left to do.
 const SETTLE_EVERY: Duration = Duration::from_millis(50);
 
@@ -190,7 +188,7 @@ impl Client {
             Connector::new(&options.server, options.server_name.as_deref(), &options.trust, runtime.clone())?;
         let (store, identity) = {
             let (options, runtime) = (options.clone(), runtime.clone());
-            let opened = runtime.clone().blocking(move || open_store(&options, runtime)).await;
+            let opened = runtime.clone().blocking(move || opening::open_store(&options, runtime)).await;
             opened.ok_or(Error::Interrupted)??
         };
         let inner = Inner {
@@ -605,11 +603,6 @@ impl Client {
         self.inner.identity.account_key.to_bytes()
     }
 
-    /// What the decoys of this client cost in a day, on average.
-    pub fn decoy_cost(&self) -> DecoyCost {
-        self.inner.decoys.map(decoy_cost).unwrap_or_default()
-    }
-
     /// Ends the connection when what is in flight is done, after a few seconds at the latest. What is in the outbox stays
     /// there. The store is free for another opening when the last clone is dropped.
     pub async fn close(self) {
@@ -617,39 +610,4 @@ impl Client {
             tracing::warn!("closed with work in flight");
         }
     }
-}
-
-/// Blocks for the time of Argon2id.
-fn open_store(options: &ClientOptions, runtime: Runtime) -> Result<(Store, Identity), Error> {
-    let store = Store::open(&options.data, options.password.as_bytes(), options.ksf, runtime.clone())?;
-    let identity = store.run_blocking(|tx| match tx.identity()? {
-        Some(identity) => Ok(identity),
-        None => create_identity(tx, options, &runtime),
-    })?;
-    if identity.username != options.username {
-        return Err(Error::OtherUser { stored: identity.username, asked: options.username.clone() });
-    }
-    Ok((store, identity))
-}
-
-/// Makes the keys of this device, and of the account unless the options bring it along.
-pub(crate) fn create_identity(tx: &Tx<'_>, options: &ClientOptions, runtime: &Runtime) -> Result<Identity, Error> {
-    let mut rng = runtime.rng();
-    let account_key = match &options.account_key {
-        Some(seed) => AccountKey::from_bytes(seed),
-        None => AccountKey::generate(&mut rng),
-    };
-    let device_key = DeviceKey::generate(&mut rng);
-    let certificate = DeviceCertificate::issue(&account_key, &device_key.public(), runtime.now_ms() / 1000);
-    let queue_key = QueueKey::generate(&mut rng);
-    let identity = Identity { username: options.username.clone(), account_key, device_key, queue_key, certificate };
-    tx.insert_identity(&identity)?;
-    // An account whose key was brought along exists: its first login introduces this device.
-    if options.account_key.is_some() {
-        tx.pin_peer(&identity.username, identity.account(), identity.certificate.account_key())?;
-        tx.set_registered()?;
-        // Should nobody let it in, it comes by itself.
-        tx.put_chore(devices::ACCOUNT, ChoreKind::Devices, LET_IN_WITHIN_MS)?;
-    }
-    Ok(identity)
 }

@@ -7,7 +7,7 @@ use qpc_crypto::Role;
 use qpc_wire::GroupId;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Error, client::Inner, content::Body, receive, store::Tx};
+use crate::{Client, Error, client::Inner, content::Body, receive, store::Tx};
 
 /// Shortest mean time between two decoys: more of them would crowd out what is written.
 const LEAST: Duration = Duration::from_secs(1);
@@ -36,6 +36,13 @@ pub struct DecoyCost {
 pub fn decoy_cost(mean: Duration) -> DecoyCost {
     let messages = (DAY.as_millis() / mean.max(LEAST).as_millis()) as u64;
     DecoyCost { messages, bytes: messages * (SENT + ANSWERED + ENTRY), bytes_of_others: messages * ENTRY }
+}
+
+impl Client {
+    /// What the decoys of this client cost in a day, on average.
+    pub fn decoy_cost(&self) -> DecoyCost {
+        self.inner.decoys.map(decoy_cost).unwrap_or_default()
+    }
 }
 
 /// Sends decoys until told to stop, if they are wanted.

@@ -30,6 +30,7 @@ mod heal;
 mod history;
 mod link;
 mod linking;
+mod opening;
 mod outbox;
 mod own;
 mod packages;
