@@ -99,8 +99,9 @@ async fn post(connection: &Connection, (request, permit): Prepared) -> Result<()
         connection.call::<Enqueue>(&request).await?;
         return Ok(());
     }
-    let EnqueueRequest { idempotency_key, group_id, epoch, payload, epoch_tag } = request;
-    let request = SealedEnqueueRequest { idempotency_key, group_id, epoch, payload, epoch_tag, permit };
+    let EnqueueRequest { idempotency_key, group_id, epoch, payload, epoch_tag, commitment, keep_ms } = request;
+    let request =
+        SealedEnqueueRequest { idempotency_key, group_id, epoch, payload, epoch_tag, permit, commitment, keep_ms };
     connection.call::<SealedEnqueue>(&request).await?;
     Ok(())
 }

@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     ArchiveProgress, BackupReport, ConversationInfo, ConversationKind, Device, Draft, Error, EventStream, Invite,
-    InviteLink, LinkCode, Member, Mention, Message, MessageId, MessageRef, Runtime, Settings, TranscriptReport, account,
-    backup,
+    InviteLink, LinkCode, Member, Mention, Message, MessageId, MessageRef, Runtime, Settings, TranscriptReport,
+    account, backup,
     commit::{self, Plan},
     conversation, devices,
     directory::RefusedClaims,
