@@ -27,6 +27,7 @@ pub(crate) const KEPT: &[&str] = &[
     "deliveries",
     "messages",
     "changes",
+    "token_keys",
 ];
 /// What is this device's: its keys and sessions, what is on its way from it, what it has to do and how far it has read. And
 /// all tables of openmls: a ratchet that is put back uses keys twice.
@@ -45,6 +46,8 @@ const LEFT: &[&str] = &[
     "acks",
     "chores",
     "admissions",
+    "tokens",
+    "token_request",
 ];
 /// Where a page of rows ends, bytes, about: one row may make it longer.
 const PAGE: usize = 48 << 10;
