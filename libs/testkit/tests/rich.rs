@@ -274,3 +274,28 @@ async fn who_is_blocked_speaks_to_nobody() {
     }
     assert!(cluster.stop().await);
 }
+
+/// Who was sent something can show the server that; not what they wrote themselves, nor what is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_can_be_reported_and_nothing_else() {
+    let cluster = Cluster::start(Shape::pairs(Backend::Embedded)).await.unwrap();
+    let (alice, bob) = (client(&cluster, "alice", 0, 0).await, client(&cluster, "bob", 0, 1).await);
+    let id = alice.dm("bob").await.unwrap();
+    let vile = alice.send(id, "something vile").await.unwrap();
+    let vile = MessageRef { author: alice.whoami().await.unwrap().account, id: vile };
+    has(&bob, id, &["something vile"]).await;
+    bob.report(id, &[vile], "he will not stop").await.unwrap();
+    // The edit is shown with it.
+    alice.edit(id, vile, "nothing at all").await.unwrap();
+    has(&bob, id, &["nothing at all"]).await;
+    bob.report(id, &[vile], "").await.unwrap();
+
+    let nothing = |reported| matches!(reported, Err(qpc_sdk::Error::NothingToReport));
+    assert!(nothing(alice.report(id, &[vile], "").await));
+    alice.delete(id, vile).await.unwrap();
+    last(&bob, id, "the deletion", |message| message.kind == MessageKind::Deleted).await;
+    assert!(nothing(bob.report(id, &[vile], "").await));
+    alice.close().await;
+    bob.close().await;
+    assert!(cluster.stop().await);
+}

@@ -30,6 +30,9 @@ pub struct Config {
     /// Usernames looked up by one account
     #[arg(long, env = "QPC_NAME_LOOKUPS", value_name = "RATE", default_value_t = Self::LOOKUPS)]
     pub name_lookups: Rate,
+    /// Reports made by one account
+    #[arg(long, env = "QPC_REPORTS", value_name = "RATE", default_value_t = Self::REPORTS)]
+    pub reports: Rate,
     /// Days that the audit log is kept
     #[arg(long, env = "QPC_AUDIT_DAYS", default_value_t = Self::AUDIT_DAYS)]
     pub audit_days: u32,
@@ -49,6 +52,7 @@ impl Config {
     const REGISTRATIONS: Rate = Rate::new(6, 1, Duration::from_secs(30));
     const LINKS: Rate = Rate::new(6, 1, Duration::from_secs(2 * MINUTE));
     const LOOKUPS: Rate = Rate::new(100, 1, Duration::from_secs(15 * MINUTE));
+    const REPORTS: Rate = Rate::new(20, 1, Duration::from_secs(10 * MINUTE));
     const TOKENS: u32 = 200;
 
     /// Lifetime of a session, milliseconds.
@@ -67,6 +71,7 @@ impl Default for Config {
             registrations_per_address: Self::REGISTRATIONS,
             links_per_address: Self::LINKS,
             name_lookups: Self::LOOKUPS,
+            reports: Self::REPORTS,
             audit_days: Self::AUDIT_DAYS,
             tokens_per_day: Self::TOKENS,
         }

@@ -44,6 +44,8 @@ pub(crate) enum Error {
     NotBanned,
     #[error("the account is to be deleted")]
     ToBeDeleted,
+    #[error("the tags do not say that this account sent this")]
+    NotProved,
     #[error("no such report")]
     UnknownReport,
     #[error("the report is resolved")]
@@ -109,6 +111,7 @@ impl From<Error> for Status {
             | Error::Length { .. }
             | Error::LinkId
             | Error::NoCall
+            | Error::NotProved
             | Error::Quota
             | Error::TokenCount(_)
             | Error::Tokens(_)

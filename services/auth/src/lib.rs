@@ -31,7 +31,7 @@ use qpc_chassis::{
     rpc::{self, Client, ServeOptions},
     run::{Deps, StartError},
 };
-use qpc_crypto::{ReceiptKey, token::TokenKeys};
+use qpc_crypto::{FrankingKey, ReceiptKey, token::TokenKeys};
 use qpc_wire::Owner;
 
 pub use config::Config;
@@ -51,6 +51,7 @@ struct Auth {
     limits: Limits,
     registrations: Limit,
     lookups: Leases,
+    reports: Leases,
     forget: Arc<Forget>,
     push: Push,
     /// To delivery.
@@ -61,6 +62,8 @@ struct Auth {
     state_key: [u8; 32],
     /// Public half of the key that delivery signs receipts with.
     receipt_key: [u8; 32],
+    /// Checks the tags of delivery.
+    franking_key: FrankingKey,
     /// Those by which delivery knows tokens.
     token_keys: TokenKeys,
     config: Config,
@@ -82,12 +85,14 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         limits: Limits::new(&deps),
         registrations: Limit::new("registration", config.registrations_per_address),
         lookups: Leases::new(&deps, Limit::new("lookup", config.name_lookups), "names looked up"),
+        reports: Leases::new(&deps, Limit::new("report", config.reports), "reports"),
         forget,
         push: deps.push(),
         client: deps.client(),
         audit_key: deps.secrets.derive("auth/audit"),
         state_key: deps.secrets.derive("auth/login-state"),
         receipt_key: ReceiptKey::from_bytes(&deps.secrets.derive("delivery/receipt")).public(),
+        franking_key: FrankingKey::from_bytes(&deps.secrets.derive("delivery/franking")),
         token_keys: TokenKeys::new(deps.secrets.derive("token/keys")),
         config,
     };

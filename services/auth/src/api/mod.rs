@@ -13,6 +13,7 @@ mod opaque_login_start;
 mod opaque_register_finish;
 mod opaque_register_start;
 mod rename_device;
+mod report;
 mod report_gateway;
 mod resolve_user;
 mod revoke_device;
@@ -47,6 +48,7 @@ pub(crate) fn router(auth: Arc<Auth>, runtime: &Runtime) -> Router<Auth> {
         .on::<methods::FetchLinkAnswer, _, _, _>(fetch_link_answer::handle)
         .on::<methods::RenameDevice, _, _, _>(rename_device::handle)
         .on::<methods::RevokedSince, _, _, _>(revoked_since::handle)
+        .on::<methods::Report, _, _, _>(report::handle)
         .on::<methods::Administer, _, _, _>(administer::handle)
         .on::<methods::ReportGateway, _, _, _>(report_gateway::handle)
         .on::<methods::AccountQuotas, _, _, _>(account_quotas::handle)

@@ -24,7 +24,6 @@ pub(crate) struct NewReport<'a> {
 }
 
 /// Keeps a report.
-#[cfg_attr(not(test), expect(dead_code, reason = "the call of clients that files a report comes with franking"))]
 pub(crate) async fn insert_report(tx: &mut Tx, report: &NewReport<'_>) -> Result<(), DbError> {
     tx.execute(
         "INSERT INTO reports (report_id, reporter, accused, group_id, evidence, verdict, reported_ms, resolved_ms, \

@@ -13,7 +13,7 @@ use qpc_wire::{
 
 use crate::world::{Connection, Person, World, bytes, code, connection};
 
-async fn administer(world: &World, call: Call) -> Result<Answer, Status> {
+pub(crate) async fn administer(world: &World, call: Call) -> Result<Answer, Status> {
     let request = v1::AdministerRequest { actor: "a1b2".to_owned(), call: Some(call) };
     world.deps.client().call_unasked::<methods::Administer>(&request).await.map(|answer| answer.answer.unwrap())
 }

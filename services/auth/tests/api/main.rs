@@ -7,6 +7,7 @@ mod limits;
 mod links;
 mod login;
 mod register;
+mod reports;
 mod session;
 mod tokens;
 mod world;
