@@ -1,312 +1,169 @@
-//! The command line.
+//! The command line: what stands before and after every command, and the root that the table of commands hangs on.
 
-mod devices;
-mod receipts;
+use std::{ffi::OsString, path::PathBuf};
 
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
-};
+use clap::{ArgAction, Args, Command, ValueEnum};
 
-use clap::{Arg, Args, Parser, Subcommand, ValueEnum};
-use qpc_sdk::{ClientOptions, Suite, transport::Trust};
-use zeroize::Zeroizing;
+use crate::commands;
 
-pub(crate) use self::{
-    devices::{DeviceAction, DevicesArgs, LinkArgs},
-    receipts::{ExportArgs, ReceiptsAction, ReceiptsArgs, VerifyArgs},
-};
-use crate::{
-    admin::AdminArgs,
-    discover::DiscoverArgs,
-    exit::Usage,
-    password::{self, Asked},
-};
+/// Where the flags that go with every command stand in `--help`.
+const EVERYWHERE: &str = "Options of every command";
 
-/// Where `qpc-server` puts its self-signed certificate when it is started in the same folder.
-const LOCAL_CERTIFICATE: &str = "qpc-data/cert.pem";
+/// What stands below every list of commands.
+const AFTER: &str = "Examples:\n  \
+    qpc demo                          two people talk, on this machine, and you see what is proved\n  \
+    qpc register-user alice           an account with the server on this machine\n  \
+    qpc repl -u alice                 chat as alice; registers by itself\n  \
+    qpc send @bob \"see you at six\"    one message\n  \
+    qpc recv --follow --json          what others write, as JSON lines\n  \
+    qpc doctor                        what is wrong, if something is\n\n\
+    Settings: a flag goes before its environment variable, that before the configuration file (qpc config path).\n\
+    What was asked for goes to standard output, everything else to standard error.\n\n\
+    Exit codes: 0 ok, 1 other, 2 usage, 3 login, 4 unreachable, 5 not found, 6 conflict, 7 forbidden,\n\
+    8 verification failed, 9 rate limited, 10 partly done or unreadable file, 130 interrupted (qpc exit-codes)";
 
-/// End-to-end encrypted chat over QUIC
-#[derive(Parser)]
-#[command(
-    name = "qpc",
-    version,
-    max_term_width = 100,
-    after_help = "Examples:\n  \
-        qpc demo                      two people talk, on this machine, and you see what is proved\n  \
-        qpc repl -u alice             chat as alice with the server on this machine\n  \
-        qpc repl -u bob --server chat.example:7000 --ca-cert ca.pem\n  \
-        qpc link                      make this machine a further device of an account\n  \
-        qpc devices -u alice          the devices of an account\n  \
-        qpc receipts verify *.receipts\n  \
-        qpc ping --server chat.example --ca-cert ca.pem\n\n\
-        Exit codes: 0 ok, 1 other, 2 usage, 3 login, 4 unreachable, 5 not found, 6 conflict, 7 forbidden,\n\
-        8 verification failed, 9 rate limited, 10 unreadable file, 130 interrupted"
-)]
-pub(crate) struct Cli {
-    /// More of what happens, on standard error; twice for every call
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub(crate) verbose: u8,
-    #[command(subcommand)]
-    pub(crate) command: Command,
-}
-
-/// What to do.
-#[derive(Subcommand)]
-pub(crate) enum Command {
-    /// Start a server in this process and let two people talk
-    #[cfg(feature = "embedded")]
-    #[command(after_help = "Examples:\n  qpc demo\n  qpc demo --json | jq .suite")]
-    Demo(DemoArgs),
-    /// Chat: registers and logs in by itself
-    #[command(
-        mut_arg("username", required),
-        after_help = "Examples:\n  \
-        qpc repl -u alice\n  \
-        printf '/dm bob\\nhello\\n' | qpc repl -u alice --password-file pw.txt\n\n\
-        Inside, /help lists the commands. Reading from a pipe, it ends when everything is sent."
-    )]
-    Repl(AccountArgs),
-    /// Make this machine a further device of an account that another device has
-    #[command(after_help = "Examples:\n  \
-        qpc link --server chat.example:7000 --ca-cert ca.pem\n  \
-        qpc link --password-file pw.txt --json\n\n\
-        Type the code at a device of the account: /link CODE in its chat, or qpc devices link CODE.\n\
-        With --json, standard output is two lines: {\"code\"}, then {\"username\", \"account\", \"device\", \"data\"}.")]
-    Link(LinkArgs),
-    /// List, name, revoke and link the devices of an account
-    #[command(after_help = "Examples:\n  \
-        qpc devices -u alice\n  \
-        qpc devices -u alice link ABCDE-FGHJK-...   the code that qpc link shows\n  \
-        qpc devices -u alice rename 3f2a \"old laptop\"\n  \
-        qpc devices -u alice revoke \"old laptop\"")]
-    Devices(DevicesArgs),
-    /// Take the server's receipts away, and check them without it
-    #[command(after_help = "Examples:\n  \
-        qpc receipts export -u alice -o alice.receipts\n  \
-        qpc receipts verify alice.receipts bob.receipts")]
-    Receipts(ReceiptsArgs),
-    /// What operators do, over the admin API
-    #[command(after_help = "Examples:\n  \
-        qpc admin stats --json | jq .users\n  \
-        qpc admin users --banned\n  \
-        qpc admin ban mallory --reason spam\n  \
-        qpc admin --server admin.example:7001 --folder ~/admin-certs audit verify\n  \
-        qpc admin drain 0011223344556677       as qpc admin gateways shows it\n\n\
-        USER is a name or an account id. Every call is kept in the audit log of the server.")]
-    Admin(AdminArgs),
-    /// Servers that announce themselves on the local network
-    #[command(after_help = "Examples:\n  \
-        qpc discover\n  \
-        qpc discover --seconds 10 --json | jq -r .addresses[0]\n\n\
-        Anybody can announce anything: compare the certificate (sha256sum of its DER form) before you trust it.")]
-    Discover(DiscoverArgs),
-    /// Ask a server for a sign of life
-    #[command(after_help = "Example:\n  qpc ping --server 127.0.0.1:7000 --ca-cert qpc-data/cert.pem")]
-    Ping(ServerArgs),
-    /// Say who this device is, from its own store
-    #[command(mut_arg("username", required), after_help = "Example:\n  qpc whoami -u alice")]
-    Whoami(AccountArgs),
-}
-
-/// Settings of the demonstration.
-#[derive(Args)]
-pub(crate) struct DemoArgs {
-    /// One JSON object instead of the story
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// Which server, and whom to believe that it is the one.
-#[derive(Args, Clone)]
-pub(crate) struct ServerArgs {
-    /// Server, HOST[:PORT]
-    #[arg(short, long, env = "QPC_SERVER", default_value = "127.0.0.1:7000", global = true)]
-    pub(crate) server: String,
+/// What goes with every command.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = EVERYWHERE)]
+pub(crate) struct Globals {
+    /// Profile of the configuration file, with a folder of its own for its accounts
+    #[arg(short = 'P', long, env = "QPC_PROFILE", value_name = "NAME", global = true)]
+    pub(crate) profile: Option<String>,
+    /// Configuration file [default: ~/.config/qpc/config.toml]
+    #[arg(long, env = "QPC_CONFIG", value_name = "FILE", global = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Server, HOST[:PORT] [default: 127.0.0.1:7000]
+    #[arg(short, long, env = "QPC_SERVER", value_name = "SERVER", global = true)]
+    pub(crate) server: Option<String>,
     /// Certificate of the server or its authority, PEM [default: qpc-data/cert.pem if it is there]
     #[arg(long, env = "QPC_CA_CERT", value_name = "FILE", global = true)]
     pub(crate) ca_cert: Option<PathBuf>,
     /// Name in the server's certificate, where that is not HOST
     #[arg(long, env = "QPC_SERVER_NAME", value_name = "NAME", global = true)]
     pub(crate) server_name: Option<String>,
-}
-
-/// Whose account, on which device.
-#[derive(Args, Clone)]
-pub(crate) struct AccountArgs {
-    /// Name of the account
-    // Required all the same: whoever flattens this may have subcommands, behind which it can stand too.
-    #[arg(short, long, env = "QPC_USERNAME", value_name = "NAME", global = true, required = false)]
-    pub(crate) username: String,
-    #[command(flatten)]
-    pub(crate) device: DeviceArgs,
-}
-
-/// A device: its server, its store, and what opens that.
-#[derive(Args, Clone)]
-pub(crate) struct DeviceArgs {
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
+    /// Name of the account [default: the only one on this device]
+    #[arg(short, long, env = "QPC_USERNAME", value_name = "NAME", global = true)]
+    pub(crate) username: Option<String>,
     /// Folder of this device's store [default: ~/.local/share/quicprochat/NAME]
-    #[arg(long, value_name = "DIR", global = true)]
-    pub(crate) data: Option<PathBuf>,
+    #[arg(long, alias = "data", env = "QPC_DATA_DIR", value_name = "DIR", global = true)]
+    pub(crate) data_dir: Option<PathBuf>,
     /// Password; others on this machine can see it in the list of processes
-    #[arg(short, long, env = "QPC_PASSWORD", hide_env_values = true, global = true)]
+    #[arg(short, long, env = "QPC_PASSWORD", hide_env_values = true, value_name = "PASSWORD", global = true)]
     pub(crate) password: Option<String>,
     /// File whose first line is the password; goes before --password
     #[arg(long, env = "QPC_PASSWORD_FILE", value_name = "FILE", global = true)]
     pub(crate) password_file: Option<PathBuf>,
-    /// Cipher suite of new conversations
-    #[arg(long, env = "QPC_SUITE", value_enum, default_value = "hybrid", global = true)]
-    pub(crate) suite: SuiteArg,
-    #[arg(long, env = "XDG_DATA_HOME", hide = true, global = true)]
-    xdg_data_home: Option<OsString>,
-    #[arg(long, env = "HOME", hide = true, global = true)]
-    home: Option<OsString>,
-}
+    /// Open file descriptor whose first line is the password; goes before --password-file
+    #[arg(long, env = "QPC_PASSWORD_FD", value_name = "FD", global = true)]
+    pub(crate) password_fd: Option<i32>,
+    /// Cipher suite of new conversations [default: hybrid]
+    #[arg(long, env = "QPC_SUITE", value_enum, global = true)]
+    pub(crate) suite: Option<SuiteArg>,
+    /// JSON lines, each with the name of its schema
+    #[arg(long, env = "QPC_JSON", value_parser = clap::builder::FalseyValueParser::new(), action = ArgAction::SetTrue, global = true)]
+    pub(crate) json: bool,
+    /// Of JSON, only these fields; implies --json
+    #[arg(long, env = "QPC_FIELDS", value_name = "FIELD,...", value_delimiter = ',', global = true)]
+    pub(crate) fields: Vec<String>,
+    /// Nothing on standard error but errors
+    #[arg(short, long, env = "QPC_QUIET", value_parser = clap::builder::FalseyValueParser::new(), action = ArgAction::SetTrue, global = true)]
+    pub(crate) quiet: bool,
+    /// More of what happens, on standard error; twice for every call
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Longest wait for the server [default: 30]
+    #[arg(long, env = "QPC_TIMEOUT", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400), global = true)]
+    pub(crate) timeout: Option<u64>,
+    /// Never ask a person for anything
+    #[arg(long, env = "QPC_NO_INPUT", value_parser = clap::builder::FalseyValueParser::new(), action = ArgAction::SetTrue, global = true)]
+    pub(crate) no_input: bool,
+    /// Colours: on a terminal, always or never; NO_COLOR and CLICOLOR_FORCE are heeded [default: auto]
+    #[arg(long, env = "QPC_COLOR", value_enum, value_name = "WHEN", global = true)]
+    pub(crate) color: Option<ColorArg>,
 
-/// The name of the account, where no subcommand can bring it.
-fn required(username: Arg) -> Arg {
-    username.global(false).required(true)
+    #[arg(long, env = "XDG_DATA_HOME", hide = true, global = true)]
+    pub(crate) xdg_data_home: Option<OsString>,
+    #[arg(long, env = "XDG_CONFIG_HOME", hide = true, global = true)]
+    pub(crate) xdg_config_home: Option<OsString>,
+    #[arg(long, env = "HOME", hide = true, global = true)]
+    pub(crate) home: Option<OsString>,
+    #[arg(long, env = "NO_COLOR", hide = true, global = true)]
+    pub(crate) no_color: Option<OsString>,
+    #[arg(long, env = "CLICOLOR_FORCE", hide = true, global = true)]
+    pub(crate) clicolor_force: Option<OsString>,
+    #[arg(long, env = "VISUAL", hide = true, global = true)]
+    pub(crate) visual: Option<OsString>,
+    #[arg(long, env = "EDITOR", hide = true, global = true)]
+    pub(crate) editor: Option<OsString>,
 }
 
 /// Cipher suite by its short name.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SuiteArg {
     /// X25519 and ML-KEM-768 together
+    #[value(alias = "pq")]
     Hybrid,
     /// X25519 alone
     Classic,
 }
 
-impl ServerArgs {
-    /// Whom to believe.
-    pub(crate) fn trust(&self) -> Result<Trust, Usage> {
-        if let Some(path) = &self.ca_cert {
-            return Ok(Trust::PemFile(path.clone()));
-        }
-        let local = Path::new(LOCAL_CERTIFICATE);
-        if local.exists() { Ok(Trust::PemFile(local.to_owned())) } else { Err(Usage::NoCertificate) }
-    }
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorArg {
+    /// On a terminal
+    Auto,
+    /// Also in a pipe
+    Always,
+    /// Nowhere
+    Never,
 }
 
-impl AccountArgs {
-    /// The folder of the store.
-    pub(crate) fn folder(&self) -> Result<PathBuf, Usage> {
-        self.device.folder(&self.username)
-    }
-
-    /// What the client is opened with; asks for the password if it has to.
-    pub(crate) fn options(&self) -> anyhow::Result<ClientOptions> {
-        let folder = self.folder()?;
-        let asked = if is_device(&folder) { Asked::Known } else { Asked::New };
-        self.options_for(folder, asked)
-    }
-
-    /// The same for a device that must be there already.
-    pub(crate) fn existing(&self) -> anyhow::Result<ClientOptions> {
-        let folder = self.folder()?;
-        if !is_device(&folder) {
-            anyhow::bail!("there is no {} on this device ({} is not there)", self.username, folder.display());
-        }
-        self.options_for(folder, Asked::Known)
-    }
-
-    fn options_for(&self, folder: PathBuf, asked: Asked) -> anyhow::Result<ClientOptions> {
-        let trust = self.device.server.trust()?;
-        let password = password::find(&self.device, &self.username, asked)?;
-        Ok(self.device.options(folder, &self.username, password, trust))
-    }
+/// How long to wait for a person at another device.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct WaitArgs {
+    /// Longest wait for the other device; a code is good for ten minutes
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) wait: u64,
 }
 
-impl DeviceArgs {
-    /// The folder of the store of `username`.
-    pub(crate) fn folder(&self, username: &str) -> Result<PathBuf, Usage> {
-        if let Some(folder) = &self.data {
-            return Ok(folder.clone());
-        }
-        // The name becomes part of a path.
-        if !qpc_wire::limits::is_username(username) {
-            return Err(Usage::Username(username.to_owned()));
-        }
-        // A relative or empty XDG_DATA_HOME is to be ignored, says its specification.
-        let absolute = |path: &OsString| Some(PathBuf::from(path)).filter(|path| path.is_absolute());
-        let base = self.xdg_data_home.as_ref().and_then(absolute);
-        let home = || Some(self.home.as_ref().and_then(absolute)?.join(".local/share"));
-        let base = base.or_else(home).ok_or(Usage::NoHome)?;
-        Ok(base.join("quicprochat").join(username))
-    }
-
-    /// What a client is opened with.
-    pub(crate) fn options(
-        &self,
-        folder: PathBuf,
-        username: &str,
-        password: Zeroizing<String>,
-        trust: Trust,
-    ) -> ClientOptions {
-        let mut options = ClientOptions::new(folder, username, String::new(), self.server.server.clone(), trust);
-        options.password = password;
-        options.server_name = self.server.server_name.clone();
-        options.suite = match self.suite {
-            SuiteArg::Hybrid => Suite::Hybrid,
-            SuiteArg::Classic => Suite::Classic,
-        };
-        options
-    }
-}
-
-/// Whether a folder is the store of a device.
-pub(crate) fn is_device(folder: &Path) -> bool {
-    folder.join("store.db").exists()
+/// The whole command line.
+pub(crate) fn root() -> Command {
+    let command = Command::new("qpc")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("End-to-end encrypted chat over QUIC")
+        .after_help(AFTER)
+        .max_term_width(100)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(false);
+    let command = Globals::augment_args(command).next_help_heading(None::<&str>);
+    commands::cli().fold(command, |command, cli| command.subcommand(cli.command()))
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::FromArgMatches as _;
 
     use super::*;
 
-    fn account(arguments: &[&str]) -> AccountArgs {
-        let arguments = ["qpc", "repl"].iter().chain(arguments);
-        match Cli::try_parse_from(arguments).unwrap().command {
-            Command::Repl(args) => args,
-            _ => unreachable!(),
-        }
-    }
-
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        root().debug_assert();
+        let names: Vec<_> = commands::cli().map(|cli| cli.name).collect();
+        assert!(names.len() >= 20, "{names:?}");
     }
 
     #[test]
-    fn the_account_can_stand_on_either_side_of_what_is_done_with_its_devices() {
-        let parse = |line: &[&str]| match Cli::try_parse_from(line).map(|cli| cli.command) {
-            Ok(Command::Devices(args)) => Ok((args.account.username, args.account.device.server.server, args.action)),
-            Ok(_) => unreachable!(),
-            Err(error) => Err(error.kind()),
-        };
-        for line in [["-u", "alice", "-s", "chat.example", "list"], ["list", "-s", "chat.example", "-u", "alice"]] {
-            let (username, server, action) = parse(&[&["qpc", "devices"], &line[..]].concat()).unwrap();
-            assert_eq!((&*username, &*server), ("alice", "chat.example"));
-            assert!(matches!(action, Some(DeviceAction::List)));
+    fn what_goes_with_every_command_can_stand_on_either_side_of_it() {
+        for line in [
+            &["qpc", "-u", "alice", "-s", "chat.example", "devices", "list"][..],
+            &["qpc", "devices", "-u", "alice", "list", "-s", "chat.example"],
+            &["qpc", "devices", "list", "-s", "chat.example", "--username", "alice"],
+        ] {
+            let matches = root().try_get_matches_from(line).unwrap();
+            let globals = Globals::from_arg_matches(&matches).unwrap();
+            assert_eq!(globals.username.as_deref(), Some("alice"), "{line:?}");
+            assert_eq!(globals.server.as_deref(), Some("chat.example"), "{line:?}");
         }
-        assert!(matches!(parse(&["qpc", "devices", "-u", "alice"]), Ok((_, _, None))));
-        for command in [&["devices", "list"][..], &["repl"], &["receipts", "export"]] {
-            let missing = Cli::try_parse_from([&["qpc"], command].concat()).err().map(|error| error.kind());
-            assert_eq!(missing, Some(clap::error::ErrorKind::MissingRequiredArgument), "{command:?}");
-        }
-    }
-
-    #[test]
-    fn the_store_is_where_the_desktop_wants_it() {
-        let plain = account(&["-u", "alice", "--home", "/home/a", "--xdg-data-home", ""]);
-        assert_eq!(plain.folder().unwrap(), Path::new("/home/a/.local/share/quicprochat/alice"));
-        let xdg = account(&["-u", "alice", "--xdg-data-home", "/data"]);
-        assert_eq!(xdg.folder().unwrap(), Path::new("/data/quicprochat/alice"));
-        let given = account(&["-u", "alice", "--data", "here"]);
-        assert_eq!(given.folder().unwrap(), Path::new("here"));
-        assert!(account(&["-u", "../alice", "--home", "/home/a"]).folder().is_err());
     }
 }

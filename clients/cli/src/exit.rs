@@ -13,11 +13,82 @@ pub(crate) enum Usage {
     #[error("no certificate to trust: give --ca-cert FILE, or start qpc-server in this folder first")]
     NoCertificate,
     /// There is no place for the store.
-    #[error("no home folder: give --data DIR")]
+    #[error("no home folder: give --data-dir DIR")]
     NoHome,
     /// Not a possible name.
     #[error("{0:?} is no username: 1 to 64 of a-z 0-9 . _ - and a letter or digit first")]
     Username(String),
+    /// Nobody has been named.
+    #[error("which account? Give -u NAME, or: qpc register-user NAME")]
+    NoUsername,
+    /// Several could be meant.
+    #[error("which account? Give -u NAME: {0}")]
+    SeveralUsers(String),
+    /// There is no device of the account.
+    #[error(
+        "{username} is not logged in here ({} is not there): qpc register-user {username} makes the account, qpc link makes \
+         this a further device of it", .folder.display()
+    )]
+    NotHere {
+        /// Who.
+        username: String,
+        /// Where the store would be.
+        folder: PathBuf,
+    },
+    /// Not a possible name of a profile.
+    #[error("{0:?} is no name of a profile: 1 to 64 of a-z 0-9 . _ - and a letter or digit first")]
+    Profile(String),
+    /// No such profile.
+    #[error("no profile {0}: qpc -P {0} config set username NAME makes it")]
+    NoProfile(String),
+    /// No such command.
+    #[error("no such command: qpc --help lists them")]
+    NoCommand,
+    /// The configuration file cannot be understood.
+    #[error("{}: {why}", file.display())]
+    Config {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Not a key of it.
+    #[error("no key {0:?}: qpc config get lists them")]
+    Key(String),
+    /// Not a value of a key.
+    #[error("{value:?} is no value of {key}: {about}")]
+    Value {
+        /// Which key.
+        key: String,
+        /// What was given.
+        value: String,
+        /// What it takes.
+        about: &'static str,
+    },
+    /// No conversation is open.
+    #[error("no conversation is open: /dm USER or /switch NAME")]
+    NothingOpen,
+    /// No such conversation.
+    #[error("no conversation {0}: /list (qpc list) shows all, /dm USER (qpc dm USER) begins one")]
+    NoConversation(String),
+    /// More than one such conversation.
+    #[error("several are called {0}: give a number of /list, or the beginning of an id (qpc list --json)")]
+    SeveralConversations(String),
+    /// No such message.
+    #[error("no message {0}: the numbers in brackets name them, or the beginning of an id (qpc history --json)")]
+    NoMessage(String),
+    /// No such invite.
+    #[error("no invite {0}: /invites numbers those of this group (qpc invites)")]
+    NoInvite(String),
+    /// A person who has to confirm something cannot or does not.
+    #[error("not done: {0}; --yes does it without asking")]
+    NotConfirmed(&'static str),
+    /// There is no editor.
+    #[error("no editor: set VISUAL or EDITOR")]
+    NoEditor,
+    /// The server takes too long.
+    #[error("no answer within {} s", .0.as_secs())]
+    Timeout(std::time::Duration),
     /// Nobody to ask for the password.
     #[error("no password: give --password-file FILE or QPC_PASSWORD, or run this on a terminal")]
     NoPassword,
@@ -42,13 +113,31 @@ pub(crate) enum Usage {
         wanted: String,
     },
     /// No such device.
-    #[error("no device {0:?}: give its name, or the beginning of its id (qpc devices lists them)")]
+    #[error("no device {0}: /devices numbers them; or give its name, or the beginning of its id (qpc devices)")]
     NoDevice(String),
     /// More than one such device.
     #[error("{0:?} fits several devices: give more of the id")]
     SeveralDevices(String),
 }
 
+/// What the codes mean, as `qpc exit-codes` says it.
+pub(crate) const CODES: [(u8, &str, &str); 12] = [
+    (0, "ok", "it was done"),
+    (1, "other", "something else went wrong; the message says what"),
+    (2, "usage", "the command line, the configuration or a typed command is not right"),
+    (3, "login", "no device of the account here, a wrong password, or a login that the server refuses"),
+    (4, "unreachable", "no connection, or no answer in time; what was written is kept and sent later"),
+    (5, "not found", "no such user, conversation, message, device or invite"),
+    (6, "conflict", "it exists already, or another qpc uses the store"),
+    (7, "forbidden", "the role in the group, or the server, does not allow it"),
+    (8, "verification failed", "something signed or pinned does not hold: certificate, key of a user, receipt, export"),
+    (9, "rate limited", "too much in too short a time"),
+    (10, "partly done", "done for some and not for all; or a file that cannot be read as what it should be"),
+    (130, "interrupted", "Ctrl-C"),
+];
+
+/// Code of something that is not there.
+pub(crate) const NOT_FOUND: u8 = 5;
 /// Code of an interrupted program.
 pub(crate) const INTERRUPTED: u8 = 130;
 /// Code of a server that cannot be reached.
@@ -61,7 +150,31 @@ const UNREADABLE: u8 = 10;
 /// Prints an error and returns its code.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     crate::console::complain(format_args!("qpc: {error:#}"));
+    if let Some(advice) = advice(error) {
+        crate::console::complain(format_args!("     {advice}"));
+    }
     ExitCode::from(code(error))
+}
+
+/// What a person can do about it, where the error does not say so.
+fn advice(error: &anyhow::Error) -> Option<&'static str> {
+    if let Some(Usage::Timeout(_)) = error.downcast_ref() {
+        return Some("What was written is kept, and sent later. --timeout gives more time.");
+    }
+    Some(match error.downcast_ref::<Error>()?.root() {
+        Error::StoreInUse(_) => {
+            "Another qpc works with this account. Use its commands (/help), or end it (/quit) and try again; \
+             a second account or device has a store of its own (-u, -P, --data-dir)."
+        }
+        Error::Connect(ConnectError::Untrusted(_)) => {
+            "The server could not prove that it is the one: --ca-cert must name its certificate or its authority. qpc doctor \
+             looks into it."
+        }
+        Error::Connect(_) | Error::Offline => "qpc doctor looks for the reason.",
+        Error::IdentityChanged(_) => "Nothing was sent. Ask the person by another way whether they began anew.",
+        Error::NameTaken(_) => "If it is yours: qpc link makes this a further device of it.",
+        _ => return None,
+    })
 }
 
 /// The exit code of an error.
@@ -71,7 +184,15 @@ pub(crate) fn code(error: &anyhow::Error) -> u8 {
     }
     if let Some(usage) = error.downcast_ref::<Usage>() {
         return match usage {
-            Usage::NoDevice(_) => 5,
+            Usage::NotHere { .. } => 3,
+            Usage::Timeout(_) => UNREACHABLE,
+            Usage::NoDevice(_)
+            | Usage::NothingOpen
+            | Usage::NoProfile(_)
+            | Usage::SeveralConversations(_)
+            | Usage::NoConversation(_)
+            | Usage::NoMessage(_)
+            | Usage::NoInvite(_) => NOT_FOUND,
             Usage::DeviceExists(_) | Usage::NotEmpty(_) | Usage::OtherAccount { .. } => 6,
             _ => 2,
         };

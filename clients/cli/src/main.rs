@@ -1,43 +1,45 @@
 //! `qpc`: quicprochat on a terminal.
 //!
-//! [`args`] is the command line; `ping`, `whoami`, [`admin`], [`discover`], [`repl`], [`link`], [`devices`], [`receipts`] and [`demo`] are its
-//! commands. [`exit`] turns errors into exit codes, [`text`] makes what others wrote safe to print, [`qr`] draws codes.
+//! [`args`] is the command line, whose subcommands stand in the table of [`commands`], each in a file of its own; [`engine`]
+//! is what they have in common with the chat, [`repl`]. [`settings`] puts flags, environment and [`config`] together,
+//! [`records`] is what outcomes consist of, [`render`] prints them, [`exit`] turns errors into exit codes, [`text`] makes what others wrote safe to print,
+//! [`show`] is how things look on a line, [`qr`] draws codes.
 
-mod admin;
 mod args;
+mod commands;
+mod config;
 mod console;
 #[cfg(feature = "embedded")]
 mod demo;
-mod devices;
-mod discover;
+mod engine;
 mod exit;
-mod link;
 mod password;
-mod ping;
 mod qr;
-mod receipts;
+mod records;
+mod render;
 mod repl;
+mod settings;
+mod show;
+mod style;
 mod text;
-mod whoami;
 
 use std::{process::ExitCode, time::Duration};
 
-use clap::Parser;
+use clap::{ArgMatches, FromArgMatches as _, parser::ValueSource};
 use tracing_subscriber::EnvFilter;
 
-use crate::args::{Cli, Command};
+use crate::{args::Globals, settings::Settings};
 
 /// Longest wait for work in progress at the end.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    start_logging(cli.verbose);
+    let matches = args::root().get_matches();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(&error.into()),
     };
-    let result = runtime.block_on(run(cli));
+    let result = runtime.block_on(run(matches));
     // Threads at work in the store must not meet the exit handlers of OpenSSL.
     runtime.shutdown_timeout(EXIT_GRACE);
     match result {
@@ -46,19 +48,14 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    match cli.command {
-        #[cfg(feature = "embedded")]
-        Command::Demo(args) => demo::run(args).await,
-        Command::Repl(args) => repl::run(args).await,
-        Command::Link(args) => link::run(args).await,
-        Command::Devices(args) => devices::run(args).await,
-        Command::Receipts(args) => receipts::run(args).await,
-        Command::Admin(args) => admin::run(args).await,
-        Command::Discover(args) => discover::run(args).await,
-        Command::Ping(args) => ping::run(args).await,
-        Command::Whoami(args) => whoami::run(args).await,
-    }
+async fn run(mut matches: ArgMatches) -> anyhow::Result<ExitCode> {
+    let globals = Globals::from_arg_matches(&matches)?;
+    start_logging(globals.verbose);
+    let by_flag = matches.value_source("password") == Some(ValueSource::CommandLine);
+    password::warn_of_flag(by_flag, globals.quiet);
+    let (name, arguments) = matches.remove_subcommand().unwrap_or_default();
+    let settings = Settings::new(globals)?;
+    commands::run(&name, arguments, settings).await
 }
 
 /// Logs go to standard error; standard output is for what was asked for.

@@ -1,4 +1,5 @@
-//! Where the password comes from: a file, a flag or the environment, or a person.
+//! Where the password comes from: a file descriptor, a file, a flag or the environment, the file that the configuration
+//! names, or a person.
 
 use std::{
     fs,
@@ -9,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use zeroize::Zeroizing;
 
-use crate::{args::DeviceArgs, exit::Usage};
+use crate::{console::complain, exit::Usage, settings::Settings};
 
 /// What kind of password a person is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -21,10 +22,10 @@ pub(crate) enum Asked {
 }
 
 /// The password of `username`.
-pub(crate) fn find(args: &DeviceArgs, username: &str, asked: Asked) -> anyhow::Result<Zeroizing<String>> {
-    let password = match given(args)? {
+pub(crate) fn find(settings: &Settings, username: &str, asked: Asked) -> anyhow::Result<Zeroizing<String>> {
+    let password = match given(settings)? {
         Some(password) => password,
-        None => ask(username, asked)?,
+        None => ask(settings, username, asked)?,
     };
     if password.is_empty() {
         return Err(Usage::EmptyPassword.into());
@@ -33,16 +34,30 @@ pub(crate) fn find(args: &DeviceArgs, username: &str, asked: Asked) -> anyhow::R
 }
 
 /// The password that nobody has to be asked for.
-pub(crate) fn given(args: &DeviceArgs) -> anyhow::Result<Option<Zeroizing<String>>> {
-    match (&args.password_file, &args.password) {
-        (Some(path), _) => Ok(Some(read(path)?)),
-        (None, password) => Ok(password.clone().map(Zeroizing::new)),
+pub(crate) fn given(settings: &Settings) -> anyhow::Result<Option<Zeroizing<String>>> {
+    let globals = &settings.globals;
+    if let Some(descriptor) = globals.password_fd {
+        return read(Path::new(&format!("/dev/fd/{descriptor}"))).map(Some);
+    }
+    if let Some(path) = &globals.password_file {
+        return read(path).map(Some);
+    }
+    if let Some(password) = &globals.password {
+        return Ok(Some(Zeroizing::new(password.clone())));
+    }
+    settings.configured("password_file").map(|path| read(Path::new(&path))).transpose()
+}
+
+/// Says so if the password stands where others can see it.
+pub(crate) fn warn_of_flag(by_flag: bool, quiet: bool) {
+    if by_flag && !quiet {
+        complain("qpc: warning: others on this machine can see --password; a file or a prompt is safer");
     }
 }
 
 /// Whether there is somebody to ask.
-pub(crate) fn can_ask() -> Result<(), Usage> {
-    if io::stdin().is_terminal() { Ok(()) } else { Err(Usage::NoPassword) }
+pub(crate) fn can_ask(settings: &Settings) -> Result<(), Usage> {
+    if !settings.globals.no_input && io::stdin().is_terminal() { Ok(()) } else { Err(Usage::NoPassword) }
 }
 
 fn read(path: &Path) -> anyhow::Result<Zeroizing<String>> {
@@ -52,8 +67,8 @@ fn read(path: &Path) -> anyhow::Result<Zeroizing<String>> {
 }
 
 /// A new one is asked for twice: a slip would lock its owner out.
-fn ask(username: &str, asked: Asked) -> anyhow::Result<Zeroizing<String>> {
-    can_ask()?;
+fn ask(settings: &Settings, username: &str, asked: Asked) -> anyhow::Result<Zeroizing<String>> {
+    can_ask(settings)?;
     let prompt = |text: String| rpassword::prompt_password(text).map(Zeroizing::new);
     if asked == Asked::Known {
         return Ok(prompt(format!("Password of {username}: "))?);

@@ -16,16 +16,17 @@ pub(crate) fn safe(text: &str) -> String {
         match character {
             '\n' => out.push_str("\n    "),
             '\t' => out.push(' '),
-            character if character.is_control() || steers(character) => out.push('·'),
+            character if steers(character) => out.push('·'),
             character => out.push(character),
         }
     }
     out
 }
 
-/// Marks of direction, and what is invisible by design.
-fn steers(character: char) -> bool {
-    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}')
+/// Control characters, marks of direction, and what is invisible by design.
+pub(crate) fn steers(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}')
 }
 
 /// A name that somebody has given: one line, and not long.

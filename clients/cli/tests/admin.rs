@@ -31,7 +31,7 @@ impl Server {
     async fn admin(&self, arguments: &[&str]) -> Output {
         let address = self.embedded.admin.as_ref().unwrap().local_addr.to_string();
         Command::new(env!("CARGO_BIN_EXE_qpc"))
-            .args(["admin", "--server", &address, "--folder"])
+            .args(["admin", "--api", &address, "--folder"])
             .arg(self.folder.path().join("server/admin"))
             .args(arguments)
             .output()
@@ -88,7 +88,7 @@ async fn an_admin_bans_looks_and_is_told_how_it_ended() {
     assert_eq!(ended(&["unban", "alice"]).await, Some(6));
     assert_eq!(ended(&["revoke", "short"]).await, Some(2));
     assert_eq!(ended(&["quota", "alice", "UPPER", "1"]).await, Some(2));
-    assert_eq!(ended(&["stats", "--server", "127.0.0.1:1"]).await, Some(4));
+    assert_eq!(ended(&["stats", "--api", "127.0.0.1:1"]).await, Some(4));
 
     let verified = json(&server.admin(&["audit", "verify", "--json"]).await);
     assert_eq!((&verified["broken_at"], &verified["entries"]), (&Value::Null, &11.into()));

@@ -4,7 +4,9 @@
 //! mailbox in, `outbox` sends what was written, and acknowledgements follow. `receive` is what one mailbox entry does,
 //! in one transaction of the `store` together with the step of MLS. `conversation` founds direct conversations, `commit`
 //! changes groups, `account` registers and logs in, `directory` says who people are, `publish` keeps KeyPackages in
-//! stock; [`discover`] finds servers on the local network. `files` brings and takes what is too large for a message. [`transport`] knows frames and streams and nothing else; [`runtime`] is the machine (`libs/runtime`).
+//! stock; [`discover`] finds servers on the local network. `files` brings and takes what is too large for a message, `desk` is
+//! for user interfaces. [`transport`] knows frames and streams and nothing else; [`runtime`] is the machine
+//! (`libs/runtime`).
 //!
 //! What the server must never be able to do is refused here: another account key under a known name, a certificate the
 //! account did not sign, a receipt that does not hold, password costs below the floor.
@@ -19,6 +21,7 @@ mod commit;
 mod content;
 mod conversation;
 mod decoys;
+mod desk;
 mod devices;
 mod directory;
 mod discover;

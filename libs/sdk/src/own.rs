@@ -143,9 +143,14 @@ pub(crate) async fn mark_read(inner: &Arc<Inner>, conversation: GroupId) -> Resu
     if count > 0 {
         inner.chore_wake.notify_one();
         inner.timer_wake.notify_one();
-        share(inner, format!("{READ}{conversation}"), until.to_be_bytes().to_vec()).await?;
+        share_read(inner, conversation, until).await?;
     }
     Ok(count)
+}
+
+/// Tells the other devices of this account how far a conversation was read.
+pub(crate) async fn share_read(inner: &Arc<Inner>, conversation: GroupId, until: u64) -> Result<(), Error> {
+    share(inner, format!("{READ}{conversation}"), until.to_be_bytes().to_vec()).await
 }
 
 /// An id as it stands in a name.

@@ -1,78 +1,10 @@
 //! What a line means. A line that looks like a command and is none is never sent: it was a slip.
 
-use qpc_sdk::{Role, Suite};
-
-/// A line, understood.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Command {
-    /// Nothing but blanks.
-    Nothing,
-    /// Open the conversation with a user, and begin it if there is none.
-    Dm(String),
-    /// Found a group of a name and people.
-    Create(String, Vec<String>),
-    /// Come into a group by an invite.
-    Join(String),
-    /// Open the conversation with oneself.
-    Notes,
-    /// List the conversations.
-    List,
-    /// Open another conversation: a name, or a number of the list.
-    Switch(String),
-    /// Leave a conversation: the open one, or a name or number of the list.
-    Leave(Option<String>),
-    /// List the devices of this account.
-    Devices,
-    /// Give a device of the list a name.
-    NameDevice(usize, String),
-    /// Revoke a device of the list.
-    RevokeDevice(usize),
-    /// Make a new device one of this account.
-    Link(String),
-    /// Who this is.
-    Whoami,
-    /// What can be typed.
-    Help,
-    /// End the session.
-    Quit,
-    /// Something in the open conversation.
-    Here(Here),
-}
-
-/// Something in the open conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Here {
-    /// A message.
-    Say(String),
-    /// Its last messages.
-    History(u32),
-    /// All of it is read.
-    Read,
-    /// Who is in it.
-    Members,
-    /// More people.
-    Add(Vec<String>),
-    /// Fewer people.
-    Remove(String),
-    /// What somebody may do.
-    Role(String, Role),
-    /// Another name for everybody.
-    Rename(String),
-    /// Another name for this account alone; an empty one takes it away.
-    Petname(String),
-    /// A new invite: hours until it expires, and how many joins it is good for (0: any number).
-    Invite(u32, u32),
-    /// List the invites.
-    Invites,
-    /// Make an invite of the list void.
-    RevokeInvite(usize),
-    /// New keys for this device.
-    UpdateKey,
-    /// A new group for the same conversation.
-    Reset,
-    /// The same, of another cipher suite.
-    Suite(Suite),
-}
+use super::own::{OWN, Sitting};
+use crate::{
+    commands,
+    engine::{Item, Said, Slash},
+};
 
 /// A line that begins like a command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -93,148 +25,77 @@ pub(crate) enum Slip {
     Usage(&'static str),
 }
 
-/// Messages that `/history` shows by itself.
-const HISTORY: u32 = 20;
-/// Hours that an invite is good for, if nothing else is said.
-const INVITE_HOURS: u32 = 168;
-/// A year: whoever wants an invite for ever wants another one then.
-const MAX_INVITE_HOURS: u32 = 366 * 24;
+/// All commands of a chat, in the order of the help.
+pub(crate) fn slashes() -> impl Iterator<Item = &'static Slash> {
+    commands::slashes().chain(OWN)
+}
 
-/// Commands with their other spellings, forms and explanations, in the order of `/help`.
-const COMMANDS: &[(&[&str], &str, &str)] = &[
-    (&["dm"], "/dm USER", "open the conversation with USER, or begin it"),
-    (&["create", "new", "group"], "/create NAME [USER]...", "found a group; NAME is one word, /rename takes more"),
-    (&["join"], "/join LINK", "come into a group by an invite"),
-    (&["notes", "note"], "/notes", "notes to yourself; they stay on this device"),
-    (&["list", "ls"], "/list", "all conversations"),
-    (&["switch", "s"], "/switch NAME", "open another conversation, by name or number of the list"),
-    (&["history", "hist"], "/history [N]", "the last N messages (20), and what became of yours"),
-    (&["read"], "/read", "mark this conversation as read; looking at it does so too"),
-    (&["members", "who"], "/members", "who is in this conversation"),
-    (&["add"], "/add USER...", "let people into this group"),
-    (&["remove", "kick"], "/remove USER", "remove somebody from this group"),
-    (&["role"], "/role USER ROLE", "give somebody a role: owner, admin, member or read-only"),
-    (&["rename"], "/rename NAME", "give this group another name"),
-    (&["petname", "nickname", "nick"], "/petname [NAME]", "call this conversation NAME on your devices alone"),
-    (&["invite"], "/invite [HOURS] [USES]", "make a link by which people come in (168 hours, any number)"),
-    (&["invites"], "/invites", "the invites of this group"),
-    (&["revoke-invite", "uninvite"], "/revoke-invite NUMBER", "make an invite of /invites void"),
-    (&["leave"], "/leave [NAME]", "leave this conversation, or NAME; what was written stays here"),
-    (&["update-key", "rotate-key", "rotate-keys"], "/update-key", "new keys for this conversation"),
-    (&["suite"], "/suite SUITE", "carry this conversation on with another suite: hybrid or classic"),
-    (&["reset"], "/reset", "carry this conversation on in a new group, if it does not heal by itself"),
-    (&["devices"], "/devices", "your devices"),
-    (&["link"], "/link CODE", "make a new device yours: the code that `qpc link` shows on it"),
-    (&["name-device", "rename-device"], "/name-device NUMBER NAME", "give a device of /devices a name"),
-    (&["revoke-device", "remove-device"], "/revoke-device NUMBER", "log a device of /devices out for ever"),
-    (&["whoami"], "/whoami", "who you are"),
-    (&["help"], "/help", "this list"),
-    (&["quit", "exit"], "/quit", "end; what is not sent yet is kept"),
-];
+/// The command of a spelling.
+pub(crate) fn find(name: &str) -> Option<&'static Slash> {
+    slashes().find(|slash| slash.names.contains(&name))
+}
 
-/// Understands a line.
-pub(crate) fn parse(line: &str) -> Result<Command, Slip> {
+/// Understands a line. What `alias` makes of the word of a command goes in its place, once.
+pub(crate) fn parse(line: &str, alias: &dyn Fn(&str) -> Option<String>) -> Result<Said, Slip> {
     let line = line.trim();
-    if line.is_empty() {
-        return Ok(Command::Nothing);
-    }
-    let Some(rest) = line.strip_prefix('/') else { return Ok(Command::Here(Here::Say(line.to_owned()))) };
+    let Some(rest) = line.strip_prefix('/') else { return Ok(Said::Sitting(text(line))) };
     if rest.starts_with('/') {
-        return Ok(Command::Here(Here::Say(rest.to_owned())));
+        return Ok(Said::Sitting(text(rest)));
     }
     // A blank after the slash is no command either.
     let (given, arguments) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-    let Some((names, form, _)) = COMMANDS.iter().find(|(names, ..)| names.contains(&given)) else {
-        return Err(unknown(given));
-    };
+    if find(given).is_none()
+        && let Some(expansion) = alias(given)
+    {
+        let expanded = format!("{expansion} {arguments}");
+        return parse(&expanded, &|_| None);
+    }
+    let slash = find(given).ok_or_else(|| unknown(given))?;
     let words: Vec<&str> = arguments.split_whitespace().collect();
-    let found = anywhere(names[0], &words).or_else(|| here(names[0], &words).map(Command::Here));
-    found.ok_or(Slip::Usage(form))
+    (slash.parse)(&words).ok_or(Slip::Usage(slash.form))
 }
 
-/// A command that needs no open conversation.
-fn anywhere(command: &str, words: &[&str]) -> Option<Command> {
-    Some(match (command, words) {
-        ("dm", [name]) => Command::Dm(plain(name)),
-        ("create", [name, people @ ..]) => Command::Create((*name).to_owned(), all_plain(people)),
-        ("join", [link]) => Command::Join((*link).to_owned()),
-        ("notes", []) => Command::Notes,
-        ("list", []) => Command::List,
-        ("switch", [_, ..]) => Command::Switch(plain(&words.join(" "))),
-        ("leave", []) => Command::Leave(None),
-        ("leave", _) => Command::Leave(Some(plain(&words.join(" ")))),
-        ("devices", []) => Command::Devices,
-        ("name-device", [number, name @ ..]) if !name.is_empty() => {
-            Command::NameDevice(number.parse().ok()?, name.join(" "))
+fn text(line: &str) -> Sitting {
+    if line.is_empty() { Sitting::Nothing } else { Sitting::Say(line.to_owned()) }
+}
+
+/// The lines of `/help`, of commands that have to do with a word.
+pub(crate) fn help(word: &str) -> Vec<String> {
+    let word = word.trim_start_matches('/').to_lowercase();
+    let named = |slash: &&Slash| slash.names.contains(&word.as_str());
+    if let Some(slash) = slashes().find(named) {
+        let also: Vec<String> = slash.names[1..].iter().map(|name| format!("/{name}")).collect();
+        let mut lines = vec![slash.form.to_owned(), format!("    {}", slash.about)];
+        if !also.is_empty() {
+            lines.push(format!("    also {}", also.join(", ")));
         }
-        ("revoke-device", [number]) => Command::RevokeDevice(number.parse().ok()?),
-        // Read aloud and typed in groups, or pasted.
-        ("link", [_, ..]) => Command::Link(words.join(" ")),
-        ("whoami", []) => Command::Whoami,
-        ("help", _) => Command::Help,
-        ("quit", []) => Command::Quit,
-        _ => return None,
-    })
-}
-
-/// A command about the open conversation.
-fn here(command: &str, words: &[&str]) -> Option<Here> {
-    Some(match (command, words) {
-        ("history", []) => Here::History(HISTORY),
-        ("history", [count]) => Here::History(count.parse().ok()?),
-        ("read", []) => Here::Read,
-        ("members", []) => Here::Members,
-        ("add", [_, ..]) => Here::Add(all_plain(words)),
-        ("remove", [name]) => Here::Remove(plain(name)),
-        ("role", [name, role]) => Here::Role(plain(name), parse_role(role)?),
-        ("rename", [_, ..]) => Here::Rename(words.join(" ")),
-        ("petname", _) => Here::Petname(words.join(" ")),
-        ("invite", []) => Here::Invite(INVITE_HOURS, 0),
-        ("invite", [hours]) => Here::Invite(parse_hours(hours)?, 0),
-        ("invite", [hours, uses]) => Here::Invite(parse_hours(hours)?, uses.parse().ok()?),
-        ("invites", []) => Here::Invites,
-        ("revoke-invite", [number]) => Here::RevokeInvite(number.parse().ok()?),
-        ("update-key", []) => Here::UpdateKey,
-        ("reset", []) => Here::Reset,
-        ("suite", ["hybrid"]) => Here::Suite(Suite::Hybrid),
-        ("suite", ["classic"]) => Here::Suite(Suite::Classic),
-        _ => return None,
-    })
-}
-
-fn parse_role(word: &str) -> Option<Role> {
-    Some(match word {
-        "owner" => Role::Owner,
-        "admin" => Role::Admin,
-        "member" => Role::Member,
-        "read-only" | "readonly" | "reader" => Role::ReadOnly,
-        _ => return None,
-    })
-}
-
-fn parse_hours(word: &str) -> Option<u32> {
-    word.parse().ok().filter(|hours| (1..=MAX_INVITE_HOURS).contains(hours))
-}
-
-/// The lines of `/help`.
-pub(crate) fn help() -> Vec<String> {
-    let mut lines: Vec<String> = COMMANDS.iter().map(|(_, form, meaning)| format!("{form:<25} {meaning}")).collect();
-    lines.push("Any other line is a message. A message that begins with / is typed with //.".to_owned());
+        return lines;
+    }
+    let fits = |slash: &&Slash| slash.about.to_lowercase().contains(&word) || slash.form.to_lowercase().contains(&word);
+    let mut lines: Vec<String> = slashes().filter(fits).map(line).collect();
+    if lines.is_empty() {
+        lines.push(format!("nothing about {word}; /help lists all commands"));
+    } else if word.is_empty() {
+        lines.push("Any other line is a message. A message that begins with / is typed with //.".to_owned());
+    }
     lines
 }
 
-/// A name without the mark that some type before it, as the prompt does.
-fn plain(name: &str) -> String {
-    name.strip_prefix(['@', '#']).unwrap_or(name).to_owned()
+fn line(slash: &Slash) -> String {
+    format!("{:<25} {}", slash.form, slash.about)
 }
 
-fn all_plain(names: &[&str]) -> Vec<String> {
-    names.iter().map(|name| plain(name)).collect()
+/// What `qpc repl --help-commands` prints.
+pub(crate) fn items() -> impl Iterator<Item = Item> {
+    slashes().map(|slash| {
+        let fields = serde_json::json!({"names": slash.names, "form": slash.form, "about": slash.about});
+        Item::new("qpc.slash/1", &fields, line(slash))
+    })
 }
 
 fn unknown(given: &str) -> Slip {
-    let names = COMMANDS.iter().flat_map(|(names, ..)| names.iter().copied()).filter(|name| name.len() > 2);
-    let nearest = names.map(|name| (distance(given, name), name)).min();
+    let names = slashes().flat_map(|slash| slash.names.iter().copied()).filter(|name| name.len() > 2);
+    let nearest = names.map(|name| (strsim::osa_distance(given, name), name)).min();
     match nearest {
         Some((distance, nearest)) if distance <= 2 && given.len() > 2 => {
             Slip::Near { given: given.to_owned(), nearest }
@@ -243,92 +104,66 @@ fn unknown(given: &str) -> Slip {
     }
 }
 
-/// Levenshtein's.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let above = row[j + 1];
-            row[j + 1] = (diagonal + usize::from(from != *to)).min(above + 1).min(row[j] + 1);
-            diagonal = above;
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn said(line: &str) -> Result<Command, Slip> {
-        Ok(Command::Here(Here::Say(line.to_owned())))
+    fn parse(line: &str) -> Result<Said, Slip> {
+        super::parse(line, &|_| None)
+    }
+
+    fn is(line: &str) -> String {
+        format!("{:?}", parse(line).unwrap_or_else(|slip| panic!("{line}: {slip}")))
+    }
+
+    fn said(line: &str) -> String {
+        format!("{:?}", Said::Sitting(Sitting::Say(line.to_owned())))
     }
 
     #[test]
     fn lines_are_messages_unless_they_begin_with_a_slash() {
-        assert_eq!(parse("hello bob"), said("hello bob"));
-        assert_eq!(parse("  a /dm b "), said("a /dm b"));
-        assert_eq!(parse("//etc/hosts"), said("/etc/hosts"));
-        assert_eq!(parse(" \t"), Ok(Command::Nothing));
+        assert_eq!(is("hello bob"), said("hello bob"));
+        assert_eq!(is("  a /dm b "), said("a /dm b"));
+        assert_eq!(is("//etc/hosts"), said("/etc/hosts"));
+        assert_eq!(is(" \t"), format!("{:?}", Said::Sitting(Sitting::Nothing)));
+    }
+
+    #[test]
+    fn there_are_more_than_forty_commands() {
+        assert!(slashes().count() > 40, "{}", slashes().count());
     }
 
     #[test]
     fn commands_have_the_spellings_people_try() {
-        for line in ["/dm bob", "/dm @bob", " /dm   bob "] {
-            assert_eq!(parse(line), Ok(Command::Dm("bob".into())), "{line}");
+        assert_eq!(is(" /dm   bob "), is("/dm bob"));
+        for line in ["/new club bob carol", "/group club bob  carol", "/cg club bob carol"] {
+            assert_eq!(is(line), is("/create club bob carol"), "{line}");
         }
-        for line in ["/create club bob carol", "/new club @bob  carol", "/group club bob @carol"] {
-            assert_eq!(parse(line), Ok(Command::Create("club".into(), vec!["bob".into(), "carol".into()])), "{line}");
-        }
-        assert_eq!(parse("/s @bob"), Ok(Command::Switch("bob".into())));
-        assert_eq!(parse("/ls"), Ok(Command::List));
-        assert_eq!(parse("/whoami"), Ok(Command::Whoami));
-        assert_eq!(parse("/help dm"), Ok(Command::Help));
-        assert_eq!(parse("/quit"), Ok(Command::Quit));
-        assert_eq!(parse("/leave"), Ok(Command::Leave(None)));
-        assert_eq!(parse("/link ABCDE fghij-00000"), Ok(Command::Link("ABCDE fghij-00000".into())));
-        let here = |line: &str| match parse(line) {
-            Ok(Command::Here(here)) => here,
-            other => panic!("{line}: {other:?}"),
-        };
-        assert_eq!(here("/hist 5"), Here::History(5));
-        assert_eq!(here("/history"), Here::History(20));
-        assert_eq!(here("/rotate-keys"), Here::UpdateKey);
-        assert_eq!(here("/kick @bob"), Here::Remove("bob".into()));
-        for word in ["read-only", "readonly", "reader"] {
-            assert_eq!(here(&format!("/role @bob {word}")), Here::Role("bob".into(), Role::ReadOnly), "{word}");
-        }
-        assert_eq!(here("/suite classic"), Here::Suite(Suite::Classic));
+        assert_eq!(is("/s @bob"), is("/switch @bob"));
+        assert_eq!(is("/history"), is("/hist 20"));
+        assert_eq!(is("/rotate-keys"), is("/update-key"));
+        assert_eq!(is("/role bob read-only"), is("/role bob reader"));
+        assert_eq!(is("/devices rm 2"), is("/revoke-device 2"));
+        assert_eq!(is("/devices rename 2 old laptop"), is("/name-device 2 old laptop"));
+        assert_eq!(is("/devices add ABCDE fghij"), is("/link ABCDE fghij"));
     }
 
     #[test]
-    fn a_name_may_have_blanks_where_it_is_the_last_word() {
-        assert_eq!(parse("/switch #Book  club"), Ok(Command::Switch("Book club".into())));
-        assert_eq!(parse("/leave Book club"), Ok(Command::Leave(Some("Book club".into()))));
-        assert_eq!(parse("/name-device 2 old laptop"), Ok(Command::NameDevice(2, "old laptop".into())));
-        assert_eq!(parse("/rename Book club"), Ok(Command::Here(Here::Rename("Book club".into()))));
-        assert_eq!(parse("/petname Book club"), Ok(Command::Here(Here::Petname("Book club".into()))));
-        assert_eq!(parse("/petname"), Ok(Command::Here(Here::Petname(String::new()))));
-    }
-
-    #[test]
-    fn an_invite_is_good_for_a_week_unless_something_else_is_said() {
-        assert_eq!(parse("/invite"), Ok(Command::Here(Here::Invite(168, 0))));
-        assert_eq!(parse("/invite 2"), Ok(Command::Here(Here::Invite(2, 0))));
-        assert_eq!(parse("/invite 2 1"), Ok(Command::Here(Here::Invite(2, 1))));
-        for line in ["/invite 0", "/invite 8785", "/invite bob", "/invite 1 -1", "/invite 1 1 1"] {
+    fn an_invite_is_for_people_or_a_link_for_a_week_unless_something_else_is_said() {
+        assert_eq!(is("/invite"), is("/invite 168 0"));
+        assert_eq!(is("/invite 2"), is("/invite 2 0"));
+        assert_eq!(is("/invite bob carol"), is("/add bob carol"));
+        for line in ["/invite 0", "/invite 8785", "/invite 1 -1", "/invite 1 1 1", "/invite bob 7"] {
             assert!(matches!(parse(line), Err(Slip::Usage(form)) if form.starts_with("/invite ")), "{line}");
         }
     }
 
     #[test]
     fn a_slip_is_never_a_message() {
-        assert_eq!(parse("/hlep"), Err(Slip::Near { given: "hlep".into(), nearest: "help" }));
-        assert_eq!(parse("/histroy 3"), Err(Slip::Near { given: "histroy".into(), nearest: "history" }));
-        assert_eq!(parse("/frobnicate"), Err(Slip::Unknown("frobnicate".into())));
+        let near = |line| parse(line).unwrap_err();
+        assert_eq!(near("/hlep"), Slip::Near { given: "hlep".into(), nearest: "help" });
+        assert_eq!(near("/histroy 3"), Slip::Near { given: "histroy".into(), nearest: "history" });
+        assert_eq!(near("/frobnicate"), Slip::Unknown("frobnicate".into()));
         for line in [
             "/",
             "/ dm bob",
@@ -356,36 +191,57 @@ mod tests {
             "/name-device phone x",
             "/link",
             "/notes hello",
-            "/read all",
             "/reset now",
+            "/tell bob",
+            "/me",
+            "/info x",
+            "/theme pink",
+            "/set theme",
+            "/alias x",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
     }
 
     #[test]
-    fn every_command_of_the_table_is_understood() {
-        for (names, form, _) in COMMANDS {
-            let example = form.replace("NUMBER", "1").replace("[N]", "1").replace("[HOURS] [USES]", "1 1");
-            let example = example.replace("ROLE", "admin").replace("SUITE", "hybrid").replace(['[', ']'], "");
-            assert!(parse(&example).is_ok(), "{example}");
-            for name in *names {
-                let example = example.replacen(names[0], name, 1);
-                assert_eq!(parse(&example), parse(&form_with(names[0], &example)), "{example}");
+    fn every_command_of_the_table_is_understood_in_all_its_spellings() {
+        for slash in slashes() {
+            let form = slash.form.split(" | ").next().unwrap().replace(['[', ']'], "").replace("...", "");
+            let fill = [("NUMBER", "1"), ("ROLE", "admin"), ("SUITE", "hybrid"), ("THEME", "dark"), (" N", " 1")];
+            let example = fill.iter().fold(form, |example, (word, value)| example.replace(word, value));
+            for name in slash.names {
+                let line = example.replacen(slash.names[0], name, 1);
+                assert_eq!(is(&line), is(&example), "{line}");
             }
         }
     }
 
-    /// The line with the first spelling of its command.
-    fn form_with(name: &str, line: &str) -> String {
-        line.split_once(' ').map_or_else(|| format!("/{name}"), |(_, rest)| format!("/{name} {rest}"))
+    #[test]
+    fn an_alias_stands_for_its_command_and_never_for_another_alias() {
+        let alias = |word: &str| match word {
+            "brb" => Some("/me is back soon".to_owned()),
+            "t" => Some("/tell bob".to_owned()),
+            "loop" => Some("/loop".to_owned()),
+            "dm" => Some("/quit".to_owned()),
+            _ => None,
+        };
+        let is_as = |line: &str, other: &str| {
+            assert_eq!(format!("{:?}", super::parse(line, &alias)), format!("{:?}", parse(other)), "{line}");
+        };
+        is_as("/brb", "/me is back soon");
+        is_as("/t see you", "/tell bob see you");
+        is_as("/loop", "/loop");
+        is_as("/dm bob", "/dm bob");
     }
 
     #[test]
-    fn help_names_every_command() {
-        let help = help().join("\n");
-        for (names, ..) in COMMANDS {
-            assert!(help.contains(&format!("/{}", names[0])));
+    fn help_names_every_command_and_finds_what_a_word_is_about() {
+        let all = help("").join("\n");
+        for slash in slashes() {
+            assert!(all.contains(slash.form), "{}", slash.form);
         }
+        assert!(help("/dm").join("\n").contains("open the conversation with USER"));
+        assert!(help("colours").join("\n").contains("/theme"));
+        assert_eq!(help("xyzzy").len(), 1);
     }
 }

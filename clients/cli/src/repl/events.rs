@@ -2,8 +2,8 @@
 
 use qpc_sdk::{AccountId, ConversationId, ConversationKind, Event, GapReason, Message};
 
-use super::{session::Session, show};
-use crate::{exit, text};
+use super::session::Session;
+use crate::{exit, show, style::Role, text};
 
 /// A message that was written in another sitting.
 const EARLIER: &str = "an earlier message";
@@ -16,37 +16,37 @@ impl Session {
             Event::MembersChanged { conversation, by, added, removed, left } => {
                 let title = self.title(conversation).await;
                 let lines = [self.came(by, &added).await, self.went(by, &removed).await, self.left(&left).await];
-                lines.into_iter().flatten().for_each(|line| self.print(format_args!("{title}: {line}")));
+                lines.into_iter().flatten().for_each(|line| self.remark(format_args!("{title}: {line}")));
             }
             Event::RolesChanged { conversation, by } => self.show_roles(conversation, by).await,
             Event::Renamed { conversation, name } => self.show_renamed(conversation, &name).await,
             Event::Replaced { conversation, suite } => {
                 let title = self.title(conversation).await;
-                self.print(format_args!("{title}: carried on in a new group · {suite}"));
+                self.remark(format_args!("{title}: carried on in a new group · {suite}"));
             }
             Event::Removed(id) => {
                 self.known.remove(&id);
-                self.print(format_args!("you were removed from {}", self.title(id).await));
+                self.remark(format_args!("you were removed from {}", self.title(id).await));
             }
             Event::Stuck(id) => {
                 let title = self.title(id).await;
-                self.print(format_args!(
+                self.remark(format_args!(
                     "⚠ {title}: this device cannot follow the group; repairing it. What you write is kept."
                 ));
             }
-            Event::Healed(id) => self.print(format_args!("{}: repaired", self.title(id).await)),
+            Event::Healed(id) => self.remark(format_args!("{}: repaired", self.title(id).await)),
             Event::Recovered { conversation, .. } => {
-                self.print(format_args!("{}: a message that was missing has come", self.title(conversation).await));
+                self.remark(format_args!("{}: a message that was missing has come", self.title(conversation).await));
             }
             Event::Lost { conversation, count } => {
                 let title = self.title(conversation).await;
-                self.print(format_args!("⚠ {title}: {count} messages are lost; nobody who was asked has them"));
+                self.remark(format_args!("⚠ {title}: {count} messages are lost; nobody who was asked has them"));
             }
             Event::DeviceLinked(device) => {
-                self.print(format_args!("your new device {device} is there; conversations and history follow"));
+                self.remark(format_args!("your new device {device} is there; conversations and history follow"));
             }
             Event::History { messages } => {
-                self.print(format_args!("{messages} earlier messages have come from another device of yours"));
+                self.remark(format_args!("{messages} earlier messages have come from another device of yours"));
             }
             Event::Synced(_) => self.retitle().await,
             Event::Accepted { .. } | Event::SendFailed { .. } | Event::ReceiptRefused { .. } => self.show_fate(event),
@@ -57,10 +57,10 @@ impl Session {
     /// What became of something that was written here.
     fn show_fate(&mut self, event: Event) {
         match event {
-            Event::Accepted { message, receipt, .. } => {
-                let devices = receipt.recipients;
+            Event::Accepted { conversation, message, receipt } => {
+                let (devices, number) = (receipt.recipients, self.number((conversation, message)));
                 let text = self.sent.remove(&message).unwrap_or_else(|| EARLIER.to_owned());
-                self.print(format_args!("✓ {text}   (stored for {devices}, receipt verified)"));
+                self.print(format_args!("{number}✓ {text}   (stored for {devices}, receipt verified)"));
             }
             Event::SendFailed { message, error, .. } => {
                 let text = self.sent.remove(&message).unwrap_or_else(|| EARLIER.to_owned());
@@ -79,9 +79,9 @@ impl Session {
     fn show_mailbox(&self, event: &Event) {
         match event {
             Event::Connected => tracing::info!("connected"),
-            Event::Disconnected => self.print("connection lost; trying again. What you write is kept."),
+            Event::Disconnected => self.remark("connection lost; trying again. What you write is kept."),
             Event::Undecryptable { seq, error, .. } => {
-                self.print(format_args!("⚠ entry {seq} cannot be read: {error}"));
+                self.remark(format_args!("⚠ entry {seq} cannot be read: {error}"));
             }
             Event::Gap { from, to, reason } => {
                 let why = match reason {
@@ -89,27 +89,36 @@ impl Session {
                     GapReason::Quota => "the mailbox was full",
                     GapReason::Unexplained => "the server does not say why",
                 };
-                self.print(format_args!("⚠ entries {from} to {to} are gone: {why}"));
+                self.remark(format_args!("⚠ entries {from} to {to} are gone: {why}"));
             }
-            Event::Lagged(missed) => self.print(format_args!("({missed} events not shown; /history has the messages)")),
+            Event::Lagged(missed) => {
+                self.remark(format_args!("({missed} events not shown; /history has the messages)"))
+            }
             _ => {}
         }
     }
 
     async fn show_message(&mut self, message: &Message) {
+        let number = self.number((message.conversation, message.id));
+        let from = self.theme.paint(Role::Name, &show::sender(message));
+        let body = text::safe(&message.text);
         if self.open.as_ref().is_some_and(|open| open.id == message.conversation) {
-            self.print(show::message(message, None));
+            self.print(format_args!("{number}{from}: {body}"));
             self.unread = true;
             // The name of who wrote may have been confirmed by this.
             self.retitle().await;
-        } else {
+        } else if self.is_shown(message.conversation) {
             let title = self.title(message.conversation).await;
-            self.print(show::message(message, Some(&title)));
+            let place = if title == show::sender(message) { String::new() } else { format!("{title} · ") };
+            self.print(format_args!("{number}{place}{from}: {body}   (/switch {title} to answer)"));
+        }
+        if self.is_shown(message.conversation) && self.settings.configured("bell").as_deref() == Some("on") {
+            self.screen.control("\u{7}");
         }
     }
 
     async fn show_added(&mut self, id: ConversationId) {
-        let Ok(info) = self.client.conversation(id).await else { return };
+        let Ok(info) = self.on.client.conversation(id).await else { return };
         // A direct one speaks for itself, with its first message.
         if info.kind != ConversationKind::Group {
             return;
@@ -122,7 +131,7 @@ impl Session {
     }
 
     fn show_let_in(&self, title: &str) {
-        self.print(format_args!("you are in the group {title} now   (/switch {title} to enter)"));
+        self.remark(format_args!("you are in the group {title} now   (/switch {title} to enter)"));
     }
 
     async fn came(&self, by: AccountId, added: &[AccountId]) -> Option<String> {
@@ -145,10 +154,11 @@ impl Session {
 
     async fn show_roles(&mut self, id: ConversationId, by: AccountId) {
         let title = self.title(id).await;
-        let members = self.client.members(id).await.unwrap_or_default();
-        let own = members.iter().find(|member| member.account == self.account).map(|member| show::role(member.role));
+        let members = self.on.client.members(id).await.unwrap_or_default();
+        let own =
+            members.iter().find(|member| member.account == self.on.who.account).map(|member| show::role(member.role));
         let you = own.map(|role| format!("; your role: {role}")).unwrap_or_default();
-        self.print(format_args!("{title}: {} changed roles or invites{you}", self.who(by).await));
+        self.remark(format_args!("{title}: {} changed roles or invites{you}", self.who(by).await));
     }
 
     async fn show_renamed(&mut self, id: ConversationId, name: &str) {
@@ -159,9 +169,9 @@ impl Session {
         let before = self.open.as_ref().filter(|open| open.id == id).map(|open| open.title.clone());
         self.retitle().await;
         match before {
-            Some(before) if before != name => self.print(format_args!("{before} is called {name} now")),
+            Some(before) if before != name => self.remark(format_args!("{before} is called {name} now")),
             Some(_) => {}
-            None => self.print(format_args!("a group is called {name} now   (/switch {name} to enter)")),
+            None => self.remark(format_args!("a group is called {name} now   (/switch {name} to enter)")),
         }
     }
 }

@@ -1,175 +1,204 @@
-//! What commands do.
+//! What commands do: those of the table on the client, with what follows here; those of the sitting here alone.
 
-use std::time::Duration;
+use std::collections::HashSet;
 
-use qpc_sdk::{AccountId, ConversationId, ConversationKind, Device, Error, InviteLink, LinkCode, Suite};
+use qpc_sdk::{Client, ConversationId, Error};
 
 use super::{
-    command::{self, Command, Here},
+    command,
+    own::Sitting,
     session::{Open, Session},
-    show::{self, Miss},
 };
 use crate::{
-    devices::{describe as describe_device, name_and_id},
-    qr, text,
-    whoami::describe,
+    commands::{Send, compose},
+    engine::{Action, Effect, Item, MessageRef, Outcome, Target},
+    show,
+    style::{THEMES, Theme},
+    text,
 };
 
 /// Own messages whose text is remembered until their fate is known.
 const MAX_REMEMBERED: usize = 10_000;
-/// Exit code of something that is not there.
-const NOT_FOUND: u8 = 5;
+/// Keys of the configuration file that `/set` takes.
+pub(super) const SETTABLE: [&str; 4] = ["theme", "keymap", "numbers", "bell"];
+/// Name under which the store has which conversations are muted.
+const MUTED: &str = "repl/muted";
+/// Empties the screen and goes to its top.
+const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
 
 impl Session {
-    pub(super) async fn execute(&mut self, command: Command) -> Result<(), Error> {
-        match command {
-            Command::Nothing | Command::Quit => {}
-            Command::Dm(name) => {
-                let id = self.client.dm(&name).await?;
-                self.enter(id).await?;
-            }
-            Command::Create(name, people) => {
-                let id = self.client.create_group(&name, &people).await?;
-                self.enter(id).await?;
-            }
-            Command::Join(link) => {
-                let link: InviteLink = link.parse()?;
-                let id = self.client.join(&link).await?;
-                self.enter(id).await?;
-            }
-            Command::Notes => {
-                let id = self.client.notes().await?;
-                self.enter(id).await?;
-            }
-            Command::List => self.list().await?,
-            Command::Switch(target) => {
-                if let Some(id) = self.find(&target).await? {
-                    self.enter(id).await?;
+    /// Does something on the client, and what follows from it.
+    pub(super) async fn act(&mut self, action: &dyn Action) {
+        self.on.open = self.open.as_ref().map(|open| open.id);
+        match action.run(&self.on).await {
+            Ok(outcome) => {
+                if let Err(error) = self.follow(outcome).await {
+                    self.refuse_error(&error);
                 }
             }
-            Command::Leave(None) => match self.open.as_ref().map(|open| open.id) {
-                Some(id) => self.leave(id).await?,
-                None => self.nothing_open(),
-            },
-            Command::Leave(Some(target)) => {
-                if let Some(id) = self.find(&target).await? {
-                    self.leave(id).await?;
-                }
-            }
-            Command::Devices => {
-                self.devices = self.client.devices().await?;
-                for (number, device) in (1..).zip(&self.devices) {
-                    self.print(format_args!("{number} {}", describe_device(device)));
-                }
-            }
-            Command::NameDevice(number, name) => self.name_device(number, &name).await?,
-            Command::RevokeDevice(number) => self.revoke_device(number).await?,
-            Command::Link(code) => {
-                let code: LinkCode = code.parse()?;
-                self.client.link_device(&code).await?;
-                self.print("the new device was told; it asks for your password, and then gets your conversations");
-            }
-            Command::Whoami => {
-                let (who, stats) = (self.client.whoami().await?, self.client.stats().await?);
-                describe(&who, &stats).iter().for_each(|line| self.print(line));
-                self.print(format_args!("link      {}", if who.connected { "connected" } else { "not connected" }));
-            }
-            Command::Help => command::help().iter().for_each(|line| self.print(line)),
-            Command::Here(here) => match self.open.as_ref().map(|open| (open.id, open.kind)) {
-                Some((id, kind)) => self.execute_here(id, kind, here).await?,
-                None => self.nothing_open(),
-            },
+            Err(error) => self.refuse_error(&error),
         }
+    }
+
+    async fn follow(&mut self, outcome: Outcome) -> anyhow::Result<()> {
+        let Outcome { items, notes, code, effect } = outcome;
+        if code != 0 {
+            self.failed(code);
+        }
+        match effect {
+            Effect::None => self.plain(&items),
+            Effect::Told => {}
+            Effect::Enter(id) => self.enter(id).await?,
+            Effect::Gone(id) => {
+                self.gone(id);
+                self.plain(&items);
+            }
+            Effect::Retitle => {
+                self.retitle().await;
+                self.plain(&items);
+            }
+            Effect::Sent(id, short) => self.remember(id, short, &items).await?,
+            Effect::Conversations(ids) => {
+                let open = self.open.as_ref().map(|open| open.id);
+                for ((number, item), id) in (1..).zip(&items).zip(&ids) {
+                    let mark = if open == Some(*id) { '*' } else { ' ' };
+                    let muted = if self.muted.contains(id) { " · muted" } else { "" };
+                    self.print(format_args!("{mark}{number} {}{muted}", item.text));
+                }
+                self.on.listed.conversations = ids;
+            }
+            Effect::Devices(devices) => {
+                if devices.is_empty() {
+                    self.plain(&items);
+                } else {
+                    self.numbered(&items);
+                }
+                self.on.listed.devices = devices;
+            }
+            Effect::Invites(id, keys) => {
+                self.numbered(&items);
+                self.on.listed.invites = Some((id, keys));
+            }
+            Effect::Messages(messages) => {
+                for (item, message) in items.iter().zip(messages) {
+                    let number = self.number(message);
+                    self.print(format_args!("{number}{}", item.text));
+                }
+            }
+        }
+        notes.iter().for_each(|note| self.remark(note));
         Ok(())
     }
 
-    async fn execute_here(&mut self, id: ConversationId, kind: ConversationKind, here: Here) -> Result<(), Error> {
-        match here {
-            Here::Say(text) => self.say(id, kind, text).await?,
-            Here::History(count) => self.history(id, kind, count).await?,
-            Here::Read => match self.client.mark_read(id).await? {
-                0 => self.print("nothing was unread"),
-                1 => self.print("1 message marked as read"),
-                count => self.print(format_args!("{count} messages marked as read")),
-            },
-            Here::Members => {
-                let members = self.client.members(id).await?;
-                members.iter().for_each(|member| self.print(show::member(member, self.account)));
-            }
-            // An event says who has come and gone.
-            Here::Add(people) => {
-                let before = self.client.conversation(id).await?.epoch;
-                if self.client.add(id, &people).await? == before {
-                    self.print("they are all there already");
-                }
-            }
-            Here::Remove(name) => drop(self.client.remove(id, &name).await?),
-            Here::Role(name, role) => {
-                let epoch = self.client.set_role(id, &name, role).await?;
-                self.print(format_args!("{name} is {} now (epoch {epoch})", show::role(role)));
-            }
-            Here::Rename(name) => {
-                self.client.rename(id, &name).await?;
-                self.retitle().await;
-                self.print(format_args!("this group is called {} now", text::label(&name)));
-            }
-            Here::Petname(name) => {
-                self.client.set_petname(id, &name).await?;
-                self.retitle().await;
-                match self.open.as_ref().map(|open| &open.title) {
-                    Some(title) if name.is_empty() => self.print(format_args!("this is called {title} again")),
-                    _ => self.print(format_args!("you call this {} now; nobody else does", text::label(&name))),
-                }
-            }
-            Here::Invite(hours, uses) => self.invite(id, hours, uses).await?,
-            Here::Invites => self.list_invites(id).await?,
-            Here::RevokeInvite(number) => self.revoke_invite(id, number).await?,
-            Here::UpdateKey => {
-                let epoch = self.client.update_keys(id).await?;
-                self.print(format_args!("new keys: epoch {epoch}"));
-            }
-            Here::Reset => {
-                let lost = self.client.reset(id).await?;
-                self.carried_on(id, &lost).await?;
-            }
-            Here::Suite(suite) => self.change_suite(id, suite).await?,
+    fn plain(&self, items: &[Item]) {
+        items.iter().filter(|item| !item.text.is_empty()).for_each(|item| self.print(&item.text));
+    }
+
+    fn numbered(&self, items: &[Item]) {
+        for (number, item) in (1..).zip(items) {
+            self.print(format_args!("{number} {}", item.text));
         }
-        Ok(())
     }
 
-    fn nothing_open(&mut self) {
-        self.refuse(NOT_FOUND, "no conversation is open: /dm USER or /switch NAME");
+    /// The gutter before a message: its number, by which commands name it.
+    pub(super) fn number(&mut self, message: MessageRef) -> String {
+        let number = self.on.listed.messages.note(message);
+        let wanted = self.settings.configured("numbers").map_or(self.interactive, |word| word == "on");
+        if wanted { self.theme.paint(crate::style::Role::Aside, &format!("[{number}] ")) } else { String::new() }
     }
 
-    async fn say(&mut self, id: ConversationId, kind: ConversationKind, text: String) -> Result<(), Error> {
-        let message = self.client.send(id, &text).await?;
-        if kind == ConversationKind::Notes {
-            self.print(format_args!("✓ {}   (kept here)", text::short(&text)));
+    /// A message of this account was written: an event will say what becomes of it.
+    async fn remember(&mut self, id: qpc_sdk::MessageId, short: String, items: &[Item]) -> anyhow::Result<()> {
+        if items.iter().any(|item| item.fields["state"] == "local") {
+            self.plain(items);
             return Ok(());
         }
         if self.sent.len() < MAX_REMEMBERED {
-            self.sent.insert(message, text::short(&text));
+            self.sent.insert(id, short.clone());
         }
-        if !self.client.whoami().await?.connected {
-            self.print(format_args!("… queued: {}", text::short(&text)));
+        if !self.on.client.whoami().await?.connected {
+            self.remark(format_args!("… queued: {short}"));
         }
         Ok(())
     }
 
-    async fn history(&mut self, id: ConversationId, kind: ConversationKind, count: u32) -> Result<(), Error> {
-        let messages = self.client.history(id, count).await?;
-        messages.iter().for_each(|message| self.print(show::history_line(message, kind)));
-        let missing = self.client.conversation(id).await?.missing;
-        if missing > 0 {
-            self.print(show::missing(missing));
+    /// Does something of this sitting. False when the person wants to leave.
+    pub(super) async fn execute(&mut self, sitting: Sitting) -> bool {
+        let done = match sitting {
+            Sitting::Nothing => Ok(()),
+            Sitting::Quit => return false,
+            Sitting::Say(text) => self.say(text).await,
+            Sitting::Compose => self.compose().await,
+            Sitting::Switch(target) => self.switch(&target).await,
+            Sitting::Next => self.next().await,
+            Sitting::Close => {
+                self.open = None;
+                Ok(())
+            }
+            Sitting::Mute(target, on) => self.mute(&target, on).await,
+            Sitting::Help(word) => {
+                command::help(&word).iter().for_each(|line| self.print(line));
+                Ok(())
+            }
+            Sitting::Clear => {
+                self.screen.control(CLEAR);
+                Ok(())
+            }
+            Sitting::Theme(theme) => {
+                self.set_theme(theme);
+                Ok(())
+            }
+            Sitting::Set(change) => self.set(change),
+            Sitting::Alias(change) => self.alias(change),
+            Sitting::Unalias(word) => self.unalias(&word),
+        };
+        if let Err(error) = done {
+            self.refuse_error(&error);
         }
+        true
+    }
+
+    async fn say(&mut self, text: String) -> anyhow::Result<()> {
+        let action = Send::queued(Target::Open, text);
+        self.act(&action).await;
         Ok(())
+    }
+
+    /// The editor has the terminal meanwhile; what comes is shown afterwards.
+    async fn compose(&mut self) -> anyhow::Result<()> {
+        anyhow::ensure!(self.interactive, "there is no terminal for an editor");
+        let globals = &self.settings.globals;
+        let editor = globals.visual.clone().or_else(|| globals.editor.clone());
+        let written = tokio::task::spawn_blocking(move || compose(editor.as_deref())).await??;
+        if written.is_empty() {
+            self.print("nothing was written, nothing was sent");
+            return Ok(());
+        }
+        self.say(written).await
+    }
+
+    async fn switch(&mut self, target: &Target) -> anyhow::Result<()> {
+        let id = target.find(&self.on).await?.id;
+        Ok(self.enter(id).await?)
+    }
+
+    async fn next(&mut self) -> anyhow::Result<()> {
+        let all = self.on.client.conversations().await?;
+        let open = self.open.as_ref().map(|open| open.id);
+        match all.iter().find(|info| info.unread > 0 && Some(info.id) != open && !self.muted.contains(&info.id)) {
+            Some(info) => Ok(self.enter(info.id).await?),
+            None => {
+                self.print("nothing is unread elsewhere");
+                Ok(())
+            }
+        }
     }
 
     pub(super) async fn enter(&mut self, id: ConversationId) -> Result<(), Error> {
-        let info = self.client.conversation(id).await?;
-        let members = self.client.members(id).await.ok().map(|members| members.len());
-        let unread = self.client.mark_read(id).await?;
+        let client = &self.on.client;
+        let info = client.conversation(id).await?;
+        let members = client.members(id).await.ok().map(|members| members.len());
+        let unread = client.mark_read(id).await?;
         self.print(show::heading(&info, members, unread));
         self.known.insert(id);
         self.open = Some(Open { id, kind: info.kind, title: show::title(&info) });
@@ -177,127 +206,91 @@ impl Session {
         Ok(())
     }
 
-    async fn list(&mut self) -> Result<(), Error> {
-        let conversations = self.client.conversations().await?;
-        if conversations.is_empty() {
-            self.print("no conversations yet: /dm USER begins one, /create NAME a group");
-        }
-        for (number, info) in (1..).zip(&conversations) {
-            let open = self.open.as_ref().is_some_and(|open| open.id == info.id);
-            self.print(show::list_line(number, open, info));
-        }
-        self.listed = conversations.iter().map(|info| info.id).collect();
-        Ok(())
-    }
-
-    /// The conversation that is meant, if there is one.
-    async fn find(&mut self, target: &str) -> Result<Option<ConversationId>, Error> {
-        let conversations = self.client.conversations().await?;
-        match show::find(&conversations, &self.listed, target) {
-            Ok(info) => return Ok(Some(info.id)),
-            Err(Miss::None) => {
-                self.refuse(NOT_FOUND, format_args!("no conversation {target}: /list shows all, /dm USER begins one"));
-            }
-            Err(Miss::Several) => {
-                self.refuse(NOT_FOUND, format_args!("several are called {target}: /list, then /switch NUMBER"));
-            }
-        }
-        Ok(None)
-    }
-
-    async fn leave(&mut self, id: ConversationId) -> Result<(), Error> {
-        let title = self.title(id).await;
-        self.client.leave(id).await?;
+    fn gone(&mut self, id: ConversationId) {
         self.known.remove(&id);
         if self.open.as_ref().is_some_and(|open| open.id == id) {
             self.open = None;
             self.unread = false;
         }
-        self.print(format_args!("you have left {title}, with all your devices; what was written stays here"));
-        Ok(())
     }
 
-    async fn invite(&mut self, id: ConversationId, hours: u32, uses: u32) -> Result<(), Error> {
-        let link = self.client.invite(id, Duration::from_secs(u64::from(hours) * 3_600), uses).await?.to_string();
-        let uses = match uses {
-            0 => "any number of joins".to_owned(),
-            1 => "1 join".to_owned(),
-            uses => format!("{uses} joins"),
+    pub(super) async fn load_muted(client: &Client) -> HashSet<ConversationId> {
+        let kept = client.kept(MUTED).await.ok().flatten().unwrap_or_default();
+        kept.chunks_exact(ConversationId::LEN).filter_map(|id| Some(ConversationId(id.try_into().ok()?))).collect()
+    }
+
+    async fn mute(&mut self, target: &Target, on: bool) -> anyhow::Result<()> {
+        self.on.open = self.open.as_ref().map(|open| open.id);
+        let info = target.find(&self.on).await?;
+        if on {
+            self.muted.insert(info.id)
+        } else {
+            self.muted.remove(&info.id)
         };
-        // One line for the screen, so that nothing comes between the rows of the code.
-        let picture = qr::draw(&link).map(|picture| format!("\n{picture}")).unwrap_or_default();
-        self.print(format_args!("{link}{picture}"));
-        self.print(format_args!("whoever has this can come in: {uses} in {hours} hours. /invites lists it."));
+        let ids: Vec<u8> = self.muted.iter().flat_map(|id| id.0).collect();
+        self.on.client.keep(MUTED, ids).await?;
+        let what =
+            if on { "counted and not shown live while another conversation is open" } else { "shown live again" };
+        self.print(format_args!("{}: {what}", show::title(&info)));
         Ok(())
     }
 
-    async fn list_invites(&mut self, id: ConversationId) -> Result<(), Error> {
-        let invites = self.client.invites(id).await?;
-        if invites.is_empty() {
-            self.print("no invites: /invite makes one");
+    fn set_theme(&mut self, theme: Option<Theme>) {
+        if let Some(theme) = theme {
+            self.theme = theme;
         }
-        for (number, invite) in (1..).zip(&invites) {
-            self.print(show::invite(number, invite));
+        for (name, theme) in THEMES {
+            let mark = if theme == self.theme { '*' } else { ' ' };
+            self.print(format_args!("{mark}{}", theme.paint(crate::style::Role::Name, name)));
         }
-        self.invites = Some((id, invites.iter().map(|invite| invite.key).collect()));
-        Ok(())
     }
 
-    async fn revoke_invite(&mut self, id: ConversationId, number: usize) -> Result<(), Error> {
-        let listed = self.invites.as_ref().filter(|(of, _)| *of == id);
-        let key = listed.and_then(|(_, keys)| keys.get(number.checked_sub(1)?).copied());
-        match key {
-            Some(key) => {
-                let epoch = self.client.revoke_invite(id, key).await?;
-                self.print(format_args!("invite {number} is void (epoch {epoch})"));
+    fn set(&mut self, change: Option<(String, String)>) -> anyhow::Result<()> {
+        let Some((key, value)) = change else {
+            for key in SETTABLE {
+                let value = self.settings.configured(key);
+                self.print(format_args!("{key:<10} {}", value.as_deref().unwrap_or("-")));
             }
-            None => self.refuse(NOT_FOUND, format_args!("no invite {number}: /invites numbers those of this group")),
-        }
-        Ok(())
-    }
-
-    async fn change_suite(&mut self, id: ConversationId, suite: Suite) -> Result<(), Error> {
-        if self.client.conversation(id).await?.suite == suite {
-            self.print(format_args!("this conversation has {suite} already"));
             return Ok(());
+        };
+        anyhow::ensure!(SETTABLE.contains(&key.as_str()), crate::exit::Usage::Key(key));
+        self.settings.config.set(None, &key, Some(&value))?;
+        self.settings.config.save()?;
+        if key == "theme" {
+            self.theme = self.settings.theme();
         }
-        let lost = self.client.change_suite(id, suite).await?;
-        self.carried_on(id, &lost).await
-    }
-
-    /// The event says that another group carries the conversation on; here is who is not in it.
-    async fn carried_on(&mut self, id: ConversationId, lost: &[AccountId]) -> Result<(), Error> {
-        let info = self.client.conversation(id).await?;
-        self.print(format_args!("a new group carries this on: {} · epoch {}", info.suite, info.epoch));
-        if !lost.is_empty() {
-            self.print(format_args!("⚠ could not be reached, and are not in it: {}", self.all_of(lost).await));
-        }
+        let later = if key == "keymap" { " from the next sitting on" } else { "" };
+        self.print(format_args!("{key} is {value} now{later}"));
         Ok(())
     }
 
-    async fn name_device(&mut self, number: usize, name: &str) -> Result<(), Error> {
-        let Some(device) = self.device(number) else { return Ok(()) };
-        self.client.rename_device(device.id, name).await?;
-        self.print(format_args!("device {number} is called {} now", text::label(name)));
-        self.devices = self.client.devices().await?;
+    fn alias(&mut self, change: Option<(String, String)>) -> anyhow::Result<()> {
+        let Some((word, expansion)) = change else {
+            let all = self.settings.config.aliases();
+            if all.is_empty() {
+                self.print("no aliases: /alias brb /me is back soon");
+            }
+            all.iter().for_each(|(word, expansion)| self.print(format_args!("/{word:<12} {}", text::label(expansion))));
+            return Ok(());
+        };
+        anyhow::ensure!(command::find(&word).is_none(), "/{word} is a command");
+        self.settings.config.set_alias(&word, Some(&expansion))?;
+        self.settings.config.save()?;
+        self.print(format_args!("/{word} stands for {expansion}"));
         Ok(())
     }
 
-    async fn revoke_device(&mut self, number: usize) -> Result<(), Error> {
-        let Some(device) = self.device(number) else { return Ok(()) };
-        self.client.revoke_device(device.id).await?;
-        self.print(format_args!("revoked {}: it is logged out and goes from every conversation", name_and_id(&device)));
-        // The numbers have changed: they are to be looked at before the next one.
-        self.devices.clear();
+    fn unalias(&mut self, word: &str) -> anyhow::Result<()> {
+        let known = self.settings.config.aliases().iter().any(|(name, _)| name == word);
+        anyhow::ensure!(known, "/{word} stands for nothing");
+        self.settings.config.set_alias(word, None)?;
+        self.settings.config.save()?;
+        self.print(format_args!("/{word} stands for nothing now"));
         Ok(())
     }
 
-    /// The device of a number that `/devices` has shown.
-    fn device(&mut self, number: usize) -> Option<Device> {
-        let device = number.checked_sub(1).and_then(|index| self.devices.get(index)).cloned();
-        if device.is_none() {
-            self.refuse(NOT_FOUND, format_args!("no device {number}: /devices numbers them"));
-        }
-        device
+    /// Whether what comes in a conversation is shown although another one is open.
+    pub(super) fn is_shown(&self, id: ConversationId) -> bool {
+        !self.muted.contains(&id)
     }
 }

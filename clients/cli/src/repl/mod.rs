@@ -1,25 +1,64 @@
 //! `qpc repl`: a conversation on a terminal, or driven by a script through a pipe.
+//!
+//! [`command`] understands lines by the table of all commands, [`own`] has those that only make sense here. [`session`] takes
+//! lines and events, [`execute`] and [`events`] say what they do, [`input`] and [`screen`] are the terminal, with [`complete`]
+//! and [`past`] for who types, and [`shown`] numbers messages.
 
 mod command;
+mod complete;
 mod events;
 mod execute;
 mod input;
+mod own;
+mod past;
 mod screen;
 mod session;
-mod show;
+mod shown;
 
 use std::{process::ExitCode, time::Duration};
 
+use clap::Args;
 use qpc_sdk::{Client, Error};
 use tokio::signal::unix::{SignalKind, signal};
 
+pub(crate) use self::{command::slashes, own::Sitting, shown::Shown};
 use self::{input::Input, screen::Screen, session::Session};
-use crate::{args::AccountArgs, exit};
+use crate::{
+    engine::{Cli, Row, Run, args, program},
+    exit,
+    render::Render,
+    settings::Settings,
+};
 
 /// Time for what was written from a pipe to be sent, once the pipe has ended.
 const PIPE_FLUSH: Duration = Duration::from_secs(30);
 /// The same when a person leaves.
 const LEAVE_FLUSH: Duration = Duration::from_secs(2);
+
+pub(crate) const ROW: Row = Row {
+    cli: Some(Cli {
+        name: "repl",
+        aliases: &[],
+        about: "Chat: registers and logs in by itself",
+        after: "Examples:\n  qpc repl -u alice\n  \
+            printf '/dm bob\\nhello\\n' | qpc repl -u alice --password-file pw.txt\n\n\
+            Inside, /help lists the commands, Tab completes, Ctrl-R searches what was typed before. A line that begins with /\n\
+            is never sent; //x sends /x. Reading from a pipe, it ends when everything is sent, with the exit code of the first\n\
+            command that failed.",
+        args: args::<Repl>,
+        run: Run::Program(|matches, settings| program(&matches, settings, run)),
+        mends: false,
+    }),
+    slash: &[],
+};
+
+/// Its arguments.
+#[derive(Args, Debug)]
+struct Repl {
+    /// List the commands of the chat, and end
+    #[arg(long)]
+    help_commands: bool,
+}
 
 /// How a session ended.
 enum Ending {
@@ -31,9 +70,15 @@ enum Ending {
     Refused(u8),
 }
 
-pub(crate) async fn run(args: AccountArgs) -> anyhow::Result<ExitCode> {
+async fn run(args: Repl, settings: Settings) -> anyhow::Result<ExitCode> {
+    if args.help_commands {
+        let render = Render::new(&settings);
+        command::items().for_each(|item| render.item(&item));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let username = settings.username()?;
+    let options = settings.options(&username)?;
     // Listened to from here on, so that an interrupt while a command runs is not lost.
-    let options = args.options()?;
     let interrupts = signal(SignalKind::interrupt())?;
     let client = Client::open(options).await?;
     let screen = Screen::new();
@@ -42,19 +87,17 @@ pub(crate) async fn run(args: AccountArgs) -> anyhow::Result<ExitCode> {
     if !who.registered {
         screen.print(format_args!("registering {} …", who.username));
     }
-    let mut session = Session::new(client.clone(), screen.clone()).await?;
+    let server = settings.server();
+    let mut session = Session::new(client.clone(), screen.clone(), settings).await?;
     match client.connect().await {
-        Ok(()) => screen.print(format_args!(
-            "{} is online at {}. /help lists the commands.",
-            who.username, args.device.server.server
-        )),
+        Ok(()) => screen.print(format_args!("{} is online at {server}. /help lists the commands.", who.username)),
         Err(error) if error.is_transient() => {
             screen.print(format_args!("not connected ({error}); trying again. What you write is kept and sent then."));
             session.failed(exit::of_sdk(&error));
         }
         Err(error) => return Err(error.into()),
     }
-    let input = Input::start(&screen);
+    let input = Input::start(&screen, session.editor())?;
     let interactive = input.is_interactive();
     let ending = session.run(input, events, interrupts).await;
     screen.direct();

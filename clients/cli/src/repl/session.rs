@@ -7,27 +7,36 @@ use std::{
     time::Duration,
 };
 
-use qpc_sdk::{AccountId, Client, ConversationId, ConversationKind, Device, Error, Event, EventStream, MessageId};
+use qpc_sdk::{AccountId, Client, ConversationId, ConversationKind, Error, Event, EventStream, MessageId};
 use tokio::signal::unix::Signal;
 
 use super::{
-    Ending,
-    command::{self, Command},
-    input::{Input, Line},
+    Ending, command,
+    complete::{Names, Vocabulary},
+    input::{Editor, Input, Line},
+    past::Past,
     screen::Screen,
-    show,
 };
-use crate::{exit, text};
+use crate::{
+    engine::{Action, On, Said},
+    exit,
+    settings::Settings,
+    show,
+    style::{Role, Theme},
+};
 
 /// Events that are still on their way when a session ends.
 const LAST_EVENTS: Duration = Duration::from_millis(50);
+/// Time between two looks whether lines were missed.
+const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(crate) struct Session {
-    pub(super) client: Client,
-    screen: Screen,
-    pub(super) username: String,
-    pub(super) account: AccountId,
+    /// The client, and what commands do not say: the open conversation, and the numbers that were shown.
+    pub(super) on: On,
+    pub(super) screen: Screen,
+    pub(super) settings: Settings,
+    pub(super) theme: Theme,
     pub(super) open: Option<Open>,
     /// Own messages whose fate is told by their text; of others it is not known.
     pub(super) sent: HashMap<MessageId, String>,
@@ -35,14 +44,15 @@ pub(crate) struct Session {
     pub(super) known: HashSet<ConversationId>,
     /// Groups that this account was let into and whose name has not come yet.
     pub(super) nameless: HashSet<ConversationId>,
-    /// Conversations as `/list` has numbered them.
-    pub(super) listed: Vec<ConversationId>,
-    /// Devices as `/devices` has numbered them.
-    pub(super) devices: Vec<Device>,
-    /// Invites of a conversation as `/invites` has numbered them.
-    pub(super) invites: Option<(ConversationId, Vec<[u8; 32]>)>,
+    /// Conversations of which nothing is shown live.
+    pub(super) muted: HashSet<ConversationId>,
     /// Whether something was shown in the open conversation that does not count as read yet.
     pub(super) unread: bool,
+    /// Something that a person has to confirm.
+    pub(super) asked: Option<Box<dyn Action>>,
+    pub(super) interactive: bool,
+    vocabulary: Vocabulary,
+    past: Past,
     events: Option<EventStream>,
     /// Exit code of the first command that failed.
     failure: u8,
@@ -56,26 +66,34 @@ pub(super) struct Open {
 }
 
 impl Session {
-    pub(crate) async fn new(client: Client, screen: Screen) -> Result<Self, Error> {
-        let who = client.whoami().await?;
+    pub(crate) async fn new(client: Client, screen: Screen, settings: Settings) -> anyhow::Result<Self> {
         let conversations = client.conversations().await?;
         let known = conversations.iter().filter(|info| info.active).map(|info| info.id).collect();
+        let (past, muted) = (Past::load(&client).await, Self::load_muted(&client).await);
         Ok(Self {
-            client,
+            on: On::new(client, settings.place()?).await?,
             screen,
-            username: who.username,
-            account: who.account,
+            theme: settings.theme(),
+            settings,
             open: None,
             sent: HashMap::new(),
             known,
             nameless: HashSet::new(),
-            listed: Vec::new(),
-            devices: Vec::new(),
-            invites: None,
+            muted,
             unread: false,
+            asked: None,
+            interactive: false,
+            vocabulary: Vocabulary::default(),
+            past,
             events: None,
             failure: 0,
         })
+    }
+
+    /// What an editor needs to know.
+    pub(crate) fn editor(&self) -> Editor {
+        let vi = self.settings.configured("keymap").as_deref() == Some("vi");
+        Editor { past: self.past.lines().to_vec(), vocabulary: self.vocabulary.clone(), vi, theme: self.theme }
     }
 
     /// Exit code of the first command that failed; 0 if none has.
@@ -87,16 +105,26 @@ impl Session {
         self.screen.print(line);
     }
 
+    /// Prints what happened besides, or what a person should look into.
+    pub(super) fn remark(&self, line: impl fmt::Display) {
+        let line = line.to_string();
+        let role = if line.starts_with(['⚠', '!']) { Role::Warning } else { Role::Aside };
+        self.screen.print(self.theme.paint(role, &line));
+    }
+
     /// Until the input ends, the person leaves, or the server refuses.
     pub(crate) async fn run(&mut self, mut input: Input, mut events: EventStream, mut interrupts: Signal) -> Ending {
-        input.ask(self.prompt());
+        self.interactive = input.is_interactive();
+        self.ask(&input).await;
+        let mut catch_up = tokio::time::interval(CATCH_UP);
+        let mut interrupted = false;
         let ending = loop {
             tokio::select! {
                 // What has happened is shown before what is done about it.
                 biased;
                 event = events.next() => match event {
                     Some(Event::LoginRefused(error)) => {
-                        self.print(format_args!("the server refuses: {error}"));
+                        self.remark(format_args!("the server refuses: {error}"));
                         break Ending::Refused(exit::of_sdk(&error));
                     }
                     Some(event) => self.show(event).await,
@@ -104,22 +132,63 @@ impl Session {
                 },
                 _ = interrupts.recv() => break Ending::Interrupted,
                 line = input.line() => match line {
-                    Line::Interrupt => break Ending::Interrupted,
+                    Line::Interrupt if interrupted => break Ending::Interrupted,
+                    Line::Interrupt => {
+                        interrupted = true;
+                        self.remark("Ctrl-C again ends, as /quit does");
+                        self.ask(&input).await;
+                    }
                     Line::End => break Ending::Left,
                     Line::Text(line) => {
-                        if !self.obey(&line).await {
+                        interrupted = false;
+                        let goes_on = tokio::select! {
+                            goes_on = self.obey(&line) => goes_on,
+                            // The terminal is not the editor's now, so this is a signal.
+                            _ = interrupts.recv(), if input.is_interactive() => {
+                                self.remark("not waited for any longer; what was begun goes on by itself");
+                                true
+                            }
+                        };
+                        if !goes_on {
                             break Ending::Left;
                         }
-                        input.ask(self.prompt());
+                        self.ask(&input).await;
                     }
                 },
                 // Once for all that has come together.
                 () = future::ready(()), if self.unread => self.read_shown().await,
+                _ = catch_up.tick() => self.screen.catch_up(),
             }
         };
         input.stop().await;
         self.events = Some(events);
         ending
+    }
+
+    async fn ask(&mut self, input: &Input) {
+        if self.interactive {
+            let names = self.names().await.unwrap_or_default();
+            self.vocabulary.replace(names);
+        }
+        let prompt = show::prompt(&self.on.who.username, self.open.as_ref().map(|open| (&*open.title, open.kind)));
+        input.ask(prompt, self.theme);
+    }
+
+    /// What may be typed now.
+    async fn names(&self) -> Result<Names, Error> {
+        let conversations = self.on.client.conversations().await?;
+        let mut users: Vec<String> = conversations.iter().filter_map(|info| info.peer_name.clone()).collect();
+        if let Some(open) = &self.open {
+            let members = self.on.client.members(open.id).await.unwrap_or_default();
+            users.extend(members.into_iter().filter_map(|member| member.name));
+        }
+        users.retain(|name| *name != self.on.who.username);
+        users.sort();
+        users.dedup();
+        let mut titles: Vec<String> = conversations.iter().map(show::title).collect();
+        titles.dedup();
+        let aliases = self.settings.config.aliases().into_iter().map(|(name, _)| name).collect();
+        Ok(Names { users, conversations: titles, aliases })
     }
 
     /// Shows what has happened by now, after the input has ended.
@@ -132,30 +201,45 @@ impl Session {
         self.events = Some(events);
     }
 
-    fn prompt(&self) -> String {
-        show::prompt(&self.username, self.open.as_ref().map(|open| (&*open.title, open.kind)))
-    }
-
     /// False when the person wants to leave.
     async fn obey(&mut self, line: &str) -> bool {
-        let command = match command::parse(line) {
-            Ok(Command::Quit) => return false,
-            Ok(command) => command,
-            Err(slip) => {
-                self.refuse(2, slip);
-                return true;
+        if let Some(action) = self.asked.take() {
+            let yes = ["y", "yes"].contains(&line.trim().to_lowercase().as_str());
+            if yes {
+                self.act(&*action).await
+            } else {
+                self.print("not done")
             }
-        };
-        if let Err(error) = self.execute(command).await {
-            self.refuse(exit::of_sdk(&error), format_args!("! {error}"));
+            return true;
+        }
+        if self.interactive {
+            self.past.add(&self.on.client, line).await;
+        }
+        let aliases = self.settings.config.aliases();
+        let alias = |word: &str| aliases.iter().find(|(name, _)| name == word).map(|(_, expansion)| expansion.clone());
+        match command::parse(line, &alias) {
+            Ok(Said::Sitting(sitting)) => return self.execute(sitting).await,
+            Ok(Said::Act(action)) => match action.asks().filter(|_| self.interactive) {
+                Some(question) => {
+                    self.remark(format_args!("{question} y does it, anything else does not."));
+                    self.asked = Some(action);
+                }
+                None => self.act(&*action).await,
+            },
+            Err(slip) => self.refuse(2, slip),
         }
         true
     }
 
     /// Says why a command was not done.
     pub(super) fn refuse(&mut self, code: u8, line: impl fmt::Display) {
-        self.print(line);
+        self.screen.print(self.theme.paint(Role::Warning, &line.to_string()));
         self.failed(code);
+    }
+
+    /// The same for an error.
+    pub(super) fn refuse_error(&mut self, error: &anyhow::Error) {
+        self.refuse(exit::code(error), format_args!("! {error:#}"));
     }
 
     /// Remembers the exit code of a failure, if it is the first.
@@ -168,7 +252,7 @@ impl Session {
     /// What was shown in the open conversation has been read.
     async fn read_shown(&mut self) {
         let Some(open) = self.open.as_ref().filter(|_| self.unread) else { return };
-        if let Err(error) = self.client.mark_read(open.id).await {
+        if let Err(error) = self.on.client.mark_read(open.id).await {
             tracing::warn!(%error, "not marked as read");
         }
         self.unread = false;
@@ -176,10 +260,7 @@ impl Session {
 
     /// What a conversation is called.
     pub(super) async fn title(&self, id: ConversationId) -> String {
-        match self.client.conversation(id).await {
-            Ok(info) => show::title(&info),
-            Err(_) => text::name(None, &id.to_string()),
-        }
+        self.on.title(id).await
     }
 
     /// Takes up the title of the open conversation if it may have changed.
@@ -193,18 +274,10 @@ impl Session {
 
     /// Who that is.
     pub(super) async fn who(&self, account: AccountId) -> String {
-        if account == self.account {
-            return "you".to_owned();
-        }
-        let name = self.client.name_of(account).await.unwrap_or_default();
-        text::name(name.as_deref(), &account.to_string())
+        self.on.name(account).await
     }
 
     pub(super) async fn all_of(&self, accounts: &[AccountId]) -> String {
-        let mut names = Vec::with_capacity(accounts.len());
-        for account in accounts {
-            names.push(self.who(*account).await);
-        }
-        names.join(", ")
+        self.on.names(accounts).await
     }
 }

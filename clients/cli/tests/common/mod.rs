@@ -1,5 +1,7 @@
 //! A server for a test.
 
+#[allow(dead_code, reason = "not every test file has a terminal")]
+pub(crate) mod pty;
 #[allow(dead_code, reason = "not every test file drives the binary")]
 pub(crate) mod repl;
 

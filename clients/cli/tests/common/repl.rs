@@ -31,6 +31,7 @@ pub(crate) fn qpc(server: &Server, folder: &str, password: &str, arguments: &[&s
         .arg("--ca-cert")
         .arg(certificate)
         .env("QPC_PASSWORD", password)
+        .env("QPC_CONFIG", server.folder.path().join("config.toml"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

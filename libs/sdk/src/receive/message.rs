@@ -246,14 +246,7 @@ pub(crate) fn read_all(tx: &Tx<'_>, conversation: GroupId) -> Result<(u64, u64),
     if unread.is_empty() {
         return Ok((0, until));
     }
-    let tells = match tx.load_current(conversation) {
-        Ok(group) => {
-            let is_told = own::settings(tx)?.read_receipts && tx.standing(conversation)? == Standing::Accepted;
-            is_told && tells(tx, group.group_id(), group.epoch())?
-        }
-        Err(Error::NotMember | Error::NotLetIn | Error::UnknownConversation(_)) => false,
-        Err(error) => return Err(error),
-    };
+    let tells = tells_now(tx, conversation)?;
     let mut count = 0;
     for message in unread {
         count += u64::from(tx.set_seen(conversation, message)?);
@@ -266,6 +259,33 @@ pub(crate) fn read_all(tx: &Tx<'_>, conversation: GroupId) -> Result<(u64, u64),
     }
     tx.start_timers(conversation)?;
     Ok((count, until))
+}
+
+/// A person has read one message. Tells whether that is news, and, if nothing in the conversation is unread after it, when
+/// its last one was accepted.
+pub(crate) fn read_one(tx: &Tx<'_>, conversation: GroupId, id: MessageId) -> Result<(bool, Option<u64>), Error> {
+    if !tx.set_seen(conversation, id)? {
+        return Ok((false, None));
+    }
+    if tells_now(tx, conversation)? {
+        tx.put_ack(conversation, id, 2)?;
+        tx.put_chore(conversation, ChoreKind::Acknowledge, 0)?;
+    }
+    tx.start_timers(conversation)?;
+    let rest = tx.unread(conversation, 1)?;
+    Ok((true, rest.is_empty().then(|| tx.newest_at_ms(conversation)).transpose()?))
+}
+
+/// Whether this device tells the members of a conversation what was read.
+fn tells_now(tx: &Tx<'_>, conversation: GroupId) -> Result<bool, Error> {
+    match tx.load_current(conversation) {
+        Ok(group) => {
+            let is_told = own::settings(tx)?.read_receipts && tx.standing(conversation)? == Standing::Accepted;
+            Ok(is_told && tells(tx, group.group_id(), group.epoch())?)
+        }
+        Err(Error::NotMember | Error::NotLetIn | Error::UnknownConversation(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Somebody has messages of this account, or has read them.

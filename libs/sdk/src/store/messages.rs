@@ -404,6 +404,13 @@ impl Tx<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// Others' messages that nobody has read here, in the order of their coming; at most `limit`.
+    pub(crate) fn unread_messages(&self, limit: u32) -> Result<Vec<Message>, Error> {
+        let mut statement = self.sql.prepare_cached(&format!("{SELECT} WHERE m.seen = 0 ORDER BY m.n LIMIT ?1"))?;
+        let rows = statement.query_map([limit], read)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// A person has read a message. False if that was known, or there is no such message.
     pub(crate) fn set_seen(&self, conversation: GroupId, id: MessageId) -> Result<bool, Error> {
         let sql = "UPDATE messages SET seen = 1 WHERE conversation = ?1 AND id = ?2 AND seen = 0";

@@ -10,6 +10,7 @@ mod chores;
 mod conversations;
 mod files;
 mod identity;
+mod kept;
 mod key_file;
 mod loaded;
 mod mailbox;

@@ -29,8 +29,8 @@ pub(crate) const KEPT: &[&str] = &[
     "changes",
     "token_keys",
 ];
-/// What is this device's: its keys and sessions, what is on its way from it, what it has to do and how far it has read. And
-/// all tables of openmls: a ratchet that is put back uses keys twice.
+/// What is this device's: its keys and sessions, what is on its way from it, what it has to do and how far it has read, what
+/// its user interface keeps. And all tables of openmls: a ratchet that is put back uses keys twice.
 #[cfg(test)]
 const LEFT: &[&str] = &[
     "identity",
@@ -48,6 +48,7 @@ const LEFT: &[&str] = &[
     "admissions",
     "tokens",
     "token_request",
+    "kept",
 ];
 /// Where a page of rows ends, bytes, about: one row may make it longer.
 const PAGE: usize = 48 << 10;

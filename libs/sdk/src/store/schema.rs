@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("0004_rich.sql"),
     include_str!("0005_files.sql"),
     include_str!("0008_sealed.sql"),
+    include_str!("0009_kept.sql"),
 ];
 
 /// The version since which MLS state is MessagePack.

@@ -3,40 +3,119 @@
 use std::{
     fs::File,
     io::{self, BufReader, BufWriter, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::Context as _;
+use clap::{Args, Subcommand};
 use qpc_sdk::{
     ChainReport, Client, Error, Excused, Finding, ReceiptFile, ReceiptFileError, ReceiptReport, verify_receipts,
 };
+use serde_json::json;
 
 use crate::{
-    args::{ExportArgs, ReceiptsAction, ReceiptsArgs, VerifyArgs},
-    console::{complain, say},
+    console::complain,
+    engine::{Act, Cli, Item, Needs, On, Outcome, Row, Run, Said, Slash, args, program},
     exit,
+    render::Render,
+    settings::Settings,
 };
 
 /// Findings that are told; `--json` has all.
 const MAX_TOLD: usize = 100;
 
-pub(crate) async fn run(args: ReceiptsArgs) -> anyhow::Result<ExitCode> {
+pub(crate) const ROW: Row = Row {
+    cli: Some(Cli {
+        name: "receipts",
+        about: "Take the server's receipts away, and check them without it",
+        after: "Examples:\n  qpc receipts export -u alice -o alice.receipts\n  \
+            qpc receipts verify alice.receipts bob.receipts",
+        args: args::<Receipts>,
+        run: Run::Program(|matches, settings| program(&matches, settings, run)),
+        aliases: &[],
+        mends: false,
+    }),
+    slash: &[Slash {
+        names: &["receipts"],
+        form: "/receipts FILE",
+        about: "write the server's receipts to FILE, for qpc receipts verify",
+        parse: |words| match words {
+            [] => None,
+            words => Said::act(Export { output: PathBuf::from(words.join(" ")) }),
+        },
+    }],
+};
+
+/// Its arguments.
+#[derive(Args, Debug)]
+struct Receipts {
+    #[command(subcommand)]
+    action: ReceiptsAction,
+}
+
+/// What to do with receipts.
+#[derive(Subcommand, Debug)]
+enum ReceiptsAction {
+    /// Write all receipts of this device: of what it sent, and of what it was given
+    #[command(after_help = "Example:\n  qpc receipts export -u alice -o alice.receipts\n\n\
+        A file tells who was in touch when; it holds nothing of what was written.")]
+    Export {
+        /// Where to write them [default: standard output]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Check files of receipts, each alone and all against each other; needs no server and no password
+    #[command(after_help = "Examples:\n  \
+        qpc receipts verify alice.receipts bob.receipts\n  \
+        qpc receipts verify --json alice.receipts | jq .findings\n\n\
+        Exit codes: 0 nothing is wrong, 8 there are findings, 10 a file cannot be read")]
+    Verify {
+        /// Files that `qpc receipts export` wrote
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+}
+
+async fn run(args: Receipts, settings: Settings) -> anyhow::Result<ExitCode> {
     match args.action {
-        ReceiptsAction::Export(args) => export(&args).await,
-        ReceiptsAction::Verify(args) => verify(&args),
+        ReceiptsAction::Export { output } => export(output.as_deref(), &settings).await,
+        ReceiptsAction::Verify { files } => verify(&files, &Render::new(&settings)),
     }
 }
 
-async fn export(args: &ExportArgs) -> anyhow::Result<ExitCode> {
-    let client = Client::open(args.account.existing()?).await?;
-    let written = match &args.output {
+async fn export(output: Option<&Path>, settings: &Settings) -> anyhow::Result<ExitCode> {
+    let client = Client::open(settings.existing()?).await?;
+    let written = match output {
         Some(path) => to_file(&client, path).await,
         None => client.export_receipts(&mut io::stdout()).await.map_err(anyhow::Error::from),
     };
     client.close().await;
-    complain(format_args!("{} receipts written", written?));
+    let written = written?;
+    match output {
+        Some(path) => Render::new(settings).outcome(&exported(path, written)),
+        None => complain(format_args!("{written} receipts written")),
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn exported(path: &Path, count: usize) -> Outcome {
+    let fields = json!({"file": path, "receipts": count});
+    Outcome::item("qpc.receipts_exported/1", &fields, format!("{count} receipts written to {}", path.display()))
+}
+
+/// What the chat does.
+#[derive(Debug)]
+struct Export {
+    output: PathBuf,
+}
+
+impl Act for Export {
+    const NEEDS: Needs = Needs::Store;
+
+    async fn act(&self, on: &On) -> anyhow::Result<Outcome> {
+        Ok(exported(&self.output, to_file(&on.client, &self.output).await?))
+    }
 }
 
 async fn to_file(client: &Client, path: &Path) -> anyhow::Result<usize> {
@@ -47,14 +126,10 @@ async fn to_file(client: &Client, path: &Path) -> anyhow::Result<usize> {
     Ok(count)
 }
 
-fn verify(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
-    let files = args.files.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<_>>>()?;
+fn verify(files: &[PathBuf], render: &Render) -> anyhow::Result<ExitCode> {
+    let files = files.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<_>>>()?;
     let report = verify_receipts(&files);
-    if args.json {
-        say(serde_json::to_string(&report)?);
-    } else {
-        tell(files.len(), &report).iter().for_each(say);
-    }
+    render.item(&Item::new("qpc.receipts_report/1", &report, tell(files.len(), &report).join("\n")));
     Ok(if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(exit::VERIFICATION) })
 }
 

@@ -4,28 +4,48 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
 use qpc_sdk::{Found, discover};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::{console, text};
+use crate::{
+    console,
+    engine::{Cli, Item, Row, Run, args, program},
+    render::Render,
+    settings::Settings,
+    text,
+};
 
 /// Exit code when there is nobody.
 const NOBODY: u8 = 5;
 
 /// How long to listen.
 #[derive(Args)]
-pub(crate) struct DiscoverArgs {
+struct DiscoverArgs {
     /// Seconds to listen
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
-    /// One JSON object for each server, a line each
-    #[arg(long)]
-    json: bool,
 }
 
-pub(crate) async fn run(args: DiscoverArgs) -> anyhow::Result<ExitCode> {
+pub(crate) const ROW: Row = Row {
+    cli: Some(Cli {
+        name: "discover",
+        about: "Servers that announce themselves on the local network",
+        after: "Examples:\n  \
+            qpc discover\n  \
+            qpc discover --seconds 10 --json | jq -r .addresses[0]\n\n\
+            Anybody can announce anything: compare the certificate (sha256sum of its DER form) before you trust it.",
+        args: args::<DiscoverArgs>,
+        run: Run::Program(|matches, settings| program(&matches, settings, run)),
+        aliases: &[],
+        mends: false,
+    }),
+    slash: &[],
+};
+
+async fn run(args: DiscoverArgs, settings: Settings) -> anyhow::Result<ExitCode> {
+    let render = Render::new(&settings);
     let found = discover(Duration::from_secs(args.seconds)).await?;
     for server in &found {
-        if args.json { console::say(as_json(server)) } else { console::say(line(server)) }
+        render.item(&Item::new("qpc.server/1", &fields(server), line(server)));
     }
     if found.is_empty() {
         console::complain("no server has announced itself");
@@ -34,7 +54,7 @@ pub(crate) async fn run(args: DiscoverArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn as_json(server: &Found) -> String {
+fn fields(server: &Found) -> Value {
     json!({
         "name": server.name,
         "addresses": server.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -42,7 +62,6 @@ fn as_json(server: &Found) -> String {
         "domain": server.domain,
         "fingerprint": server.fingerprint,
     })
-    .to_string()
 }
 
 fn line(server: &Found) -> String {

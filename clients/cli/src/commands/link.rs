@@ -9,17 +9,20 @@ use std::{
 };
 
 use anyhow::Context as _;
-use qpc_sdk::{Client, Error, Event, Identification, Linked, Linking, Runtime, transport::Trust};
-use serde::Serialize;
+use qpc_sdk::{Client, Error, Event, Identification, Linked, Linking, Runtime};
+use serde_json::json;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::{
-    args::{LinkArgs, is_device},
-    console::{complain, say},
+    args::WaitArgs,
+    console::complain,
+    engine::{Cli, Item, Row, Run, args, program},
     exit::{Usage, of_sdk},
     password::{self, Asked},
     qr,
+    render::Render,
+    settings::{Place, Settings, is_device},
 };
 
 /// Time between two words about the waiting.
@@ -31,72 +34,74 @@ const TRIES: u32 = 3;
 /// Exit code of a login that was refused.
 const REFUSED: u8 = 3;
 
-/// The first line of `--json`.
-#[derive(Serialize)]
-struct Offered {
-    code: String,
-}
-
-/// The second one. Fields are only ever added.
-#[derive(Serialize)]
-struct Made {
-    username: String,
-    account: String,
-    device: String,
-    data: PathBuf,
-}
+pub(crate) const ROW: Row = Row {
+    cli: Some(Cli {
+        name: "link",
+        about: "Make this machine a further device of an account that another device has",
+        after: "Examples:\n  qpc link --server chat.example:7000 --ca-cert ca.pem\n  \
+            qpc link --password-file pw.txt --json\n\n\
+            Type the code at a device of the account: /link CODE in its chat, or qpc devices add CODE.\n\
+            With --json, standard output is two lines: qpc.link_code/1, then qpc.linked/1.",
+        args: args::<WaitArgs>,
+        run: Run::Program(|matches, settings| program(&matches, settings, run)),
+        aliases: &[],
+        mends: false,
+    }),
+    slash: &[],
+};
 
 /// Ctrl-C is left to do what it does: until the device is complete there is nothing in its place.
-pub(crate) async fn run(args: LinkArgs) -> anyhow::Result<ExitCode> {
+async fn run(wait: WaitArgs, settings: Settings) -> anyhow::Result<ExitCode> {
     // What can fail does so before a person goes to another device.
-    let trust = args.device.server.trust()?;
-    match password::given(&args.device)? {
+    let (place, render) = (settings.place()?, Render::new(&settings));
+    match password::given(&settings)? {
         Some(password) if password.is_empty() => return Err(Usage::EmptyPassword.into()),
         Some(_) => {}
-        None => password::can_ask()?,
+        None => password::can_ask(&settings)?,
     }
-    match (&args.device.data, &args.username) {
+    let wanted = settings.globals.username.clone();
+    match (&settings.globals.data_dir, &wanted) {
         (Some(folder), _) => check_free(folder)?,
-        (None, Some(name)) => check_free(&args.device.folder(name)?)?,
+        (None, Some(name)) => check_free(&settings.folder(name)?)?,
         (None, None) => {}
     }
-    let linked = offer(&args, &trust).await?;
-    if let Some(wanted) = args.username.as_ref().filter(|wanted| **wanted != linked.username) {
-        return Err(Usage::OtherAccount { found: linked.username, wanted: wanted.clone() }.into());
+    let linked = offer(wait, &place, &render).await?;
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != linked.username) {
+        return Err(Usage::OtherAccount { found: linked.username, wanted }.into());
     }
-    let folder = args.device.folder(&linked.username)?;
+    let folder = settings.folder(&linked.username)?;
     check_free(&folder)?;
-    let who = make(&args, &trust, &linked, &folder).await?;
-    if args.json {
-        let (account, device) = (who.account.to_string(), who.device.to_string());
-        say(serde_json::to_string(&Made { username: who.username, account, device, data: folder })?);
-    } else {
-        say(format_args!("This is a device of {} now.", who.username));
-        say(format_args!("account   {}", who.account));
-        say(format_args!("device    {}", who.device));
-        say(format_args!("store     {}", folder.display()));
-        say("Conversations and history come by themselves as long as the other device is online.");
-    }
+    let who = make(&settings, &place, &linked, &folder).await?;
+    let (account, device) = (who.account.to_string(), who.device.to_string());
+    let lines = [
+        format!("This is a device of {} now.", who.username),
+        format!("account   {account}"),
+        format!("device    {device}"),
+        format!("store     {}", folder.display()),
+    ];
+    let fields = json!({"username": who.username, "account": account, "device": device, "data": folder});
+    render.item(&Item::new("qpc.linked/1", &fields, lines.join("\n")));
+    render.note("Conversations and history come by themselves as long as the other device is online.");
     Ok(ExitCode::SUCCESS)
 }
 
 /// Shows a code and waits until it was typed at a device of the account.
-async fn offer(args: &LinkArgs, trust: &Trust) -> anyhow::Result<Linked> {
-    let server = &args.device.server;
-    let linking = Linking::begin(&server.server, server.server_name.as_deref(), trust, Runtime::system()).await?;
+async fn offer(wait: WaitArgs, place: &Place, render: &Render) -> anyhow::Result<Linked> {
+    let (server, within) = (&place.server, Duration::from_secs(wait.wait));
+    let linking = Linking::begin(server, place.server_name.as_deref(), &place.trust, Runtime::system()).await?;
     let code = linking.code().to_string();
-    if args.json {
-        say(serde_json::to_string(&Offered { code: code.clone() })?);
+    if render.is_json() {
+        render.item(&Item::new("qpc.link_code/1", &json!({"code": code}), ""));
     }
-    complain("Type this code at a device of the account (/link CODE in its chat, or: qpc devices link CODE),");
+    complain("Type this code at a device of the account (/link CODE in its chat, or: qpc devices add CODE),");
     complain("or scan it. Whoever types it gives this machine the account; show it to nobody else.\n");
     complain(format_args!("    {code}\n"));
     if let Some(picture) = qr::draw(&code) {
         complain(picture);
     }
-    let until = Instant::now() + args.wait.time();
+    let until = Instant::now() + within;
     let mut words = tokio::time::interval(WORD_EVERY);
-    let finish = linking.finish(args.wait.time());
+    let finish = linking.finish(within);
     tokio::pin!(finish);
     loop {
         tokio::select! {
@@ -110,22 +115,22 @@ async fn offer(args: &LinkArgs, trust: &Trust) -> anyhow::Result<Linked> {
 }
 
 /// Makes the device, beside its place; it is put there when it is one.
-async fn make(args: &LinkArgs, trust: &Trust, linked: &Linked, folder: &Path) -> anyhow::Result<Identification> {
+async fn make(settings: &Settings, place: &Place, linked: &Linked, folder: &Path) -> anyhow::Result<Identification> {
     let beside = beside(folder);
     // What an interrupted try has left.
     clear(&beside)?;
     let mut tries = 0;
     loop {
         tries += 1;
-        let password = password::find(&args.device, &linked.username, Asked::Known)?;
-        match log_in(args, trust, linked, &beside, password).await {
+        let password = password::find(settings, &linked.username, Asked::Known)?;
+        match log_in(settings, place, linked, &beside, password).await {
             Ok(who) => {
                 fs::rename(&beside, folder).with_context(|| format!("cannot make {}", folder.display()))?;
                 return Ok(who);
             }
             Err(error) => {
                 clear(&beside)?;
-                let by_person = password::given(&args.device)?.is_none();
+                let by_person = password::given(settings)?.is_none();
                 if of_sdk(&error) == REFUSED && by_person && tries < TRIES {
                     complain(format_args!("{error}; once more"));
                     continue;
@@ -137,13 +142,13 @@ async fn make(args: &LinkArgs, trust: &Trust, linked: &Linked, folder: &Path) ->
 }
 
 async fn log_in(
-    args: &LinkArgs,
-    trust: &Trust,
+    settings: &Settings,
+    place: &Place,
     linked: &Linked,
     folder: &Path,
     password: Zeroizing<String>,
 ) -> Result<Identification, Error> {
-    let mut options = args.device.options(folder.to_owned(), &linked.username, password, trust.clone());
+    let mut options = settings.client_options(folder.to_owned(), &linked.username, password, place.clone());
     options.account_key = Some(linked.account_key.clone());
     let client = Client::open(options).await?;
     let done = match connect(&client).await {

@@ -4,15 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-/// Which server, with which certificate, and what to do.
+/// Which API, with which certificate, and what to do.
 #[derive(Args)]
 pub(crate) struct AdminArgs {
     /// Admin API, HOST:PORT
-    #[arg(long, env = "QPC_ADMIN_SERVER", default_value = "127.0.0.1:7001", global = true)]
-    pub(crate) server: String,
+    #[arg(long, env = "QPC_ADMIN_API", value_name = "HOST:PORT", default_value = "127.0.0.1:7001", global = true)]
+    pub(crate) api: String,
     /// Name in the server's certificate, where that is not HOST
-    #[arg(long, env = "QPC_ADMIN_SERVER_NAME", value_name = "NAME", global = true)]
-    pub(crate) server_name: Option<String>,
+    #[arg(long, env = "QPC_ADMIN_API_NAME", value_name = "NAME", global = true)]
+    pub(crate) api_name: Option<String>,
     /// Folder of ca.pem, admin.pem and admin-key.pem
     #[arg(long, env = "QPC_ADMIN_FOLDER", value_name = "DIR", default_value = "qpc-data/admin", global = true)]
     pub(crate) folder: PathBuf,
@@ -25,9 +25,6 @@ pub(crate) struct AdminArgs {
     /// Its key, PEM [default: admin-key.pem of the folder]
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) key: Option<PathBuf>,
-    /// One JSON object
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) action: Action,
 }

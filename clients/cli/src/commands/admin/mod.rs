@@ -15,14 +15,38 @@ use qpc_admin_api::{
 };
 use serde_json::{Value, json};
 
-pub(crate) use self::args::AdminArgs;
-use self::args::{Action, AuditAction};
-use crate::{console, exit};
+use self::args::{Action, AdminArgs, AuditAction};
+use crate::{
+    console,
+    engine::{Cli, Item, Row, Run, args as arguments, program},
+    exit,
+    render::Render,
+    settings::Settings,
+};
 
 type Client = AdminClient<Channel>;
 
+pub(crate) const ROW: Row = Row {
+    cli: Some(Cli {
+        name: "admin",
+        about: "What operators do, over the admin API",
+        after: "Examples:\n  \
+            qpc admin stats --json | jq .users\n  \
+            qpc admin users --banned\n  \
+            qpc admin ban mallory --reason spam\n  \
+            qpc admin --api admin.example:7001 --folder ~/admin-certs audit verify\n  \
+            qpc admin drain 0011223344556677       as qpc admin gateways shows it\n\n\
+            USER is a name or an account id. Every call is kept in the audit log of the server.",
+        args: arguments::<AdminArgs>,
+        run: Run::Program(|matches, settings| program(&matches, settings, run)),
+        aliases: &[],
+        mends: false,
+    }),
+    slash: &[],
+};
+
 /// Does it, and says how it ended.
-pub(crate) async fn run(args: AdminArgs) -> anyhow::Result<ExitCode> {
+async fn run(args: AdminArgs, settings: Settings) -> anyhow::Result<ExitCode> {
     let access = access(&args)?;
     let server = access.server.clone();
     let client = match connect(access).await {
@@ -35,11 +59,8 @@ pub(crate) async fn run(args: AdminArgs) -> anyhow::Result<ExitCode> {
     };
     match act(client, args.action).await {
         Ok(answer) => {
-            if args.json {
-                console::say(answer.to_string());
-            } else {
-                show::lines(&answer).iter().for_each(console::say);
-            }
+            let text = show::lines(&answer).join("\n");
+            Render::new(&settings).item(&Item::new("qpc.admin/1", &answer, text));
             let broken = answer.get("broken_at").is_some_and(|seq| !seq.is_null());
             Ok(if broken { ExitCode::from(exit::VERIFICATION) } else { ExitCode::SUCCESS })
         }
@@ -70,8 +91,8 @@ fn access(args: &AdminArgs) -> anyhow::Result<Access> {
         fs::read(&path).with_context(|| unreadable(&path))
     };
     Ok(Access {
-        server: args.server.clone(),
-        server_name: args.server_name.clone(),
+        server: args.api.clone(),
+        server_name: args.api_name.clone(),
         ca: read(&args.ca, "ca.pem")?,
         identity: Some((read(&args.cert, "admin.pem")?, read(&args.key, "admin-key.pem")?)),
     })

@@ -1,7 +1,7 @@
 //! How things look on a line.
 
 use qpc_sdk::{
-    AccountId, ConversationId, ConversationInfo, ConversationKind, Invite, Member, Message, MessageState, Role,
+    AccountId, ConversationId, ConversationInfo, ConversationKind, Device, Invite, Member, Message, MessageState, Role,
 };
 
 use crate::text;
@@ -31,9 +31,9 @@ pub(crate) fn prompt(username: &str, open: Option<(&str, ConversationKind)>) -> 
     }
 }
 
-/// A conversation in the list.
-pub(crate) fn list_line(number: usize, open: bool, info: &ConversationInfo) -> String {
-    let mut parts = vec![format!("{}{number} {}", if open { '*' } else { ' ' }, title(info))];
+/// A conversation in the list, without its number.
+pub(crate) fn list_line(info: &ConversationInfo) -> String {
+    let mut parts = vec![title(info)];
     let given = match info.kind {
         ConversationKind::Direct => Some(direct(info)),
         _ => info.name.as_deref().map(text::label),
@@ -71,7 +71,7 @@ fn standing(info: &ConversationInfo) -> Option<&'static str> {
     }
 }
 
-fn kind(kind: ConversationKind) -> &'static str {
+pub(crate) fn kind(kind: ConversationKind) -> &'static str {
     match kind {
         ConversationKind::Direct => "direct",
         ConversationKind::Group => "group",
@@ -113,16 +113,6 @@ pub(crate) fn missing(count: u64) -> String {
 /// Who wrote a message: the name that the directory has confirmed, or the beginning of the account id.
 pub(crate) fn sender(message: &Message) -> String {
     text::name(message.sender_name.as_deref(), &message.sender.to_string())
-}
-
-/// A message that has come: in the open conversation, or in another one, whose title is then said.
-pub(crate) fn message(message: &Message, elsewhere: Option<&str>) -> String {
-    let (from, body) = (sender(message), text::safe(&message.text));
-    match elsewhere {
-        None => format!("{from}: {body}"),
-        Some(title) if title == from => format!("{from}: {body}   (/switch {title} to answer)"),
-        Some(title) => format!("{title} · {from}: {body}   (/switch {title} to answer)"),
-    }
 }
 
 /// A message in a history.
@@ -179,18 +169,35 @@ pub(crate) fn role(role: Role) -> &'static str {
     }
 }
 
+/// What a person calls a device, and its id.
+pub(crate) fn device(device: &Device) -> String {
+    match device.name.as_deref().filter(|name| !name.is_empty()) {
+        Some(name) => format!("{} ({})", text::label(name), device.id),
+        None => device.id.to_string(),
+    }
+}
+
 /// An invite in a list.
-pub(crate) fn invite(number: usize, invite: &Invite) -> String {
-    let uses = match invite.max_uses {
+pub(crate) fn invite(invite: &Invite) -> String {
+    let (uses, until) = (joins(invite.max_uses), text::utc(invite.expires_ms));
+    match &invite.link {
+        Some(link) => format!("until {until} · {uses} · {link}"),
+        None => format!("until {until} · {uses} · made on another device"),
+    }
+}
+
+/// How many joins an invite is good for.
+pub(crate) fn joins(max_uses: u32) -> String {
+    match max_uses {
         0 => "any number of joins".to_owned(),
         1 => "1 join".to_owned(),
         uses => format!("{uses} joins"),
-    };
-    let until = text::utc(invite.expires_ms);
-    match &invite.link {
-        Some(link) => format!("{number} until {until} · {uses} · {link}"),
-        None => format!("{number} until {until} · {uses} · made on another device"),
     }
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Why a conversation was not found.
@@ -290,7 +297,7 @@ mod tests {
         assert_eq!(title(&info), "Book club");
         info.petname = Some("readers".into());
         assert_eq!(title(&info), "readers");
-        assert!(list_line(2, true, &info).starts_with("*2 readers (Book club) · group · 4 messages · last"));
+        assert!(list_line(&info).starts_with("readers (Book club) · group · 4 messages · last"));
         assert_eq!(title(&with(1, Some("bob"))), "bob");
         assert_eq!(title(&with(1, None)), "?abababab");
         assert_eq!(title(&ConversationInfo { name: None, ..group(1, "") }), "?01010101");
@@ -301,19 +308,19 @@ mod tests {
 
     #[test]
     fn the_list_says_what_is_wrong_and_nothing_else() {
-        let healthy = list_line(1, false, &group(1, "Book club"));
-        assert_eq!(healthy, " 1 Book club · group · 4 messages · last 1970-01-01 00:00Z · epoch 7");
+        let healthy = list_line(&group(1, "Book club"));
+        assert_eq!(healthy, "Book club · group · 4 messages · last 1970-01-01 00:00Z · epoch 7");
         let ill = ConversationInfo { unread: 2, missing: 3, stuck: true, ..group(1, "Book club") };
-        let line = list_line(1, false, &ill);
+        let line = list_line(&ill);
         for word in ["2 unread", "⚠ 3 missing", "being repaired"] {
             assert!(line.contains(word), "{line}");
         }
         let gone = ConversationInfo { active: false, stuck: true, ..group(1, "Book club") };
-        assert!(list_line(1, false, &gone).ends_with("you are not in it"));
+        assert!(list_line(&gone).ends_with("you are not in it"));
         let awaited = ConversationInfo { awaited: true, ..gone.clone() };
-        assert!(list_line(1, false, &awaited).ends_with("yet to let this one in"));
+        assert!(list_line(&awaited).ends_with("yet to let this one in"));
         let left = ConversationInfo { left: true, ..gone };
-        assert!(list_line(1, false, &left).ends_with("you have left"));
+        assert!(list_line(&left).ends_with("you have left"));
         let heading = heading(&ill, Some(3), 2);
         assert!(
             heading.contains("3 members")
@@ -353,14 +360,6 @@ mod tests {
     }
 
     #[test]
-    fn a_message_from_elsewhere_says_where() {
-        let message = |elsewhere| super::message(&own(MessageState::Received, 0, 0), elsewhere);
-        assert_eq!(message(None), "alice: hello");
-        assert_eq!(message(Some("alice")), "alice: hello   (/switch alice to answer)");
-        assert_eq!(message(Some("Book club")), "Book club · alice: hello   (/switch Book club to answer)");
-    }
-
-    #[test]
     fn conversations_are_found_by_title_then_by_number() {
         let petnamed = ConversationInfo { petname: Some("Mum".into()), ..with(4, Some("margaret")) };
         let all = [group(1, "Book club"), group(2, "book club"), group(3, "2"), petnamed];
@@ -384,14 +383,23 @@ mod tests {
     #[test]
     fn invites_and_members_say_what_they_are_good_for() {
         let mut info = Invite { key: [1; 32], expires_ms: 0, max_uses: 0, link: None };
-        assert_eq!(invite(1, &info), "1 until 1970-01-01 00:00Z · any number of joins · made on another device");
+        assert_eq!(invite(&info), "until 1970-01-01 00:00Z · any number of joins · made on another device");
         info.max_uses = 3;
-        assert!(invite(2, &info).contains("· 3 joins ·"));
+        assert!(invite(&info).contains("· 3 joins ·"));
         let account = AccountId([2; 16]);
         let mut bob =
             Member { account, name: Some("bob".into()), role: Role::ReadOnly, devices: vec![DeviceId([1; 16])] };
         assert_eq!(member(&bob, AccountId([1; 16])), "read-only  bob");
         bob.devices.push(DeviceId([2; 16]));
         assert_eq!(member(&bob, account), "read-only  bob (you) · 2 devices");
+    }
+
+    #[test]
+    fn a_device_cannot_pretend_to_be_a_line() {
+        let mut id = [0xaa; 16];
+        id[0] = 1;
+        let named =
+            Device { id: DeviceId(id), name: Some("phone\n02 tablet".to_owned()), added_at_ms: 0, is_this: true };
+        assert!(device(&named).starts_with("phone 02 tablet (01aa"));
     }
 }

@@ -1,0 +1,226 @@
+//! What there is, as [`Item`]s: the fields of their JSON, and their lines. Ids are hexadecimal, times Unix milliseconds.
+
+use qpc_sdk::{
+    ConversationInfo, ConversationKind, Device, Identification, Invite, Member, Message, MessageState, Role, Stats,
+};
+use serde::Serialize;
+
+use crate::{
+    engine::{Item, On},
+    show, text,
+};
+
+#[derive(Serialize)]
+struct ConversationRecord<'a> {
+    id: String,
+    title: String,
+    kind: &'static str,
+    name: Option<&'a str>,
+    petname: Option<&'a str>,
+    peer: Option<String>,
+    peer_name: Option<&'a str>,
+    suite: String,
+    epoch: u64,
+    active: bool,
+    left: bool,
+    awaited: bool,
+    stuck: bool,
+    messages: u64,
+    unread: u64,
+    missing: u64,
+    last_at_ms: u64,
+}
+
+/// A conversation of a list.
+pub(crate) fn conversation(info: &ConversationInfo) -> Item {
+    conversation_as(info, show::list_line(info))
+}
+
+/// A conversation of which something else is to be said.
+pub(crate) fn conversation_as(info: &ConversationInfo, line: impl Into<String>) -> Item {
+    let record = ConversationRecord {
+        id: info.id.to_string(),
+        title: show::title(info),
+        kind: show::kind(info.kind),
+        name: info.name.as_deref(),
+        petname: info.petname.as_deref(),
+        peer: info.peer.map(|peer| peer.to_string()),
+        peer_name: info.peer_name.as_deref(),
+        suite: info.suite.to_string(),
+        epoch: info.epoch,
+        active: info.active,
+        left: info.left,
+        awaited: info.awaited,
+        stuck: info.stuck,
+        messages: info.messages,
+        unread: info.unread,
+        missing: info.missing,
+        last_at_ms: info.last_at_ms,
+    };
+    Item::new("qpc.conversation/1", &record, line)
+}
+
+#[derive(Serialize)]
+struct MessageRecord<'a> {
+    id: String,
+    conversation: String,
+    sender: String,
+    sender_name: Option<&'a str>,
+    device: String,
+    own: bool,
+    text: &'a str,
+    sent_at_ms: u64,
+    state: &'static str,
+    epoch: u64,
+    delivered_to: u32,
+    read_by: u32,
+}
+
+/// A message, and a line about it.
+pub(crate) fn message(on: &On, message: &Message, line: impl Into<String>) -> Item {
+    let record = MessageRecord {
+        id: message.id.to_string(),
+        conversation: message.conversation.to_string(),
+        sender: message.sender.to_string(),
+        sender_name: message.sender_name.as_deref(),
+        device: message.device.to_string(),
+        own: message.sender == on.who.account,
+        text: &message.text,
+        sent_at_ms: message.sent_at_ms,
+        state: state(message.state),
+        epoch: message.epoch,
+        delivered_to: message.delivered_to,
+        read_by: message.read_by,
+    };
+    Item::new("qpc.message/1", &record, line)
+}
+
+/// A message in its conversation's history.
+pub(crate) fn history_message(on: &On, one: &Message, kind: ConversationKind) -> Item {
+    message(on, one, show::history_line(one, kind))
+}
+
+/// The word for a state.
+pub(crate) fn state(state: MessageState) -> &'static str {
+    match state {
+        MessageState::Queued => "queued",
+        MessageState::Sent => "sent",
+        MessageState::Accepted => "accepted",
+        MessageState::Delivered => "delivered",
+        MessageState::Read => "read",
+        MessageState::Failed => "failed",
+        MessageState::ReceiptRefused => "receipt-refused",
+        MessageState::Received => "received",
+        MessageState::Local => "local",
+    }
+}
+
+#[derive(Serialize)]
+struct MemberRecord<'a> {
+    account: String,
+    name: Option<&'a str>,
+    role: &'static str,
+    devices: Vec<String>,
+    own: bool,
+}
+
+/// Somebody in a conversation.
+pub(crate) fn member(on: &On, member: &Member) -> Item {
+    let record = MemberRecord {
+        account: member.account.to_string(),
+        name: member.name.as_deref(),
+        role: show::role(member.role),
+        devices: member.devices.iter().map(ToString::to_string).collect(),
+        own: member.account == on.who.account,
+    };
+    Item::new("qpc.member/1", &record, show::member(member, on.who.account))
+}
+
+#[derive(Serialize)]
+struct DeviceRecord<'a> {
+    id: String,
+    name: Option<&'a str>,
+    added_at_ms: u64,
+    is_this: bool,
+}
+
+/// A device of the account.
+pub(crate) fn device(device: &Device) -> Item {
+    let record = DeviceRecord {
+        id: device.id.to_string(),
+        name: device.name.as_deref(),
+        added_at_ms: device.added_at_ms,
+        is_this: device.is_this,
+    };
+    let this = if device.is_this { " · this device" } else { "" };
+    let line = format!("{} · added {}{this}", show::device(device), text::utc(device.added_at_ms));
+    Item::new("qpc.device/1", &record, line)
+}
+
+#[derive(Serialize)]
+struct InviteRecord {
+    key: String,
+    expires_ms: u64,
+    max_uses: u32,
+    link: Option<String>,
+}
+
+/// An invite into a group.
+pub(crate) fn invite(invite: &Invite) -> Item {
+    let link = invite.link.as_ref().map(ToString::to_string);
+    let key = show::hex(&invite.key);
+    let record = InviteRecord { key, expires_ms: invite.expires_ms, max_uses: invite.max_uses, link };
+    Item::new("qpc.invite/1", &record, show::invite(invite))
+}
+
+#[derive(Serialize)]
+struct WhoRecord<'a> {
+    username: &'a str,
+    account: String,
+    device: String,
+    registered: bool,
+    connected: bool,
+    server: &'a str,
+    cursor: u64,
+    undecryptable: u64,
+    receipts_verified: u64,
+    outbox: u64,
+}
+
+/// This device, one item of several lines.
+pub(crate) fn identification(who: &Identification, stats: &Stats, server: &str) -> Item {
+    let record = WhoRecord {
+        username: &who.username,
+        account: who.account.to_string(),
+        device: who.device.to_string(),
+        registered: who.registered,
+        connected: who.connected,
+        server,
+        cursor: stats.cursor,
+        undecryptable: stats.undecryptable,
+        receipts_verified: stats.receipts_verified,
+        outbox: stats.outbox,
+    };
+    let registered = if who.registered { "registered" } else { "not registered yet" };
+    let lines = [
+        format!("user      {} ({registered})", who.username),
+        format!("account   {}", who.account),
+        format!("device    {}", who.device),
+        format!("server    {server}"),
+        format!("mailbox   read up to {}, {} unreadable", stats.cursor, stats.undecryptable),
+        format!("receipts  {} verified", stats.receipts_verified),
+        format!("outbox    {} waiting", stats.outbox),
+    ];
+    Item::new("qpc.identity/1", &record, lines.join("\n"))
+}
+
+/// What somebody may do, as it is typed.
+pub(crate) fn parse_role(word: &str) -> Result<Role, String> {
+    Ok(match word {
+        "owner" => Role::Owner,
+        "admin" => Role::Admin,
+        "member" => Role::Member,
+        "read-only" | "readonly" | "reader" => Role::ReadOnly,
+        _ => return Err("a role is owner, admin, member or read-only".to_owned()),
+    })
+}

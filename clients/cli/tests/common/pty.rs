@@ -1,0 +1,127 @@
+//! The binary on a real pseudo-terminal, with a terminal emulator behind it that a test can look at.
+
+use std::{
+    io::{Read as _, Write},
+    sync::{Arc, Condvar, Mutex},
+    time::{Duration, Instant},
+};
+
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+
+use super::Server;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+/// So many that nothing scrolls away.
+pub(crate) const ROWS: u16 = 100;
+/// How an editor asks where the cursor is. Whoever is a terminal answers.
+const WHERE: &[u8] = b"\x1b[6n";
+
+/// `qpc repl` with a person before it.
+pub(crate) struct Terminal {
+    master: Box<dyn MasterPty + Send>,
+    keys: Arc<Mutex<Box<dyn Write + Send>>>,
+    screen: Arc<(Mutex<vt100::Parser>, Condvar)>,
+    child: Box<dyn Child + Send + Sync>,
+}
+
+impl Terminal {
+    /// A sitting of `name`, whose store is called the same, on a screen of so many columns.
+    pub(crate) fn start(server: &Server, name: &str, columns: u16) -> Self {
+        let pair = native_pty_system().openpty(size(columns)).unwrap();
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_qpc"));
+        command.args(["repl", "-u", name, "--server", &server.address(), "--data-dir"]);
+        command.arg(server.folder.path().join(name));
+        command.arg("--ca-cert");
+        command.arg(server.certificate());
+        command.env("QPC_PASSWORD", format!("pw {name}"));
+        command.env("QPC_CONFIG", server.folder.path().join("config.toml"));
+        command.env("TERM", "xterm-256color");
+        command.env_remove("NO_COLOR");
+        let child = pair.slave.spawn_command(command).unwrap();
+        drop(pair.slave);
+        let mut output = pair.master.try_clone_reader().unwrap();
+        let keys = Arc::new(Mutex::new(pair.master.take_writer().unwrap()));
+        let screen = Arc::new((Mutex::new(vt100::Parser::new(ROWS, columns, 0)), Condvar::new()));
+        let (drawn, answers) = (screen.clone(), keys.clone());
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(len @ 1..) = output.read(&mut bytes) {
+                let mut parser = drawn.0.lock().unwrap();
+                // Byte by byte, so that the answer is where the cursor was at the question.
+                let mut asked = 0;
+                for byte in &bytes[..len] {
+                    parser.process(&[*byte]);
+                    asked = if *byte == WHERE[asked] { asked + 1 } else { usize::from(*byte == WHERE[0]) };
+                    if asked == WHERE.len() {
+                        asked = 0;
+                        let (row, column) = parser.screen().cursor_position();
+                        let answer = format!("\x1b[{};{}R", row + 1, column + 1);
+                        answers.lock().unwrap().write_all(answer.as_bytes()).unwrap();
+                    }
+                }
+                drawn.1.notify_all();
+            }
+        });
+        Self { master: pair.master, keys, screen, child }
+    }
+
+    pub(crate) fn types(&self, keys: &str) {
+        let mut writer = self.keys.lock().unwrap();
+        writer.write_all(keys.as_bytes()).unwrap();
+        writer.flush().unwrap();
+    }
+
+    /// What the screen shows once it fits.
+    pub(crate) fn shows(&self, what: &str, fits: impl Fn(&str) -> bool) -> String {
+        let until = Instant::now() + PATIENCE;
+        let mut parser = self.screen.0.lock().unwrap();
+        loop {
+            let contents = parser.screen().contents();
+            if fits(&contents) {
+                return contents;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "{what} not on the screen:\n{contents}");
+            parser = self.screen.1.wait_timeout(parser, left).unwrap().0;
+        }
+    }
+
+    /// [`Self::shows`] of a text.
+    pub(crate) fn shows_text(&self, text: &str) -> String {
+        self.shows(text, |screen| screen.contains(text))
+    }
+
+    /// What is on the screen now.
+    pub(crate) fn contents(&self) -> String {
+        self.screen.0.lock().unwrap().screen().contents()
+    }
+
+    pub(crate) fn resize(&self, columns: u16) {
+        self.screen.0.lock().unwrap().screen_mut().set_size(ROWS, columns);
+        self.master.resize(size(columns)).unwrap();
+    }
+
+    /// The exit code.
+    pub(crate) fn ends(mut self) -> u32 {
+        let until = Instant::now() + PATIENCE;
+        let mut parser = self.screen.0.lock().unwrap();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.exit_code();
+            }
+            assert!(Instant::now() < until, "still running:\n{}", parser.screen().contents());
+            // It may end without another byte.
+            parser = self.screen.1.wait_timeout(parser, Duration::from_millis(100)).unwrap().0;
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
+}
+
+fn size(columns: u16) -> PtySize {
+    PtySize { rows: ROWS, cols: columns, pixel_width: 0, pixel_height: 0 }
+}
