@@ -17,9 +17,9 @@ const NARROW: u16 = 40;
 async fn together(server: &Server, columns: u16) -> (Terminal, Client, ConversationId) {
     let bob = server.client("bob").await;
     let alice = Terminal::start(server, "alice", columns);
-    alice.shows_text("is online");
+    alice.shows("a prompt", |screen| screen.trim_end().ends_with("alice ▸"));
     alice.types("/dm bob\r");
-    alice.shows_text("alice @bob");
+    alice.shows("bob's conversation", |screen| screen.trim_end().ends_with("alice @bob ▸"));
     let mut events = bob.events();
     let id = loop {
         if let Some(info) = bob.conversations().await.unwrap().first() {
@@ -91,6 +91,8 @@ async fn tab_completes_and_a_hint_says_what_follows() {
     alice.types("/re\t");
     alice.shows_text("/rename");
     alice.types("\u{3}");
+    alice
+        .shows("a new prompt", |screen| screen.contains("Ctrl-C again") && screen.trim_end().ends_with("alice @bob ▸"));
     alice.types("well done :thumbsu\t");
     alice.shows_text("well done 👍");
     alice.types("\r");
@@ -107,7 +109,8 @@ async fn ctrl_c_takes_a_line_back_and_twice_ends() {
     alice.types("not to be sent");
     alice.shows_text("not to be sent");
     alice.types("\u{3}");
-    alice.shows_text("Ctrl-C again ends");
+    alice
+        .shows("a new prompt", |screen| screen.contains("Ctrl-C again") && screen.trim_end().ends_with("alice @bob ▸"));
     alice.types("to be sent\r");
     assert_eq!(hears(&mut events).await, "to be sent");
     // A line between them begins the count anew.
@@ -150,14 +153,14 @@ async fn what_was_typed_is_found_again_in_the_next_sitting_and_no_secret_is() {
 
     // It is in the store, which is encrypted.
     let alice = Terminal::start(&server, "alice", 100);
-    alice.shows_text("is online");
+    alice.shows("a prompt", |screen| screen.trim_end().ends_with("alice ▸"));
     alice.types("\u{12}SECRET");
     alice.shows_text("failing search SECRET");
     assert!(!alice.contents().contains("/link"), "{}", alice.contents());
     alice.types("\u{3}");
-    alice.shows_text("Ctrl-C again ends");
+    alice.shows("a new prompt", |screen| screen.contains("Ctrl-C again") && screen.trim_end().ends_with("alice ▸"));
     alice.types("/switch bob\r");
-    alice.shows_text("alice @bob");
+    alice.shows("bob's conversation", |screen| screen.trim_end().ends_with("alice @bob ▸"));
     alice.types("\u{12}milk");
     alice.shows_text("remember the milk");
     alice.types("\r");

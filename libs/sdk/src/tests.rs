@@ -586,3 +586,42 @@ async fn a_receipt_that_comes_after_the_answer_of_the_reader_still_gives_the_pla
         "more is known than the receipt says"
     );
 }
+
+#[tokio::test]
+async fn a_drawer_keeps_what_a_user_interface_puts_there_and_has_a_bottom() {
+    let folder = TempDir::new().unwrap();
+    let alice = open(&folder, "alice").await;
+    alice.keep("theme", b"light".to_vec()).await.unwrap();
+    alice.keep("gone", b"x".to_vec()).await.unwrap();
+    alice.keep("gone", Vec::new()).await.unwrap();
+    alice.close().await;
+    let alice = open(&folder, "alice").await;
+    assert_eq!(alice.kept("theme").await.unwrap().as_deref(), Some(&b"light"[..]));
+    assert_eq!(alice.kept("gone").await.unwrap(), None);
+    for (name, len) in [("x", (1 << 20) + 1), (&*"x".repeat(65), 1)] {
+        assert!(matches!(alice.keep(name, vec![0; len]).await, Err(Error::TextTooLong { .. })), "{len}");
+    }
+}
+
+#[tokio::test]
+async fn messages_are_read_one_by_one_in_the_order_of_their_coming() {
+    let folder = TempDir::new().unwrap();
+    let (alice, bob) = (open(&folder, "alice").await, open(&folder, "bob").await);
+    let mut post = Post::new();
+    let (id, welcome) = post.acquaint(&alice, &bob, Suite::Classic).await;
+    receive(&bob, welcome).await;
+    for text in ["one", "two"] {
+        alice.send(id, text).await.unwrap();
+    }
+    for (seq, outgoing) in (2..).zip(take_outbox(&alice).await) {
+        let delivered = post.application(seq, &outgoing);
+        receive(&bob, delivered).await;
+    }
+    let unread = bob.unread(10).await.unwrap();
+    assert_eq!(unread.iter().map(|message| &*message.text).collect::<Vec<_>>(), ["one", "two"]);
+    assert_eq!(bob.unread(1).await.unwrap(), unread[..1]);
+    assert!(bob.mark_message_read(&unread[0]).await.unwrap());
+    assert!(!bob.mark_message_read(&unread[0]).await.unwrap(), "is no news");
+    assert_eq!(bob.unread(10).await.unwrap(), unread[1..]);
+    assert_eq!(bob.conversation(id).await.unwrap().unread, 1);
+}

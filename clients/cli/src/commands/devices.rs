@@ -30,10 +30,8 @@ pub(crate) const ROW: Row = Row {
         run: Run::Act(|matches| {
             let devices = <Devices as clap::FromArgMatches>::from_arg_matches(matches)?;
             // A code that is none needs no password.
-            if let Some(DeviceAction::Add { code, .. }) = &devices.action
-                && let Err(error) = code.join(" ").parse::<LinkCode>()
-            {
-                return Err(clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{error}\n")));
+            if let Some(DeviceAction::Add { code, .. }) = &devices.action {
+                code.join(" ").parse::<LinkCode>().map_err(Error::from)?;
             }
             Ok(Box::new(devices))
         }),

@@ -30,6 +30,7 @@ struct Sync {}
 impl Act for Sync {
     async fn act(&self, on: &On) -> anyhow::Result<Outcome> {
         on.client.sync().await?;
+        on.client.flush(super::FLUSH).await;
         let stats = on.client.stats().await?;
         let unread: u64 = on.client.conversations().await?.iter().map(|info| info.unread).sum();
         let fields = json!({"cursor": stats.cursor, "unread": unread, "outbox": stats.outbox});

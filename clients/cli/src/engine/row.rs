@@ -33,7 +33,7 @@ pub(crate) struct Cli {
 /// What a subcommand does.
 pub(crate) enum Run {
     /// An action on the client of an account.
-    Act(fn(&ArgMatches) -> Result<Box<dyn Action>, clap::Error>),
+    Act(fn(&ArgMatches) -> anyhow::Result<Box<dyn Action>>),
     /// Something with a life of its own: it goes on, or needs no account.
     Program(fn(ArgMatches, Settings) -> Ended),
 }
@@ -83,7 +83,7 @@ pub(crate) fn args<A: Args>(command: Command) -> Command {
 }
 
 /// [`Run::Act`] of a struct of arguments that is an action.
-pub(crate) fn act<A: Act + FromArgMatches>(matches: &ArgMatches) -> Result<Box<dyn Action>, clap::Error> {
+pub(crate) fn act<A: Act + FromArgMatches>(matches: &ArgMatches) -> anyhow::Result<Box<dyn Action>> {
     Ok(Box::new(A::from_arg_matches(matches)?))
 }
 

@@ -26,7 +26,8 @@ pub(crate) fn qpc(server: &Server, folder: &str, password: &str, arguments: &[&s
     let certificate: OsString = server.certificate().into();
     command
         .args(arguments)
-        .args(["--server", &server.address(), "--data"])
+        .env("QPC_SERVER", server.address())
+        .arg("--data")
         .arg(data)
         .arg("--ca-cert")
         .arg(certificate)
