@@ -1,8 +1,13 @@
 //! `cargo xtask docs`: reference pages that derive from the source.
 
-use std::{fmt::Write, fs, path::Path};
+use std::{
+    fmt::Write,
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::{
     methods::{self, Method},
@@ -11,6 +16,8 @@ use crate::{
 
 /// The page made here.
 pub(crate) const PAGE: &str = "docs/reference/methods.md";
+/// The page that the client makes of its tables of commands.
+const COMMANDS: &str = "docs/reference/cli.md";
 /// Where the messages are defined.
 const PROTO: &str = "proto/qpc/v1";
 
@@ -28,7 +35,19 @@ pub(crate) fn run(check: bool) -> Result<bool> {
     }
     fs::write(&path, page(&root)?).with_context(|| format!("write {}", path.display()))?;
     println!("wrote {PAGE}");
+    write_commands(&root)?;
+    println!("wrote {COMMANDS}");
     Ok(true)
+}
+
+/// Has the client write its reference. A test of it says when the page is out of date.
+fn write_commands(root: &Path) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let arguments = ["run", "--quiet", "--package", "qpc-cli", "--bin", "qpc", "--", "reference"];
+    let output = Command::new(cargo).args(arguments).current_dir(root).stderr(Stdio::inherit()).output()?;
+    ensure!(output.status.success(), "qpc reference: {}", output.status);
+    let path = root.join(COMMANDS);
+    fs::write(&path, output.stdout).with_context(|| format!("write {}", path.display()))
 }
 
 /// Whether the page says what the source says.

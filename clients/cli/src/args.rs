@@ -9,6 +9,9 @@ use crate::commands;
 /// Where the flags that go with every command stand in `--help`.
 const EVERYWHERE: &str = "Options of every command";
 
+/// What this is.
+const ABOUT: &str = "End-to-end encrypted chat over QUIC";
+
 /// What stands below every list of commands.
 const AFTER: &str = "Examples:\n  \
     qpc demo                          two people talk, on this machine, and you see what is proved\n  \
@@ -130,13 +133,12 @@ pub(crate) struct WaitArgs {
 pub(crate) fn root() -> Command {
     let command = Command::new("qpc")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("End-to-end encrypted chat over QUIC")
         .after_help(AFTER)
         .max_term_width(100)
         .subcommand_required(true)
-        .arg_required_else_help(true)
-        .disable_help_subcommand(false);
-    let command = Globals::augment_args(command).next_help_heading(None::<&str>);
+        .arg_required_else_help(true);
+    // The words about all options together are for who reads the source.
+    let command = Globals::augment_args(command).about(ABOUT).long_about(None).next_help_heading(None::<&str>);
     commands::cli().fold(command, |command, cli| command.subcommand(cli.command()))
 }
 
@@ -151,6 +153,7 @@ mod tests {
         root().debug_assert();
         let names: Vec<_> = commands::cli().map(|cli| cli.name).collect();
         assert!(names.len() >= 20, "{names:?}");
+        assert_eq!(root().get_about().unwrap().to_string(), ABOUT);
     }
 
     #[test]
