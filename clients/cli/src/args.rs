@@ -84,6 +84,14 @@ pub(crate) struct Globals {
     #[arg(long, env = "QPC_COLOR", value_enum, value_name = "WHEN", global = true)]
     pub(crate) color: Option<ColorArg>,
 
+    /// What the desktop and the terminal say.
+    #[arg(skip)]
+    pub(crate) around: Around,
+}
+
+/// Variables that are not ours. They have flags, as everything that is read from the environment, but nobody sees them.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Around {
     #[arg(long, env = "XDG_DATA_HOME", hide = true, global = true)]
     pub(crate) xdg_data_home: Option<OsString>,
     #[arg(long, env = "XDG_CONFIG_HOME", hide = true, global = true)]
@@ -131,6 +139,11 @@ pub(crate) struct WaitArgs {
 
 /// The whole command line.
 pub(crate) fn root() -> Command {
+    Around::augment_args(shown()).about(ABOUT)
+}
+
+/// The command line as people see it.
+pub(crate) fn shown() -> Command {
     let command = Command::new("qpc")
         .version(env!("CARGO_PKG_VERSION"))
         .after_help(AFTER)

@@ -28,7 +28,10 @@ use std::{process::ExitCode, time::Duration};
 use clap::{ArgMatches, FromArgMatches as _, parser::ValueSource};
 use tracing_subscriber::EnvFilter;
 
-use crate::{args::Globals, settings::Settings};
+use crate::{
+    args::{Around, Globals},
+    settings::Settings,
+};
 
 /// Longest wait for work in progress at the end.
 const EXIT_GRACE: Duration = Duration::from_secs(5);
@@ -49,7 +52,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(mut matches: ArgMatches) -> anyhow::Result<ExitCode> {
-    let globals = Globals::from_arg_matches(&matches)?;
+    let globals = Globals { around: Around::from_arg_matches(&matches)?, ..Globals::from_arg_matches(&matches)? };
     start_logging(globals.verbose);
     let by_flag = matches.value_source("password") == Some(ValueSource::CommandLine);
     password::warn_of_flag(by_flag, globals.quiet);

@@ -106,8 +106,8 @@ impl Settings {
 
     /// Where the stores of the profile are. No user is called `@work`.
     fn base(&self) -> Result<PathBuf, Usage> {
-        let base = absolute(self.globals.xdg_data_home.as_ref());
-        let home = || Some(absolute(self.globals.home.as_ref())?.join(".local/share"));
+        let base = absolute(self.globals.around.xdg_data_home.as_ref());
+        let home = || Some(absolute(self.globals.around.home.as_ref())?.join(".local/share"));
         let base = base.or_else(home).ok_or(Usage::NoHome)?.join(FOLDER);
         Ok(if self.profile == PROFILE { base } else { base.join(format!("@{}", self.profile)) })
     }
@@ -149,8 +149,8 @@ impl Settings {
         });
         let set = |value: &Option<OsString>| value.as_ref().is_some_and(|value| !value.is_empty() && value != "0");
         // By its convention NO_COLOR counts with whatever value.
-        let no_color = self.globals.no_color.as_ref().is_some_and(|value| !value.is_empty());
-        if !style::wanted(color, no_color, set(&self.globals.clicolor_force)) {
+        let no_color = self.globals.around.no_color.as_ref().is_some_and(|value| !value.is_empty());
+        if !style::wanted(color, no_color, set(&self.globals.around.clicolor_force)) {
             return Theme::Plain;
         }
         self.configured("theme").and_then(|name| Theme::parse(&name)).unwrap_or_default()
@@ -207,8 +207,8 @@ fn config_path(globals: &Globals) -> Result<PathBuf, Usage> {
     if let Some(path) = &globals.config {
         return Ok(path.clone());
     }
-    let base = absolute(globals.xdg_config_home.as_ref());
-    let home = || Some(absolute(globals.home.as_ref())?.join(".config"));
+    let base = absolute(globals.around.xdg_config_home.as_ref());
+    let home = || Some(absolute(globals.around.home.as_ref())?.join(".config"));
     Ok(base.or_else(home).ok_or(Usage::NoHome)?.join("qpc/config.toml"))
 }
 
@@ -225,9 +225,11 @@ pub(crate) fn is_device(folder: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Around;
 
     fn settings(home: &Path, change: impl FnOnce(&mut Globals)) -> Settings {
-        let mut globals = Globals { home: Some(home.into()), ..Globals::default() };
+        let around = Around { home: Some(home.into()), ..Around::default() };
+        let mut globals = Globals { around, ..Globals::default() };
         change(&mut globals);
         Settings::new(globals).unwrap()
     }
@@ -235,9 +237,9 @@ mod tests {
     #[test]
     fn the_store_is_where_the_desktop_wants_it() {
         let home = tempfile::tempdir().unwrap();
-        let plain = settings(home.path(), |globals| globals.xdg_data_home = Some("".into()));
+        let plain = settings(home.path(), |globals| globals.around.xdg_data_home = Some("".into()));
         assert_eq!(plain.folder("alice").unwrap(), home.path().join(".local/share/quicprochat/alice"));
-        let xdg = settings(home.path(), |globals| globals.xdg_data_home = Some("/data".into()));
+        let xdg = settings(home.path(), |globals| globals.around.xdg_data_home = Some("/data".into()));
         assert_eq!(xdg.folder("alice").unwrap(), Path::new("/data/quicprochat/alice"));
         let work = settings(home.path(), |globals| globals.profile = Some("work".into()));
         assert_eq!(work.folder("alice").unwrap(), home.path().join(".local/share/quicprochat/@work/alice"));

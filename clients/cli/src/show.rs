@@ -243,7 +243,7 @@ pub(crate) fn find<'a>(
 
 #[cfg(test)]
 mod tests {
-    use qpc_sdk::{DeviceId, MessageId, Suite};
+    use qpc_sdk::{DeviceId, MessageId, MessageKind, Suite};
 
     use super::*;
 
@@ -263,6 +263,8 @@ mod tests {
             stuck: false,
             messages: 4,
             unread: 0,
+            for_us: 0,
+            expires_after_ms: 0,
             missing: 0,
             last_at_ms: 0,
         }
@@ -281,7 +283,17 @@ mod tests {
             sender: AccountId([2; 16]),
             sender_name: Some("alice".into()),
             device: DeviceId([3; 16]),
+            kind: MessageKind::Text,
             text: "hello".into(),
+            mentions: Vec::new(),
+            reply_to: None,
+            attachments: Vec::new(),
+            for_us: false,
+            edited_at_ms: None,
+            deleted_by: None,
+            reactions: Vec::new(),
+            expires_after_ms: 0,
+            expires_at_ms: None,
             sent_at_ms: 0,
             seq: None,
             epoch: 1,

@@ -103,7 +103,7 @@ fn mask_line(line: &str) -> String {
             17
         } else if number > 0 && (COUNTED.iter().any(|before| masked.ends_with(before)) || is_measured(&rest[number..]))
         {
-            masked.push_str("N");
+            masked.push('N');
             number
         } else {
             masked.push(first);
@@ -247,7 +247,7 @@ async fn groups(script: &mut Script<'_>, carol: &Client) {
     let link = carol.invite(theirs, std::time::Duration::from_secs(3_600), 0).await.unwrap().to_string();
     script.alice(&["join", &link, "--fields", "kind,active"]).await;
     script.alice(&["join", "nonsense"]).await;
-    script.alice(&["list", "--fields", "title,kind,active"]).await;
+    script.alice(&["list", "--fields", "kind,active"]).await;
 }
 
 async fn program(script: &mut Script<'_>) {

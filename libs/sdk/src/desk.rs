@@ -24,7 +24,7 @@ impl Client {
             return Err(Error::TextTooLong { len: value.len(), max: MAX_KEPT });
         }
         let name = name.to_owned();
-        self.inner.store.run(move |tx| tx.keep(&name, &value)).await
+        self.inner.store.run(move |tx| tx.put_kept(&name, &value)).await
     }
 
     /// What [`Self::keep`] has kept.

@@ -6,7 +6,7 @@ use clap::Args;
 use clap_complete::{Shell, generate};
 
 use crate::{
-    args::root,
+    args::shown,
     engine::{Cli, Row, Run, args, program},
     settings::Settings,
 };
@@ -38,7 +38,7 @@ struct Completions {
 async fn run(args: Completions, _: Settings) -> anyhow::Result<ExitCode> {
     // All at once: a reader that went away is no error.
     let mut script = Vec::new();
-    generate(args.shell, &mut root(), "qpc", &mut script);
+    generate(args.shell, &mut shown(), "qpc", &mut script);
     crate::console::say(String::from_utf8_lossy(&script).trim_end());
     Ok(ExitCode::SUCCESS)
 }

@@ -19,7 +19,7 @@ pub(crate) const ROW: Row = {
             after: "Examples:\n  qpc demo\n  qpc demo --json | jq .suite",
             args: args::<Demo>,
             run: Run::Program(|matches, settings| {
-                program(&matches, settings, |_: Demo, settings| crate::demo::run(settings.json().is_some()))
+                program(&matches, settings, |_: Demo, settings| crate::demo::run(settings))
             }),
             aliases: &[],
             mends: false,

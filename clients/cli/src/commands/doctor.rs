@@ -232,7 +232,7 @@ fn store(folder: &Path) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::Globals;
+    use crate::args::{Around, Globals};
 
     #[tokio::test]
     async fn each_illness_is_named_and_no_folder_in_what_others_see() {
@@ -242,7 +242,7 @@ mod tests {
         let certificate_file = home.path().join("cert.pem");
         let settings = || {
             let globals = Globals {
-                home: Some(home.path().into()),
+                around: Around { home: Some(home.path().into()), ..Around::default() },
                 config: Some(config.clone()),
                 ca_cert: Some(certificate_file.clone()),
                 ..Globals::default()

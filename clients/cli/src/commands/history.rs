@@ -69,7 +69,7 @@ impl Act for History {
             messages.retain(|message| message.text.to_lowercase().contains(&text));
         }
         let messages = messages.split_off(messages.len().saturating_sub(self.count as usize));
-        let shown = messages.iter().map(|message| (message.conversation, message.id)).collect();
+        let shown = messages.iter().map(|message| (message.conversation, message.reference())).collect();
         let items = messages.iter().map(|message| records::history_message(on, message, info.kind));
         let outcome = items.collect::<Outcome>().then(Effect::Messages(shown));
         Ok(if info.missing > 0 { outcome.note(show::missing(info.missing)) } else { outcome })

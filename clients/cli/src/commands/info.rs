@@ -64,18 +64,19 @@ pub(crate) async fn find(
     target: &Target,
     wanted: Option<&str>,
 ) -> anyhow::Result<(ConversationInfo, Message)> {
-    let number = wanted.and_then(|wanted| wanted.trim_matches(['[', ']']).parse().ok());
-    let (conversation, wanted_id) = match (target, number.and_then(|number| on.listed.messages.find(number))) {
-        (Target::Open, Some((conversation, id))) => (on.client.conversation(conversation).await?, Some(id)),
-        _ => (target.find(on).await?, None),
-    };
     let missing = || Usage::NoMessage(wanted.unwrap_or("here yet").to_owned());
+    let number = wanted.and_then(|wanted| wanted.trim_matches(['[', ']']).parse().ok());
+    if let (Target::Open, Some(number)) = (target, number) {
+        let (conversation, message) = on.listed.messages.find(number).ok_or_else(missing)?;
+        let found = on.client.message(conversation, message).await?.ok_or_else(missing)?;
+        return Ok((on.client.conversation(conversation).await?, found));
+    }
+    let conversation = target.find(on).await?;
     let messages = on.client.history(conversation.id, MAX_LOOKED).await?;
     let begins = |id: MessageId, text: &str| text.len() >= MIN_ID && id.to_string().starts_with(&text.to_lowercase());
-    let found = match (wanted_id, wanted) {
-        (Some(id), _) => messages.into_iter().rev().find(|message| message.id == id),
-        (None, Some(text)) => messages.into_iter().rev().find(|message| begins(message.id, text)),
-        (None, None) => messages.into_iter().next_back(),
+    let found = match wanted {
+        Some(text) => messages.into_iter().rev().find(|message| begins(message.id, text)),
+        None => messages.into_iter().next_back(),
     };
     Ok((conversation, found.ok_or_else(missing)?))
 }

@@ -7,7 +7,7 @@ use clap::{Args, Command};
 use clap_mangen::Man;
 
 use crate::{
-    args::root,
+    args::shown,
     console::say,
     engine::{Cli, Row, Run, args, program},
     exit::{CODES, Usage},
@@ -38,7 +38,7 @@ struct Pages {
 }
 
 async fn run(args: Pages, _: Settings) -> anyhow::Result<ExitCode> {
-    let mut root = root();
+    let mut root = shown();
     root.build();
     if let Some(folder) = &args.dir {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, process::ExitCode};
 use clap::{Arg, Args, Command};
 
 use crate::{
-    args::root,
+    args::shown,
     config::KEYS,
     console::say,
     engine::{Cli, Row, Run, program},
@@ -45,7 +45,7 @@ fn page() -> Result<String, std::fmt::Error> {
          a shell. A conversation is named `@user`, `#name`, by its title, or by the beginning of its id; `notes` are those to\n\
          oneself.\n",
     );
-    let mut root = root();
+    let mut root = shown();
     root.build();
     page.push_str("\n## Subcommands\n\n| command | what it does |\n|---|---|\n");
     let shown = || root.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help");

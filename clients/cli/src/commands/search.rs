@@ -78,7 +78,7 @@ impl Act for Search {
         }
         found.sort_by_key(|(message, _)| message.sent_at_ms);
         let found = found.split_off(found.len().saturating_sub(self.count));
-        let shown = found.iter().map(|(message, _)| (message.conversation, message.id)).collect();
+        let shown = found.iter().map(|(message, _)| (message.conversation, message.reference())).collect();
         let items = found.iter().map(|(message, line)| records::message(on, message, line.as_str()));
         let outcome = items.collect::<Outcome>().then(Effect::Messages(shown));
         Ok(if found.is_empty() {

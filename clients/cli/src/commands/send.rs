@@ -131,13 +131,13 @@ impl Act for Send {
             Wait::Queued if self.target.find(on).await.is_ok_and(|info| info.active) => Ok(()),
             _ => on.client.connect().await,
         };
-        let info = match (self.target.reach(on).await, &connected) {
-            (Ok(info), _) => info,
+        let info = match self.target.reach(on).await {
+            Ok(info) => info,
             // Why there is no connection says more than that there is none.
-            (Err(error), Err(_)) if matches!(error.downcast_ref(), Some(Error::Offline)) => {
-                return Err(connected.unwrap_err().into());
+            Err(error) if matches!(error.downcast_ref(), Some(Error::Offline)) => {
+                return Err(connected.err().map_or(error, Into::into));
             }
-            (Err(error), _) => return Err(error),
+            Err(error) => return Err(error),
         };
         let mut events = on.client.events();
         let id = on.client.send(info.id, &text).await?;

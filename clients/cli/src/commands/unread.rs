@@ -43,7 +43,7 @@ impl Act for Unread {
             let line = format!("{} · {}", show::title(&info), show::history_line(message, info.kind));
             items.push(records::message(on, message, line));
         }
-        let shown = messages.iter().map(|message| (message.conversation, message.id)).collect();
+        let shown = messages.iter().map(|message| (message.conversation, message.reference())).collect();
         let outcome = items.into_iter().collect::<Outcome>().then(Effect::Messages(shown));
         Ok(match messages.len() {
             0 => outcome.note("nothing is unread"),

@@ -9,12 +9,13 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::Context as _;
 
 use self::{report::Report, story::Story};
-use crate::console::{complain, say};
+use crate::{console::complain, engine::Item, render::Render, settings::Settings};
 
 /// Time for the server to end.
 const SERVER_GRACE: Duration = Duration::from_secs(5);
 
-pub(crate) async fn run(json: bool) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(settings: Settings) -> anyhow::Result<ExitCode> {
+    let render = Render::new(&settings);
     let folder = tempfile::Builder::new().prefix("qpc-demo-").tempdir().context("no temporary folder")?;
     let mut options = qpc_server::Options { data: folder.path().join("server"), ..Default::default() };
     options.listen = ([127, 0, 0, 1], 0).into();
@@ -24,16 +25,12 @@ pub(crate) async fn run(json: bool) -> anyhow::Result<ExitCode> {
         .map_err(|error| anyhow::anyhow!("the server does not start: {error}"))?;
 
     let mut report = Report::default();
-    let told = Story::new(folder.path(), &server, !json).tell(&mut report).await;
+    let told = Story::new(folder.path(), &server, !render.is_json()).tell(&mut report).await;
     server.shutdown(SERVER_GRACE).await;
     let failure = told.err().map(|error| format!("{error:#}")).or_else(|| report.failure());
     report.finish(failure.clone());
 
-    if json {
-        say(serde_json::to_string(&report)?);
-    } else {
-        report.summary().iter().for_each(say);
-    }
+    render.item(&Item::new("qpc.demo/1", &report, report.summary().join("\n")));
     match failure {
         None => Ok(ExitCode::SUCCESS),
         Some(failure) => {

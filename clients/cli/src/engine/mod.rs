@@ -8,7 +8,7 @@ mod target;
 
 use std::{fmt::Debug, future::Future, pin::Pin, time::Duration};
 
-use qpc_sdk::{AccountId, Client, ConversationId, Device, Error, Identification, MessageId};
+use qpc_sdk::{AccountId, Client, ConversationId, Device, Error, Identification, MessageRef};
 
 pub(crate) use self::{
     outcome::{Effect, Item, Outcome},
@@ -122,5 +122,5 @@ impl On {
     }
 }
 
-/// A message by its place.
-pub(crate) type MessageRef = (ConversationId, MessageId);
+/// A message and where it is.
+pub(crate) type Spot = (ConversationId, MessageRef);

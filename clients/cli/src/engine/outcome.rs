@@ -4,7 +4,7 @@ use qpc_sdk::{ConversationId, Device, MessageId};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::MessageRef;
+use super::Spot;
 use crate::text;
 
 /// Code of something that was done in part.
@@ -46,7 +46,7 @@ pub(crate) enum Effect {
     /// The same.
     Invites(ConversationId, Vec<[u8; 32]>),
     /// The same.
-    Messages(Vec<MessageRef>),
+    Messages(Vec<Spot>),
 }
 
 /// One piece of data: a line of JSON, or of text.

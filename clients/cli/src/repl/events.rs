@@ -58,7 +58,7 @@ impl Session {
     fn show_fate(&mut self, event: Event) {
         match event {
             Event::Accepted { conversation, message, receipt } => {
-                let (devices, number) = (receipt.recipients, self.number((conversation, message)));
+                let (devices, number) = (receipt.recipients, self.number((conversation, self.own(message))));
                 let text = self.sent.remove(&message).unwrap_or_else(|| EARLIER.to_owned());
                 self.print(format_args!("{number}✓ {text}   (stored for {devices}, receipt verified)"));
             }
@@ -99,7 +99,7 @@ impl Session {
     }
 
     async fn show_message(&mut self, message: &Message) {
-        let number = self.number((message.conversation, message.id));
+        let number = self.number((message.conversation, message.reference()));
         let from = self.theme.paint(Role::Name, &show::sender(message));
         let body = text::safe(&message.text);
         if self.open.as_ref().is_some_and(|open| open.id == message.conversation) {

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use qpc_sdk::{Client, ConversationId, Error};
+use qpc_sdk::{Client, ConversationId, Error, MessageId, MessageRef, Runtime};
 
 use super::{
     command,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     commands::{Send, compose},
-    engine::{Action, Effect, Item, MessageRef, Outcome, Target},
+    engine::{Action, Effect, Item, Outcome, Spot, Target},
     show,
     style::{THEMES, Theme},
     text,
@@ -101,14 +101,19 @@ impl Session {
     }
 
     /// The gutter before a message: its number, by which commands name it.
-    pub(super) fn number(&mut self, message: MessageRef) -> String {
+    pub(super) fn number(&mut self, message: Spot) -> String {
         let number = self.on.listed.messages.note(message);
         let wanted = self.settings.configured("numbers").map_or(self.interactive, |word| word == "on");
         if wanted { self.theme.paint(crate::style::Role::Aside, &format!("[{number}] ")) } else { String::new() }
     }
 
+    /// What others would call a message of this account.
+    pub(super) fn own(&self, id: MessageId) -> MessageRef {
+        MessageRef { author: self.on.who.account, id }
+    }
+
     /// A message of this account was written: an event will say what becomes of it.
-    async fn remember(&mut self, id: qpc_sdk::MessageId, short: String, items: &[Item]) -> anyhow::Result<()> {
+    async fn remember(&mut self, id: MessageId, short: String, items: &[Item]) -> anyhow::Result<()> {
         if items.iter().any(|item| item.fields["state"] == "local") {
             self.plain(items);
             return Ok(());
@@ -167,9 +172,10 @@ impl Session {
     /// The editor has the terminal meanwhile; what comes is shown afterwards.
     async fn compose(&mut self) -> anyhow::Result<()> {
         anyhow::ensure!(self.interactive, "there is no terminal for an editor");
-        let globals = &self.settings.globals;
-        let editor = globals.visual.clone().or_else(|| globals.editor.clone());
-        let written = tokio::task::spawn_blocking(move || compose(editor.as_deref())).await??;
+        let around = &self.settings.globals.around;
+        let editor = around.visual.clone().or_else(|| around.editor.clone());
+        let written = Runtime::system().blocking(move || compose(editor.as_deref())).await;
+        let written = written.ok_or(Error::Interrupted)??;
         if written.is_empty() {
             self.print("nothing was written, nothing was sent");
             return Ok(());

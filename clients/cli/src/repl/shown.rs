@@ -3,9 +3,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use qpc_sdk::MessageId;
+use qpc_sdk::MessageRef;
 
-use crate::engine::MessageRef;
+use crate::engine::Spot;
 
 /// Messages whose numbers are known at the same time: the last ones.
 const MAX_SHOWN: usize = 10_000;
@@ -15,13 +15,13 @@ const MAX_SHOWN: usize = 10_000;
 pub(crate) struct Shown {
     /// Numbers that were forgotten.
     forgotten: u64,
-    messages: VecDeque<MessageRef>,
-    numbers: HashMap<MessageId, u64>,
+    messages: VecDeque<Spot>,
+    numbers: HashMap<MessageRef, u64>,
 }
 
 impl Shown {
     /// The number of a message that is shown.
-    pub(crate) fn note(&mut self, message: MessageRef) -> u64 {
+    pub(crate) fn note(&mut self, message: Spot) -> u64 {
         if let Some(number) = self.numbers.get(&message.1) {
             return *number;
         }
@@ -38,7 +38,7 @@ impl Shown {
     }
 
     /// The message of a number.
-    pub(crate) fn find(&self, number: u64) -> Option<MessageRef> {
+    pub(crate) fn find(&self, number: u64) -> Option<Spot> {
         let index = number.checked_sub(self.forgotten + 1)?;
         self.messages.get(usize::try_from(index).ok()?).copied()
     }
@@ -46,14 +46,14 @@ impl Shown {
 
 #[cfg(test)]
 mod tests {
-    use qpc_sdk::ConversationId;
+    use qpc_sdk::{AccountId, ConversationId, MessageId};
 
     use super::*;
 
-    fn message(number: u64) -> MessageRef {
+    fn message(number: u64) -> Spot {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&number.to_be_bytes());
-        (ConversationId([1; 16]), MessageId(id))
+        (ConversationId([1; 16]), MessageRef { author: AccountId([2; 16]), id: MessageId(id) })
     }
 
     #[test]

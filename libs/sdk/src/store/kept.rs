@@ -7,7 +7,7 @@ use crate::Error;
 
 impl Tx<'_> {
     /// Keeps a value in place of the one of that name; an empty one takes it away.
-    pub(crate) fn keep(&self, name: &str, value: &[u8]) -> Result<(), Error> {
+    pub(crate) fn put_kept(&self, name: &str, value: &[u8]) -> Result<(), Error> {
         if value.is_empty() {
             self.sql.execute("DELETE FROM kept WHERE name = ?1", [name])?;
         } else {

@@ -406,9 +406,18 @@ impl Tx<'_> {
 
     /// Others' messages that nobody has read here, in the order of their coming; at most `limit`.
     pub(crate) fn unread_messages(&self, limit: u32) -> Result<Vec<Message>, Error> {
-        let mut statement = self.sql.prepare_cached(&format!("{SELECT} WHERE m.seen = 0 ORDER BY m.n LIMIT ?1"))?;
-        let rows = statement.query_map([limit], read)?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        let sql = "SELECT conversation, sender_device, id FROM messages
+             WHERE seen = 0 AND kind <> 3 AND COALESCE(expires_at_ms > ?2, 1) ORDER BY n LIMIT ?1";
+        let mut statement = self.sql.prepare_cached(sql)?;
+        let rows = statement.query_map(params![limit, self.now_ms()], |row| {
+            Ok((GroupId(row.get(0)?), DeviceId(row.get(1)?), MessageId(row.get(2)?)))
+        })?;
+        let mut messages = Vec::new();
+        for row in rows {
+            let (conversation, device, id) = row?;
+            messages.extend(self.message(conversation, device, id)?);
+        }
+        Ok(messages)
     }
 
     /// A person has read a message. False if that was known, or there is no such message.
