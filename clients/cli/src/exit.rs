@@ -221,10 +221,13 @@ pub(crate) fn of_sdk(error: &Error) -> u8 {
         | Error::AlreadyRegistered
         | Error::StoreInUse(_)
         | Error::OtherUser { .. }
+        | Error::StoreNotEmpty(_)
+        | Error::BackupOfOther { .. }
         | Error::TooManyRaces => 6,
         Error::NotMember
         | Error::NotWelcomed(_)
         | Error::NotAllowed(_)
+        | Error::Blocked
         | Error::LastOwner
         | Error::Mls(MlsError::Denied(_)) => 7,
         Error::IdentityChanged(_)
@@ -235,6 +238,7 @@ pub(crate) fn of_sdk(error: &Error) -> u8 {
         | Error::Certificate(_)
         | Error::Signature(_)
         | Error::Chain(_)
+        | Error::Archive(_)
         | Error::Receipt(_)
         | Error::ReceiptEpoch(_) => VERIFICATION,
         Error::Interrupted => INTERRUPTED,

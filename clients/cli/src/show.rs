@@ -243,7 +243,7 @@ pub(crate) fn find<'a>(
 
 #[cfg(test)]
 mod tests {
-    use qpc_sdk::{DeviceId, MessageId, MessageKind, Suite};
+    use qpc_sdk::{DeviceId, MessageId, MessageKind, Standing, Suite};
 
     use super::*;
 
@@ -264,6 +264,8 @@ mod tests {
             messages: 4,
             unread: 0,
             for_us: 0,
+            standing: Standing::Accepted,
+            blocked: false,
             expires_after_ms: 0,
             missing: 0,
             last_at_ms: 0,
