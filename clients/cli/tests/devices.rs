@@ -114,7 +114,7 @@ async fn a_session_names_and_revokes_devices_and_gives_conversations_new_keys() 
 
     // The numbers are those of the list.
     alice.types("/devices\n").await;
-    let two = [alice.shows_one(&["1 ", "2 "]).await, alice.shows_one(&["1 ", "2 "]).await];
+    let two = [alice.shows(" · added ").await, alice.shows(" · added ").await];
     let other = two.iter().find(|line| !line.ends_with("this device")).unwrap();
     let other = other.split_whitespace().next().unwrap().to_owned();
     alice.types(&format!("/name-device {other} the laptop\n")).await;
