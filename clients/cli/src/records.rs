@@ -1,7 +1,8 @@
 //! What there is, as [`Item`]s: the fields of their JSON, and their lines. Ids are hexadecimal, times Unix milliseconds.
 
 use qpc_sdk::{
-    ConversationInfo, ConversationKind, Device, Identification, Invite, Member, Message, MessageState, Role, Stats,
+    ConversationInfo, ConversationKind, Device, Identification, Invite, Member, Message, MessageKind, MessageState,
+    Reaction, Role, Standing, Stats,
 };
 use serde::Serialize;
 
@@ -27,8 +28,12 @@ struct ConversationRecord<'a> {
     stuck: bool,
     messages: u64,
     unread: u64,
+    unread_to_you: u64,
     missing: u64,
     last_at_ms: u64,
+    expires_after_ms: u64,
+    standing: &'static str,
+    blocked: bool,
 }
 
 /// A conversation of a list.
@@ -54,8 +59,16 @@ pub(crate) fn conversation_as(info: &ConversationInfo, line: impl Into<String>) 
         stuck: info.stuck,
         messages: info.messages,
         unread: info.unread,
+        unread_to_you: info.for_us,
         missing: info.missing,
         last_at_ms: info.last_at_ms,
+        expires_after_ms: info.expires_after_ms,
+        standing: match info.standing {
+            Standing::Accepted => "accepted",
+            Standing::Requested => "requested",
+            Standing::Declined => "declined",
+        },
+        blocked: info.blocked,
     };
     Item::new("qpc.conversation/1", &record, line)
 }
@@ -74,6 +87,33 @@ struct MessageRecord<'a> {
     epoch: u64,
     delivered_to: u32,
     read_by: u32,
+    kind: &'static str,
+    reply_to: Option<RefRecord>,
+    to_you: bool,
+    edited_at_ms: Option<u64>,
+    reactions: Vec<ReactionRecord<'a>>,
+    files: Vec<FileRecord<'a>>,
+    expires_at_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct RefRecord {
+    sender: String,
+    id: String,
+}
+
+#[derive(Serialize)]
+struct ReactionRecord<'a> {
+    sign: &'a str,
+    accounts: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct FileRecord<'a> {
+    blob: String,
+    name: &'a str,
+    media_type: &'a str,
+    size: u64,
 }
 
 /// A message, and a line about it.
@@ -91,8 +131,30 @@ pub(crate) fn message(on: &On, message: &Message, line: impl Into<String>) -> It
         epoch: message.epoch,
         delivered_to: message.delivered_to,
         read_by: message.read_by,
+        kind: match message.kind {
+            MessageKind::Text => "text",
+            MessageKind::Unknown => "unknown",
+            MessageKind::Deleted => "deleted",
+            MessageKind::Expired => "expired",
+        },
+        reply_to: message.reply_to.map(|to| RefRecord { sender: to.author.to_string(), id: to.id.to_string() }),
+        to_you: message.for_us,
+        edited_at_ms: message.edited_at_ms,
+        reactions: message.reactions.iter().map(reaction).collect(),
+        files: message.attachments.iter().map(file).collect(),
+        expires_at_ms: message.expires_at_ms,
     };
     Item::new("qpc.message/1", &record, line)
+}
+
+fn reaction(reaction: &Reaction) -> ReactionRecord<'_> {
+    let accounts = reaction.accounts.iter().map(ToString::to_string).collect();
+    ReactionRecord { sign: &reaction.emoji, accounts }
+}
+
+fn file(file: &qpc_wire::content::Attachment) -> FileRecord<'_> {
+    let (name, media_type) = (file.name.as_str(), file.media_type.as_str());
+    FileRecord { blob: show::hex(&file.blob_id), name, media_type, size: file.size }
 }
 
 /// A message in its conversation's history.

@@ -1,7 +1,8 @@
 //! How things look on a line.
 
 use qpc_sdk::{
-    AccountId, ConversationId, ConversationInfo, ConversationKind, Device, Invite, Member, Message, MessageState, Role,
+    AccountId, ConversationId, ConversationInfo, ConversationKind, Device, Invite, Member, Message, MessageKind,
+    MessageState, Reaction, Role, Standing,
 };
 
 use crate::text;
@@ -46,8 +47,20 @@ pub(crate) fn list_line(info: &ConversationInfo) -> String {
     if info.unread > 0 {
         parts.push(format!("{} unread", info.unread));
     }
+    if info.for_us > 0 {
+        parts.push(format!("{} to you", info.for_us));
+    }
     if info.missing > 0 {
         parts.push(format!("⚠ {} missing", info.missing));
+    }
+    if info.expires_after_ms > 0 {
+        parts.push(format!("⏱ {}", span(info.expires_after_ms)));
+    }
+    if info.standing == Standing::Requested {
+        parts.push("asks you: accept or decline".to_owned());
+    }
+    if info.blocked {
+        parts.push("blocked".to_owned());
     }
     parts.push(format!("last {}", text::utc(info.last_at_ms)));
     if info.kind != ConversationKind::Notes {
@@ -118,7 +131,54 @@ pub(crate) fn sender(message: &Message) -> String {
 /// A message in a history.
 pub(crate) fn history_line(message: &Message, kind: ConversationKind) -> String {
     let time = text::utc(message.sent_at_ms);
-    format!("{time} {}: {}{}", sender(message), text::safe(&message.text), mark(message, kind))
+    format!("{time} {}: {}{}{}", sender(message), body(message), signs(message), mark(message, kind))
+}
+
+/// What a message says.
+pub(crate) fn body(message: &Message) -> String {
+    match message.kind {
+        MessageKind::Deleted => return "(deleted)".to_owned(),
+        MessageKind::Expired => return "(gone)".to_owned(),
+        MessageKind::Unknown => return "(something that this version does not understand)".to_owned(),
+        MessageKind::Text => {}
+    }
+    let mut parts = Vec::new();
+    if message.reply_to.is_some() {
+        parts.push("↪".to_owned());
+    }
+    for file in &message.attachments {
+        parts.push(format!("📎 {} ({} bytes)", text::label(&file.name), file.size));
+    }
+    if !message.text.is_empty() {
+        parts.push(text::safe(&message.text));
+    }
+    if message.edited_at_ms.is_some() {
+        parts.push("(edited)".to_owned());
+    }
+    if message.expires_after_ms > 0 {
+        parts.push(format!("⏱ {}", span(message.expires_after_ms)));
+    }
+    parts.join(" ")
+}
+
+/// The signs under a message.
+fn signs(message: &Message) -> String {
+    let sign = |reaction: &Reaction| match reaction.accounts.len() {
+        1 => text::label(&reaction.emoji),
+        count => format!("{} {count}", text::label(&reaction.emoji)),
+    };
+    match message.reactions.as_slice() {
+        [] => String::new(),
+        reactions => format!("   [{}]", reactions.iter().map(sign).collect::<Vec<_>>().join(" · ")),
+    }
+}
+
+/// A time in its largest whole unit.
+pub(crate) fn span(ms: u64) -> String {
+    let seconds = ms.div_ceil(1_000);
+    let units = [(604_800, "w"), (86_400, "d"), (3_600, "h"), (60, "m")];
+    let unit = units.into_iter().find(|(size, _)| seconds.is_multiple_of(*size));
+    unit.map_or_else(|| format!("{seconds}s"), |(size, name)| format!("{}{name}", seconds / size))
 }
 
 /// What became of a message, for those written by this account. The word says what the ticks cannot.

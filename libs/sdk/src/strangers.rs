@@ -12,9 +12,9 @@ use qpc_crypto::{
 use qpc_wire::{AccountId, GroupId};
 
 use crate::{
-    Error, Event,
+    Client, Error, Event,
     client::Inner,
-    groups, own,
+    directory, groups, own,
     store::{ConversationKind, Identity, Standing, Tx},
 };
 
@@ -83,6 +83,18 @@ pub(crate) async fn block(inner: &Arc<Inner>, account: AccountId, blocked: bool)
         return Err(Error::OwnName);
     }
     own::share(inner, own::block_key(account), vec![blocked.into()]).await
+}
+
+impl Client {
+    /// The account of a name: as it is known here, else by the directory, which needs a connection.
+    pub async fn account_of(&self, username: &str) -> Result<AccountId, Error> {
+        let name = username.to_owned();
+        if let Some(account) = self.inner.store.run(move |tx| tx.pinned_account(&name)).await? {
+            return Ok(account);
+        }
+        let connection = self.inner.connection()?;
+        Ok(directory::resolve(&self.inner, &connection, username).await?.account)
+    }
 }
 
 /// Whether something is not to be sent: the other of a direct conversation is blocked.

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Messages among which one is looked for by its id.
-const MAX_LOOKED: u32 = 10_000;
+pub(crate) const MAX_LOOKED: u32 = 10_000;
 /// Shortest beginning of an id that names a message.
 const MIN_ID: usize = 4;
 
@@ -46,6 +46,44 @@ struct Info {
     target: Target,
     /// Beginning of the message's id [default: the last one]
     message: Option<String>,
+}
+
+/// A message as a person names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted(Option<String>);
+
+impl Wanted {
+    /// The last one.
+    pub(crate) fn last() -> Self {
+        Self(None)
+    }
+
+    /// The one of a number in a chat.
+    pub(crate) fn number(word: &str) -> Option<Self> {
+        word.trim_matches(['[', ']']).parse::<u64>().ok()?;
+        Some(Self(Some(word.to_owned())))
+    }
+
+    pub(crate) fn as_deref(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
+/// On the command line: the beginning of an id, or `-`.
+#[allow(clippy::unnecessary_wraps, reason = "the form of clap's parsers")]
+pub(crate) fn wanted(word: &str) -> Result<Wanted, std::convert::Infallible> {
+    Ok(Wanted(Some(word.to_owned()).filter(|word| word != "-")))
+}
+
+/// In a chat: the number with which words begin, if they do, and the other words.
+pub(crate) fn split_number<'a, 'w>(words: &'a [&'w str]) -> (Wanted, &'a [&'w str]) {
+    match words {
+        [first, rest @ ..] => match Wanted::number(first) {
+            Some(wanted) => (wanted, rest),
+            None => (Wanted::last(), words),
+        },
+        [] => (Wanted::last(), words),
+    }
 }
 
 impl Act for Info {
@@ -92,6 +130,6 @@ fn describe(info: &ConversationInfo, message: &Message) -> String {
     if message.delivered_to + message.read_by > 0 {
         lines.push(format!("others    {} have it, {} have read it", message.delivered_to, message.read_by));
     }
-    lines.push(format!("text      {}", text::safe(&message.text)));
+    lines.push(format!("text      {}", show::body(message)));
     lines.join("\n")
 }

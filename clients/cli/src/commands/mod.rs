@@ -2,15 +2,18 @@
 //! pages and the reference are made of it.
 
 mod admin;
+mod block;
 mod chat;
 mod completions;
 mod configure;
 mod create;
 mod demo;
 mod devices;
+mod disappear;
 mod discover;
 mod dm;
 mod doctor;
+mod edit;
 mod exit_codes;
 mod history;
 mod info;
@@ -23,11 +26,13 @@ mod list;
 mod login;
 mod logout;
 mod man;
+mod manners;
 mod members;
 mod outbox;
 mod petname;
 mod ping;
 mod profile;
+mod react;
 mod read;
 mod receipts;
 mod recv;
@@ -36,6 +41,9 @@ mod register;
 mod remove;
 mod rename;
 mod replace;
+mod reply;
+mod report;
+mod requests;
 mod role;
 mod rotate;
 mod search;
@@ -69,8 +77,10 @@ pub(crate) const TABLE: &[&Row] = &[
     &register::ROW, &login::ROW, &logout::ROW, &whoami::ROW,
     &list::ROW, &dm::DM, &dm::NOTES, &create::ROW, &join::ROW, &leave::ROW,
     &send::SEND, &send::TELL, &send::ME, &recv::ROW, &chat::ROW, &history::ROW, &search::ROW, &unread::ROW, &read::ROW,
+    &reply::ROW, &react::ROW, &edit::EDIT, &edit::DELETE, &disappear::ROW, &report::ROW,
     &info::ROW, &outbox::ROW,
     &members::ROW, &invite::ROW, &invite::ADD, &invites::ROW, &remove::ROW, &role::ROW, &rename::ROW, &petname::ROW,
+    &requests::ACCEPT, &requests::DECLINE, &block::ROW, &manners::ROW,
     &rotate::ROW, &replace::SUITE, &replace::RESET,
     &devices::ROW, &link::ROW, &receipts::ROW,
     &sync::ROW, &status::ROW, &ping::ROW, &doctor::ROW, &discover::ROW, &admin::ROW,

@@ -33,6 +33,14 @@ impl FromStr for Target {
 }
 
 impl Target {
+    /// What a person types in a chat.
+    pub(crate) fn typed(given: &str) -> Self {
+        match given.parse() {
+            Ok(target) => target,
+            Err(never) => match never {},
+        }
+    }
+
     /// The conversation, if it is known here. Asks no server.
     pub(crate) async fn find(&self, on: &On) -> anyhow::Result<ConversationInfo> {
         let wanted = match self {

@@ -1,6 +1,6 @@
 //! What events say: a line each, or nothing where the state says enough.
 
-use qpc_sdk::{AccountId, ConversationId, ConversationKind, Event, GapReason, Message};
+use qpc_sdk::{AccountId, ConversationId, ConversationKind, Event, GapReason, Message, Standing, TYPING_FOR};
 
 use super::session::Session;
 use crate::{exit, show, style::Role, text};
@@ -37,6 +37,20 @@ impl Session {
             Event::Healed(id) => self.remark(format_args!("{}: repaired", self.title(id).await)),
             Event::Recovered { conversation, .. } => {
                 self.remark(format_args!("{}: a message that was missing has come", self.title(conversation).await));
+            }
+            Event::MessageChanged { message, by: Some(by) } if by != self.on.who.account => {
+                self.show_changed(&message, by).await;
+            }
+            Event::Typing { conversation, by, active: true } => self.show_writing(conversation, by).await,
+            Event::TimerChanged { conversation, expires_after_ms, by } => {
+                let (title, who) = (self.title(conversation).await, self.who(by).await);
+                match expires_after_ms {
+                    0 => self.remark(format_args!("{title}: {who} has messages stay")),
+                    ms => {
+                        let after = show::span(ms);
+                        self.remark(format_args!("{title}: {who} has messages disappear {after} after they were read"));
+                    }
+                }
             }
             Event::Lost { conversation, count } => {
                 let title = self.title(conversation).await;
@@ -101,7 +115,7 @@ impl Session {
     async fn show_message(&mut self, message: &Message) {
         let number = self.number((message.conversation, message.reference()));
         let from = self.theme.paint(Role::Name, &show::sender(message));
-        let body = text::safe(&message.text);
+        let body = show::body(message);
         if self.open.as_ref().is_some_and(|open| open.id == message.conversation) {
             self.print(format_args!("{number}{from}: {body}"));
             self.unread = true;
@@ -117,8 +131,31 @@ impl Session {
         }
     }
 
+    async fn show_changed(&mut self, message: &Message, by: AccountId) {
+        if !self.is_shown(message.conversation) {
+            return;
+        }
+        let number = self.number((message.conversation, message.reference()));
+        let (who, line) = (self.who(by).await, show::history_line(message, ConversationKind::Group));
+        self.remark(format_args!("{number}{who} changed it: {line}"));
+    }
+
+    /// Once for each time that somebody begins to write.
+    async fn show_writing(&mut self, conversation: ConversationId, by: AccountId) {
+        let now = tokio::time::Instant::now();
+        let before = self.writing.insert((conversation, by), now);
+        let goes_on = before.is_some_and(|before| now.duration_since(before) < TYPING_FOR);
+        if !goes_on && self.open.as_ref().is_some_and(|open| open.id == conversation) {
+            self.remark(format_args!("… {} is writing", self.who(by).await));
+        }
+    }
+
     async fn show_added(&mut self, id: ConversationId) {
         let Ok(info) = self.on.client.conversation(id).await else { return };
+        if info.standing == Standing::Requested {
+            let title = show::title(&info);
+            return self.remark(format_args!("{title} asks to talk to you: /accept {title} or /decline {title}"));
+        }
         // A direct one speaks for itself, with its first message.
         if info.kind != ConversationKind::Group {
             return;

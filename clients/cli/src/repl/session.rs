@@ -8,7 +8,7 @@ use std::{
 };
 
 use qpc_sdk::{AccountId, Client, ConversationId, ConversationKind, Error, Event, EventStream, MessageId};
-use tokio::signal::unix::Signal;
+use tokio::{signal::unix::Signal, time::Instant};
 
 use super::{
     Ending, command,
@@ -44,6 +44,8 @@ pub(crate) struct Session {
     pub(super) known: HashSet<ConversationId>,
     /// Groups that this account was let into and whose name has not come yet.
     pub(super) nameless: HashSet<ConversationId>,
+    /// When somebody was last said to be writing; as many as there are people in conversations.
+    pub(super) writing: HashMap<(ConversationId, AccountId), Instant>,
     /// Conversations of which nothing is shown live.
     pub(super) muted: HashSet<ConversationId>,
     /// Whether something was shown in the open conversation that does not count as read yet.
@@ -79,6 +81,7 @@ impl Session {
             sent: HashMap::new(),
             known,
             nameless: HashSet::new(),
+            writing: HashMap::new(),
             muted,
             unread: false,
             asked: None,
