@@ -25,6 +25,7 @@ mod desk;
 mod devices;
 mod directory;
 mod discover;
+mod drafts;
 mod error;
 mod events;
 mod files;

@@ -19,8 +19,8 @@ use tempfile::TempDir;
 use zeroize::Zeroizing;
 
 use crate::{
-    Client, ClientOptions, Error, Event, Finding, GapReason, KsfParams, MessageId, MessageState, ReceiptFile,
-    ReceiptReport, Runtime,
+    Client, ClientOptions, Draft, Error, Event, Finding, GapReason, KsfParams, MessageId, MessageRef, MessageState,
+    ReceiptFile, ReceiptReport, Runtime,
     content::{Body as Said, Content, Saying},
     receive::{self, Delivered, Received},
     store::{ConversationState, Outgoing, Tx},
@@ -414,6 +414,24 @@ async fn notes_are_of_this_device_alone() {
     assert_eq!(alice.stats().await.unwrap().outbox, 0);
     let history = alice.history(notes, 9).await.unwrap();
     assert_eq!((history[0].text.as_str(), history[0].state), ("remember the milk", MessageState::Local));
+}
+
+#[tokio::test]
+async fn a_draft_survives_a_restart_and_goes_when_it_is_empty() {
+    let folder = TempDir::new().unwrap();
+    let client = open(&folder, "alice").await;
+    let notes = client.notes().await.unwrap();
+    let answered = MessageRef { author: client.inner.identity.account(), id: MessageId([7; 16]) };
+    client.set_draft(notes, Draft { text: "half a".into(), ..Draft::default() }).await.unwrap();
+    let draft = Draft { text: "half a thought".into(), reply_to: Some(answered), ..Draft::default() };
+    client.set_draft(notes, draft.clone()).await.unwrap();
+    client.close().await;
+    let client = open(&folder, "alice").await;
+    assert_eq!(client.drafts().await.unwrap(), [(notes, draft)]);
+    let long = client.set_draft(notes, "x".repeat(1 << 20)).await;
+    assert!(matches!(long, Err(Error::TextTooLong { .. })), "{long:?}");
+    client.set_draft(notes, "").await.unwrap();
+    assert_eq!(client.drafts().await.unwrap(), []);
 }
 
 fn written(text: &str) -> Said {

@@ -8,6 +8,7 @@ mod admissions;
 mod changes;
 mod chores;
 mod conversations;
+mod drafts;
 mod files;
 mod identity;
 mod kept;

@@ -49,6 +49,7 @@ const LEFT: &[&str] = &[
     "tokens",
     "token_request",
     "kept",
+    "drafts",
 ];
 /// Where a page of rows ends, bytes, about: one row may make it longer.
 const PAGE: usize = 48 << 10;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use qpc_wire::AccountId;
 
 use super::*;
-use crate::{Draft, Message, MessageKind, MessageRef, content::Said as Told};
+use crate::{Message, MessageKind, content::Said as Told};
 
 /// Alice and Bob in a conversation.
 struct Pair {
