@@ -17,6 +17,7 @@ const AFTER: &str = "Examples:\n  \
     qpc demo                          two people talk, on this machine, and you see what is proved\n  \
     qpc register-user alice           an account with the server on this machine\n  \
     qpc repl -u alice                 chat as alice; registers by itself\n  \
+    qpc tui -u alice                  the same on the whole screen\n  \
     qpc send @bob \"see you at six\"    one message\n  \
     qpc recv --follow --json          what others write, as JSON lines\n  \
     qpc doctor                        what is wrong, if something is\n\n\

@@ -92,6 +92,9 @@ pub(crate) enum Usage {
     /// Nobody to ask for the password.
     #[error("no password: give --password-file FILE or QPC_PASSWORD, or run this on a terminal")]
     NoPassword,
+    /// Nothing to draw on.
+    #[error("qpc tui needs a terminal; qpc repl also works in a pipe")]
+    NoTerminal,
     /// An empty password.
     #[error("the password is empty")]
     EmptyPassword,

@@ -1,7 +1,7 @@
 //! `qpc`: quicprochat on a terminal.
 //!
 //! [`args`] is the command line, whose subcommands stand in the table of [`commands`], each in a file of its own; [`engine`]
-//! is what they have in common with the chat, [`repl`]. [`settings`] puts flags, environment and [`config`] together,
+//! is what they have in common with the chat, [`repl`]; [`tui`] is the chat on the whole screen. [`settings`] puts flags, environment and [`config`] together,
 //! [`records`] is what outcomes consist of, [`render`] prints them, [`exit`] turns errors into exit codes, [`text`] makes what others wrote safe to print,
 //! [`show`] is how things look on a line, [`qr`] draws codes.
 
@@ -22,8 +22,9 @@ mod settings;
 mod show;
 mod style;
 mod text;
+mod tui;
 
-use std::{process::ExitCode, time::Duration};
+use std::{io::IsTerminal as _, process::ExitCode, time::Duration};
 
 use clap::{ArgMatches, FromArgMatches as _, parser::ValueSource};
 use tracing_subscriber::EnvFilter;
@@ -53,7 +54,10 @@ fn main() -> ExitCode {
 
 async fn run(mut matches: ArgMatches) -> anyhow::Result<ExitCode> {
     let globals = Globals { around: Around::from_arg_matches(&matches)?, ..Globals::from_arg_matches(&matches)? };
-    start_logging(globals.verbose);
+    // Its own screen is no place for logs.
+    if matches.subcommand_name() != Some("tui") || !std::io::stderr().is_terminal() {
+        start_logging(globals.verbose);
+    }
     let by_flag = matches.value_source("password") == Some(ValueSource::CommandLine);
     password::warn_of_flag(by_flag, globals.quiet);
     let (name, arguments) = matches.remove_subcommand().unwrap_or_default();

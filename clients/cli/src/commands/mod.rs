@@ -66,6 +66,7 @@ use crate::{
     render::Render,
     repl,
     settings::Settings,
+    tui,
 };
 
 /// Time for what a command has written to go out, when its answer is there.
@@ -84,7 +85,7 @@ pub(crate) const TABLE: &[&Row] = &[
     &rotate::ROW, &replace::SUITE, &replace::RESET,
     &devices::ROW, &link::ROW, &receipts::ROW,
     &sync::ROW, &status::ROW, &ping::ROW, &doctor::ROW, &discover::ROW, &admin::ROW,
-    &repl::ROW, &demo::ROW, &configure::ROW, &profile::ROW, &completions::ROW, &man::ROW, &reference::ROW,
+    &repl::ROW, &tui::ROW, &demo::ROW, &configure::ROW, &profile::ROW, &completions::ROW, &man::ROW, &reference::ROW,
     &exit_codes::ROW, &version::ROW,
 ];
 

@@ -4,6 +4,8 @@
 pub(crate) mod pty;
 #[allow(dead_code, reason = "not every test file drives the binary")]
 pub(crate) mod repl;
+#[allow(dead_code, reason = "not every test file has a screen")]
+pub(crate) mod screen;
 
 use std::path::PathBuf;
 

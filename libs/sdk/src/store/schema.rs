@@ -17,7 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("0005_files.sql"),
     include_str!("0008_sealed.sql"),
     include_str!("0009_kept.sql"),
-    include_str!("0009_drafts.sql"),
+    include_str!("0010_drafts.sql"),
 ];
 
 /// The version since which MLS state is MessagePack.

@@ -1,0 +1,200 @@
+//! The loop between terminal, client and model. It waits for nothing but the next thing that happens: what takes time is done
+//! beside it.
+
+use std::{io, time::Duration};
+
+use crossterm::event::{Event as Terminal, EventStream as Keys};
+use futures_util::{FutureExt as _, StreamExt as _};
+use qpc_sdk::{Client, Event, EventStream, Runtime};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+    time::{Interval, MissedTickBehavior, interval},
+};
+
+use super::{
+    Ending,
+    model::Model,
+    terminal::Screen,
+    update::{Answer, Effect, Input, update},
+    work::carry_out,
+};
+
+/// What may wait in a lane, and among the answers.
+const QUEUE: usize = 256;
+/// Things that happen before what they come to is drawn.
+const BEFORE_DRAWING: usize = 256;
+/// Time between two looks at the clock, while it matters.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Effects that are carried out one after another. What waits for the server does not hold up what is read from the store,
+/// and neither does a long search hold up what is sent.
+struct Lanes {
+    reading: mpsc::Sender<Effect>,
+    writing: mpsc::Sender<Effect>,
+    asking: mpsc::Sender<Effect>,
+    whispering: mpsc::Sender<Effect>,
+}
+
+impl Lanes {
+    fn new(runtime: &Runtime, client: &Client, answers: &mpsc::Sender<Answer>) -> Self {
+        let lane = || {
+            let (sender, mut effects) = mpsc::channel(QUEUE);
+            let (client, answers) = (client.clone(), answers.clone());
+            runtime.spawn(async move {
+                while let Some(effect) = effects.recv().await {
+                    if let Some(answer) = carry_out(&client, effect).await {
+                        // Whoever has left wants no answers, but that what was written is kept.
+                        let _ = answers.send(answer).await;
+                    }
+                }
+            });
+            sender
+        };
+        Self { reading: lane(), writing: lane(), asking: lane(), whispering: lane() }
+    }
+
+    /// The effect, if there is no room for it.
+    fn put(&self, effect: Effect) -> Result<(), Effect> {
+        let lane = match &effect {
+            Effect::Conversations | Effect::Messages(..) | Effect::Members(_) | Effect::Search(..) => &self.reading,
+            Effect::Typing(..) => &self.whispering,
+            Effect::Run(..) => &self.asking,
+            _ => &self.writing,
+        };
+        lane.try_send(effect).map_err(mpsc::error::TrySendError::into_inner)
+    }
+}
+
+/// What happens at the terminal, until that is gone. By a task of its own: the stream of the library wakes whoever has asked
+/// it first, although somebody else may have asked since.
+fn read_keys(runtime: &Runtime) -> mpsc::Receiver<Terminal> {
+    let (sender, keys) = mpsc::channel(QUEUE);
+    let stop = runtime.shutdown().clone();
+    runtime.spawn(async move {
+        let mut stream = Keys::new();
+        loop {
+            let key = tokio::select! {
+                key = stream.next() => key,
+                () = stop.cancelled() => return,
+            };
+            let Some(Ok(key)) = key else { return };
+            if sender.send(key).await.is_err() {
+                return;
+            }
+        }
+    });
+    keys
+}
+
+/// See the module.
+pub(crate) struct Driver {
+    runtime: Runtime,
+    model: Model,
+    screen: Screen,
+    keys: mpsc::Receiver<Terminal>,
+    events: EventStream,
+    answers: mpsc::Receiver<Answer>,
+    lanes: Lanes,
+    clock: Interval,
+    signals: [Signal; 3],
+}
+
+impl Driver {
+    pub(crate) fn new(
+        runtime: Runtime,
+        client: &Client,
+        events: EventStream,
+        model: Model,
+        screen: Screen,
+    ) -> io::Result<Self> {
+        let keys = read_keys(&runtime);
+        let (sender, answers) = mpsc::channel(QUEUE);
+        let lanes = Lanes::new(&runtime, client, &sender);
+        let mut clock = interval(TICK);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let signals =
+            [signal(SignalKind::terminate())?, signal(SignalKind::hangup())?, signal(SignalKind::interrupt())?];
+        Ok(Self { runtime, model, screen, keys, events, answers, lanes, clock, signals })
+    }
+
+    /// Until the person leaves, or is not let in.
+    pub(crate) async fn run(mut self, drafts: Answer) -> io::Result<Ending> {
+        let mut ending = self.step(Input::Answer(drafts))?;
+        ending = ending.or(self.step(Input::Sdk(Event::Lagged(0)))?);
+        loop {
+            if let Some(ending) = ending {
+                return Ok(ending);
+            }
+            self.screen.draw(&mut self.model)?;
+            let input = self.next().await;
+            ending = self.take(input)?;
+            // All that has come meanwhile is drawn at once.
+            for _ in 0..BEFORE_DRAWING {
+                match self.next().now_or_never() {
+                    Some(input) if ending.is_none() => ending = self.take(input)?,
+                    _ => break,
+                }
+            }
+        }
+    }
+
+    /// What happens next; none when the terminal or the client is gone.
+    async fn next(&mut self) -> Option<Input> {
+        let Self { keys, events, answers, clock, signals: [terminate, hang_up, interrupt], model, .. } = self;
+        tokio::select! {
+            key = keys.recv() => key.map(Input::Terminal),
+            event = events.next() => event.map(Input::Sdk),
+            answer = answers.recv() => answer.map(Input::Answer),
+            _ = clock.tick(), if model.is_waiting() => Some(Input::Tick),
+            _ = terminate.recv() => None,
+            _ = hang_up.recv() => None,
+            _ = interrupt.recv() => None,
+        }
+    }
+
+    fn take(&mut self, input: Option<Input>) -> io::Result<Option<Ending>> {
+        let Some(input) = input else {
+            // What was begun is kept.
+            self.step(Input::Tick)?;
+            return Ok(Some(Ending::Left));
+        };
+        self.step(input)
+    }
+
+    fn step(&mut self, input: Input) -> io::Result<Option<Ending>> {
+        let resized = matches!(input, Input::Terminal(Terminal::Resize(..)));
+        let effects = update(&mut self.model, self.runtime.now_ms(), input);
+        if resized {
+            self.screen.forget()?;
+        }
+        for effect in effects {
+            match effect {
+                Effect::Quit => return Ok(Some(Ending::Left)),
+                Effect::Refused(error) => return Ok(Some(Ending::Refused(error))),
+                Effect::Copy(text) => self.screen.copy(&text)?,
+                Effect::Ring(line) => self.screen.ring(&line)?,
+                Effect::Redraw => self.screen.forget()?,
+                Effect::Suspend => self.screen.suspend()?,
+                effect => {
+                    if let Err(refused) = self.lanes.put(effect) {
+                        self.refused(refused);
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// There was too much to do.
+    fn refused(&mut self, effect: Effect) {
+        let why = "too much at once; try again".to_owned();
+        let answer = match effect {
+            Effect::Send(id, draft) => Answer::NotSent(id, draft, why),
+            Effect::Keep(id, _) => Answer::NotKept(id),
+            _ => Answer::Failed(why),
+        };
+        let effects = update(&mut self.model, self.runtime.now_ms(), Input::Answer(answer));
+        debug_assert!(effects.is_empty(), "an answer that asks for more: {effects:?}");
+    }
+}

@@ -1,0 +1,170 @@
+//! Carries effects out on the client.
+
+use std::time::Duration;
+
+use qpc_sdk::{Client, ConversationId, Draft, Error, Settings};
+
+use super::{
+    command::{Command, Here},
+    model::MAX_LOADED,
+    timeline::matches,
+    update::{Answer, Effect},
+};
+use crate::text;
+
+/// An invite by `/invite` is good for this time, and for one.
+const INVITE_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+const INVITE_USES: u32 = 1;
+
+/// Does what needs the store or the server; none if there is nothing to say about it.
+pub(crate) async fn carry_out(client: &Client, effect: Effect) -> Option<Answer> {
+    match effect {
+        // Nobody misses it.
+        Effect::Typing(id, active) => {
+            let _ = client.typing(id, active).await;
+            None
+        }
+        Effect::Send(id, draft) => Some(match send(client, id, draft.clone()).await {
+            Ok(()) => Answer::Written(id),
+            Err(error) => Answer::NotSent(id, draft, error.to_string()),
+        }),
+        effect => match asked(client, effect).await {
+            Ok(answer) => answer,
+            Err(error) => Some(Answer::Failed(error.to_string())),
+        },
+    }
+}
+
+async fn send(client: &Client, id: ConversationId, mut draft: Draft) -> Result<(), Error> {
+    // The notes have no members whom one could name.
+    draft.mentions = client.find_mentions(id, &draft.text).await.unwrap_or_default();
+    client.send(id, draft).await.map(drop)
+}
+
+async fn asked(client: &Client, effect: Effect) -> Result<Option<Answer>, Error> {
+    Ok(Some(match effect {
+        Effect::Conversations => Answer::Conversations(client.conversations().await?),
+        Effect::Messages(id, limit) => Answer::Messages(id, limit, client.history(id, limit).await?),
+        Effect::Members(id) => match client.members(id).await {
+            Ok(members) => Answer::Members(id, members),
+            // Of the notes, and of what this account has left.
+            Err(_) => Answer::Members(id, Vec::new()),
+        },
+        Effect::Edit(id, target, text) => {
+            let mentions = client.find_mentions(id, &text).await.unwrap_or_default();
+            client.edit(id, target, Draft { text, mentions, ..Draft::default() }).await?;
+            Answer::Written(id)
+        }
+        Effect::Delete(id, target) => {
+            client.delete(id, target).await?;
+            Answer::Written(id)
+        }
+        Effect::React(id, target, sign, taken_away) => {
+            match taken_away {
+                true => client.unreact(id, target, &sign).await?,
+                false => client.react(id, target, &sign).await?,
+            };
+            Answer::Written(id)
+        }
+        Effect::Keep(id, draft) => {
+            client.set_draft(id, draft).await?;
+            return Ok(None);
+        }
+        Effect::Read(id) => {
+            client.mark_read(id).await?;
+            return Ok(None);
+        }
+        Effect::Search(id, query) => {
+            let messages = client.history(id, MAX_LOADED).await?;
+            let len = messages.len() as u32;
+            let hits = (0..).zip(&messages).filter(|(_, message)| !matches(&message.text, &query).is_empty());
+            let hits = hits.map(|(index, message)| (message.reference(), len - index)).collect();
+            Answer::Found(id, query, hits)
+        }
+        Effect::Run(command, open) => return run(client, command, open).await,
+        Effect::Typing(..)
+        | Effect::Send(..)
+        | Effect::Copy(_)
+        | Effect::Ring(_)
+        | Effect::Redraw
+        | Effect::Suspend
+        | Effect::Quit
+        | Effect::Refused(_) => return Ok(None),
+    }))
+}
+
+async fn run(client: &Client, command: Command, open: Option<ConversationId>) -> Result<Option<Answer>, Error> {
+    Ok(Some(match command {
+        Command::Dm(name) => Answer::Opened(client.dm(&name).await?),
+        Command::Create(name, people) => Answer::Opened(client.create_group(&name, &people).await?),
+        Command::Notes => Answer::Opened(client.notes().await?),
+        Command::Join(link) => match link.parse() {
+            Ok(link) => Answer::Opened(client.join(&link).await?),
+            Err(error) => Answer::Failed(error.to_string()),
+        },
+        Command::Typing(typing) => set(client, |settings| settings.typing = typing).await?,
+        Command::Receipts(read_receipts) => set(client, |settings| settings.read_receipts = read_receipts).await?,
+        Command::Here(here) => match open {
+            Some(id) => run_here(client, here, id).await?,
+            None => return Ok(None),
+        },
+        Command::Switch(_)
+        | Command::Search(_)
+        | Command::Help
+        | Command::Quit
+        | Command::Theme(_)
+        | Command::Keymap(_)
+        | Command::Bell(_) => return Ok(None),
+    }))
+}
+
+async fn set(client: &Client, change: impl FnOnce(&mut Settings)) -> Result<Answer, Error> {
+    let mut settings = client.settings().await?;
+    change(&mut settings);
+    client.set_settings(settings).await?;
+    let word = |told| if told { "told" } else { "not told" };
+    let (typing, read) = (word(settings.typing), word(settings.read_receipts));
+    Ok(Answer::Said(format!("others are {typing} that you are writing, and {read} what you have read")))
+}
+
+async fn run_here(client: &Client, here: Here, id: ConversationId) -> Result<Answer, Error> {
+    Ok(match here {
+        Here::Add(people) => {
+            client.add(id, &people).await?;
+            Answer::Changed(id)
+        }
+        Here::Remove(name) => {
+            client.remove(id, &name).await?;
+            Answer::Changed(id)
+        }
+        Here::Role(name, role) => {
+            client.set_role(id, &name, role).await?;
+            Answer::Changed(id)
+        }
+        Here::Leave => {
+            client.leave(id).await?;
+            Answer::Changed(id)
+        }
+        Here::Rename(name) => {
+            client.rename(id, &name).await?;
+            Answer::Changed(id)
+        }
+        Here::Name(name) => {
+            client.set_petname(id, &name).await?;
+            Answer::Changed(id)
+        }
+        Here::Timer(after) => {
+            client.set_timer(id, after).await?;
+            Answer::Changed(id)
+        }
+        Here::UpdateKeys => Answer::Said(format!("new keys: epoch {}", client.update_keys(id).await?)),
+        Here::Invite => {
+            let link = client.invite(id, INVITE_FOR, INVITE_USES).await?;
+            let lines =
+                vec!["For one, and a day:".to_owned(), link.to_string(), "y copies nothing here: select it".to_owned()];
+            Answer::Lines("Invite".to_owned(), lines.into_iter().map(|line| text::safe(&line)).collect())
+        }
+        // Known without asking.
+        Here::Info => Answer::Changed(id),
+    })
+}
