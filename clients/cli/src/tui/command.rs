@@ -40,6 +40,12 @@ pub(crate) enum Here {
     Invite,
     UpdateKeys,
     Timer(Option<Duration>),
+    Accept,
+    Decline,
+    /// Somebody by name, or the other one of a direct conversation.
+    Block(Option<String>, bool),
+    /// Of the chosen message, with a note.
+    Report(String),
     Info,
 }
 
@@ -77,6 +83,11 @@ pub(crate) const FORMS: &[Form] = &[
     form(&["invite"], "invite", "a link for one to join, good for a day", |words| none(words, here(Here::Invite))),
     form(&["rotate-keys"], "rotate-keys", "replace this device's secrets here", |words| none(words, here(Here::UpdateKeys))),
     form(&["disappear", "timer"], "disappear 30s|5m|1h|1d|1w|off", "how long what is written stays after it was read", timer),
+    form(&["accept"], "accept", "take part in a conversation that a stranger has begun", |words| none(words, here(Here::Accept))),
+    form(&["decline"], "decline", "do not", |words| none(words, here(Here::Decline))),
+    form(&["block"], "block [USER]", "keep nothing of what somebody writes from now on; they are not told", |words| block(words, true)),
+    form(&["unblock"], "unblock [USER]", "take that back", |words| block(words, false)),
+    form(&["report"], "report [NOTE]", "show the chosen message to those who run the server", |words| Some(here(Here::Report(words.join(" "))))),
     form(&["leave"], "leave", "leave this conversation", |words| none(words, here(Here::Leave))),
     form(&["info"], "info", "what this conversation is", |words| none(words, here(Here::Info))),
     form(&["typing"], "typing on|off", "tell others that you are writing, and see it of them", |words| switch(words).map(Command::Typing)),
@@ -126,6 +137,14 @@ fn some(words: &[&str]) -> Option<String> {
 fn create(words: &[&str]) -> Option<Command> {
     let (name, people) = words.split_first()?;
     Some(Command::Create((*name).to_owned(), owned(people)))
+}
+
+fn block(words: &[&str], blocked: bool) -> Option<Command> {
+    match words {
+        [] => Some(here(Here::Block(None, blocked))),
+        [name] => Some(here(Here::Block(Some(user(name)), blocked))),
+        _ => None,
+    }
 }
 
 fn role(words: &[&str]) -> Option<Command> {

@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 
 use crossterm::event::{Event as Terminal, EventStream as Keys};
 use futures_util::{FutureExt as _, StreamExt as _};
-use qpc_sdk::{Client, Event, EventStream, Runtime};
+use qpc_sdk::{Client, EventStream, Runtime};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
@@ -28,7 +28,7 @@ const BEFORE_DRAWING: usize = 256;
 const TICK: Duration = Duration::from_secs(1);
 
 /// Effects that are carried out one after another. What waits for the server does not hold up what is read from the store,
-/// and neither does a long search hold up what is sent.
+/// and neither does a long search hold up what is sent. What was written is finished when the person leaves, the rest is not.
 struct Lanes {
     reading: mpsc::Sender<Effect>,
     writing: mpsc::Sender<Effect>,
@@ -38,12 +38,16 @@ struct Lanes {
 
 impl Lanes {
     fn new(runtime: &Runtime, client: &Client, answers: &mpsc::Sender<Answer>) -> Self {
-        let lane = || {
+        let lane = |finishes: bool| {
             let (sender, mut effects) = mpsc::channel(QUEUE);
-            let (client, answers) = (client.clone(), answers.clone());
+            let (client, answers, stop) = (client.clone(), answers.clone(), runtime.shutdown().clone());
             runtime.spawn(async move {
                 while let Some(effect) = effects.recv().await {
-                    if let Some(answer) = carry_out(&client, effect).await {
+                    let answer = tokio::select! {
+                        answer = carry_out(&client, effect) => answer,
+                        () = stop.cancelled(), if !finishes => return,
+                    };
+                    if let Some(answer) = answer {
                         // Whoever has left wants no answers, but that what was written is kept.
                         let _ = answers.send(answer).await;
                     }
@@ -51,7 +55,7 @@ impl Lanes {
             });
             sender
         };
-        Self { reading: lane(), writing: lane(), asking: lane(), whispering: lane() }
+        Self { reading: lane(false), writing: lane(true), asking: lane(false), whispering: lane(false) }
     }
 
     /// The effect, if there is no room for it.
@@ -59,7 +63,7 @@ impl Lanes {
         let lane = match &effect {
             Effect::Conversations | Effect::Messages(..) | Effect::Members(_) | Effect::Search(..) => &self.reading,
             Effect::Typing(..) => &self.whispering,
-            Effect::Run(..) => &self.asking,
+            Effect::Connect | Effect::Run(..) | Effect::Report(..) => &self.asking,
             _ => &self.writing,
         };
         lane.try_send(effect).map_err(mpsc::error::TrySendError::into_inner)
@@ -121,7 +125,7 @@ impl Driver {
     /// Until the person leaves, or is not let in.
     pub(crate) async fn run(mut self, drafts: Answer) -> io::Result<Ending> {
         let mut ending = self.step(Input::Answer(drafts))?;
-        ending = ending.or(self.step(Input::Sdk(Event::Lagged(0)))?);
+        ending = ending.or(self.step(Input::Begin)?);
         loop {
             if let Some(ending) = ending {
                 return Ok(ending);

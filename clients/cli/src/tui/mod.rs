@@ -110,7 +110,6 @@ async fn run(args: Tui, settings: Settings) -> anyhow::Result<ExitCode> {
     let model = Model::new(who.account, who.username, args.options(&settings));
     let drafts = Answer::Drafts(client.drafts().await?);
     let events = client.events();
-    client.start();
 
     let runtime = Runtime::system();
     let ending = {

@@ -25,7 +25,10 @@ use super::{
 
 /// Something happened.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(crate) enum Input {
+    /// The sitting begins.
+    Begin,
     /// At the terminal.
     Terminal(Terminal),
     /// At the client.
@@ -39,6 +42,8 @@ pub(crate) enum Input {
 /// What is to be done.
 #[derive(Debug, Clone)]
 pub(crate) enum Effect {
+    /// Connects, and goes on trying.
+    Connect,
     Conversations,
     Messages(ConversationId, u32),
     Members(ConversationId),
@@ -47,6 +52,7 @@ pub(crate) enum Effect {
     Delete(ConversationId, MessageRef),
     /// Puts a sign under a message, or takes it away.
     React(ConversationId, MessageRef, String, bool),
+    Report(ConversationId, MessageRef, String),
     Typing(ConversationId, bool),
     /// Keeps a draft.
     Keep(ConversationId, Draft),
@@ -102,6 +108,10 @@ pub(crate) fn update(model: &mut Model, now_ms: u64, input: Input) -> Vec<Effect
         Input::Terminal(Terminal::FocusLost) => model.attended = false,
         Input::Sdk(event) => events::happened(model, event, &mut effects),
         Input::Answer(answer) => answered(model, answer, &mut effects),
+        Input::Begin => {
+            ask_list(model, &mut effects);
+            effects.push(Effect::Connect);
+        }
         Input::Tick => tick(model, &mut effects),
     }
     load_older(model, &mut effects);

@@ -43,6 +43,13 @@ async fn send(client: &Client, id: ConversationId, mut draft: Draft) -> Result<(
 
 async fn asked(client: &Client, effect: Effect) -> Result<Option<Answer>, Error> {
     Ok(Some(match effect {
+        Effect::Connect => match client.connect().await {
+            Ok(()) => return Ok(None),
+            Err(error) if error.is_transient() => {
+                Answer::Failed(format!("not connected ({error}); trying again. What you write is kept and sent then"))
+            }
+            Err(error) => Answer::Failed(error.to_string()),
+        },
         Effect::Conversations => Answer::Conversations(client.conversations().await?),
         Effect::Messages(id, limit) => Answer::Messages(id, limit, client.history(id, limit).await?),
         Effect::Members(id) => match client.members(id).await {
@@ -65,6 +72,10 @@ async fn asked(client: &Client, effect: Effect) -> Result<Option<Answer>, Error>
                 false => client.react(id, target, &sign).await?,
             };
             Answer::Written(id)
+        }
+        Effect::Report(id, target, note) => {
+            client.report(id, &[target], &note).await?;
+            Answer::Said("reported; the server can see that exactly this was written by them".to_owned())
         }
         Effect::Keep(id, draft) => {
             client.set_draft(id, draft).await?;
@@ -164,7 +175,35 @@ async fn run_here(client: &Client, here: Here, id: ConversationId) -> Result<Ans
                 vec!["For one, and a day:".to_owned(), link.to_string(), "y copies nothing here: select it".to_owned()];
             Answer::Lines("Invite".to_owned(), lines.into_iter().map(|line| text::safe(&line)).collect())
         }
-        // Known without asking.
-        Here::Info => Answer::Changed(id),
+        Here::Accept => {
+            client.accept(id).await?;
+            Answer::Changed(id)
+        }
+        Here::Decline => {
+            client.decline(id).await?;
+            Answer::Changed(id)
+        }
+        Here::Block(name, blocked) => block(client, id, name, blocked).await?,
+        // They never come here: the model knows them.
+        Here::Info | Here::Report(_) => Answer::Changed(id),
     })
+}
+
+/// Blocks somebody of a conversation, or takes that back.
+async fn block(client: &Client, id: ConversationId, name: Option<String>, blocked: bool) -> Result<Answer, Error> {
+    let account = match &name {
+        None => client.conversation(id).await?.peer,
+        Some(name) => {
+            let members = client.members(id).await?;
+            members.into_iter().find(|member| member.name.as_ref() == Some(name)).map(|member| member.account)
+        }
+    };
+    let Some(account) = account else {
+        return Ok(Answer::Failed("say whom: a member of this conversation".to_owned()));
+    };
+    match blocked {
+        true => client.block(account).await?,
+        false => client.unblock(account).await?,
+    }
+    Ok(Answer::Changed(id))
 }

@@ -2,7 +2,7 @@
 
 use qpc_sdk::{
     AccountId, ConversationId, ConversationInfo, ConversationKind, DeviceId, Member, Mention, Message, MessageId,
-    MessageKind, MessageRef, MessageState, Reaction, Role, Suite,
+    MessageKind, MessageRef, MessageState, Reaction, Role, Standing, Suite,
 };
 
 use crate::tui::{
@@ -42,6 +42,8 @@ pub(crate) fn conversation(id: ConversationId, kind: ConversationKind, name: &st
         unread: 0,
         for_us: 0,
         expires_after_ms: 0,
+        standing: Standing::Accepted,
+        blocked: false,
         missing: 0,
         last_at_ms: NOW_MS,
     }
@@ -149,9 +151,11 @@ pub(crate) fn list() -> Model {
     (ops.unread, ops.for_us, ops.expires_after_ms) = (14, 1, 604_800_000);
     let mut old = conversation(ConversationId([4; 16]), ConversationKind::Group, "Flat 12b");
     (old.active, old.left) = (false, true);
+    let mut stranger = conversation(ConversationId([6; 16]), ConversationKind::Direct, "dave");
+    (stranger.unread, stranger.standing, stranger.peer) = (1, Standing::Requested, Some(AccountId([13; 16])));
     let notes = conversation(ConversationId([0; 16]), ConversationKind::Notes, "");
     let club = conversation(CLUB, ConversationKind::Group, "Book club");
-    update(&mut model, NOW_MS, Input::Answer(Answer::Conversations(vec![club, bob, ops, notes, old])));
+    update(&mut model, NOW_MS, Input::Answer(Answer::Conversations(vec![club, bob, ops, stranger, notes, old])));
     model
 }
 

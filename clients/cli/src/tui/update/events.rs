@@ -1,6 +1,6 @@
 //! What happens at the client.
 
-use qpc_sdk::{AccountId, ConversationId, Event, Message, TYPING_FOR};
+use qpc_sdk::{AccountId, ConversationId, Event, Message, Standing, TYPING_FOR};
 
 use super::{Effect, ask_list, ask_messages, is_open};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     text,
     tui::{
         command::duration,
-        model::{MAX_LOADED, Model},
+        model::{Focus, MAX_LOADED, Model},
     },
 };
 
@@ -43,6 +43,13 @@ pub(super) fn happened(model: &mut Model, event: Event, effects: &mut Vec<Effect
         Event::History { .. } | Event::Synced(_) | Event::DeviceLinked(_) | Event::Lagged(_) => {
             ask_list(model, effects);
             ask_messages(model, effects);
+        }
+        Event::StandingChanged { conversation, standing } => {
+            if standing == Standing::Declined && is_open(model, conversation) {
+                model.open = None;
+                model.focus = Focus::List;
+            }
+            members(model, conversation, effects);
         }
         Event::ConversationAdded(_) => ask_list(model, effects),
         event => told(model, event, effects),

@@ -223,6 +223,11 @@ pub(super) fn obey(model: &mut Model, line: &str, effects: &mut Vec<Effect>) -> 
             }
         }
         Command::Here(_) if id.is_none() => model.complain("no conversation is open"),
+        Command::Here(Here::Report(note)) => match model.open.as_ref().and_then(|open| Some((open.id, open.selected?)))
+        {
+            Some((id, target)) => effects.push(Effect::Report(id, target, note)),
+            None => model.complain("choose the message first (Tab), then : and report"),
+        },
         Command::Here(Here::Info) => {
             if let Some(info) = model.open_info() {
                 model.overlay = Some(about(info));

@@ -1,6 +1,6 @@
 //! The list of conversations, and that of members.
 
-use qpc_sdk::{ConversationInfo, ConversationKind, Role as Rank};
+use qpc_sdk::{ConversationInfo, ConversationKind, Role as Rank, Standing};
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -75,6 +75,12 @@ fn marks(model: &Model, info: &ConversationInfo) -> (String, Role) {
     }
     if info.expires_after_ms > 0 {
         marks.push("⏲".to_owned());
+    }
+    if info.standing == Standing::Requested {
+        marks.push("?".to_owned());
+    }
+    if info.blocked {
+        marks.push("⊘".to_owned());
     }
     if !info.active {
         marks.push("×".to_owned());

@@ -1,5 +1,6 @@
 //! The composer, and the line above it that says what the text will be.
 
+use qpc_sdk::Standing;
 use ratatui::{
     buffer::Buffer,
     layout::{Position, Rect},
@@ -41,7 +42,12 @@ pub(super) fn draw(model: &Model, areas: &Areas, buffer: &mut Buffer) -> Option<
     let Some(composer) = model.writing().map(|writing| &writing.composer).filter(|composer| !composer.is_empty())
     else {
         if let Some(info) = info {
-            let hint = glyph::cut(&format!("write to {}", title(info)), usize::from(text.width));
+            let hint = match info.standing {
+                Standing::Requested => "a stranger: /accept, /decline, or write".to_owned(),
+                _ if info.blocked => format!("{} is blocked; /unblock takes that back", title(info)),
+                _ => format!("write to {}", title(info)),
+            };
+            let hint = glyph::cut(&hint, usize::from(text.width));
             put(buffer, text, 0, &Line::from(span(model, hint, Role::Faint)));
         }
         return focused.then_some(Position::new(text.x, text.y));
