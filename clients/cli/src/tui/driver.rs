@@ -17,7 +17,7 @@ use super::{
     model::Model,
     terminal::Screen,
     update::{Answer, Effect, Input, update},
-    work::carry_out,
+    work::{Desk, carry_out},
 };
 
 /// What may wait in a lane, and among the answers.
@@ -34,34 +34,47 @@ struct Lanes {
     writing: mpsc::Sender<Effect>,
     asking: mpsc::Sender<Effect>,
     whispering: mpsc::Sender<Effect>,
+    moving: mpsc::Sender<Effect>,
 }
 
 impl Lanes {
     fn new(runtime: &Runtime, client: &Client, answers: &mpsc::Sender<Answer>) -> Self {
         let lane = |finishes: bool| {
             let (sender, mut effects) = mpsc::channel(QUEUE);
-            let (client, answers, stop) = (client.clone(), answers.clone(), runtime.shutdown().clone());
+            let desk = Desk { client: client.clone(), runtime: runtime.clone(), answers: answers.clone() };
+            let stop = runtime.shutdown().clone();
             runtime.spawn(async move {
                 while let Some(effect) = effects.recv().await {
                     let answer = tokio::select! {
-                        answer = carry_out(&client, effect) => answer,
+                        answer = carry_out(&desk, effect) => answer,
                         () = stop.cancelled(), if !finishes => return,
                     };
                     if let Some(answer) = answer {
                         // Whoever has left wants no answers, but that what was written is kept.
-                        let _ = answers.send(answer).await;
+                        let _ = desk.answers.send(answer).await;
                     }
                 }
             });
             sender
         };
-        Self { reading: lane(false), writing: lane(true), asking: lane(false), whispering: lane(false) }
+        Self {
+            reading: lane(false),
+            writing: lane(true),
+            asking: lane(false),
+            whispering: lane(false),
+            moving: lane(false),
+        }
     }
 
     /// The effect, if there is no room for it.
     fn put(&self, effect: Effect) -> Result<(), Effect> {
         let lane = match &effect {
-            Effect::Conversations | Effect::Messages(..) | Effect::Members(_) | Effect::Search(..) => &self.reading,
+            Effect::Upload { .. } | Effect::Download { .. } => &self.moving,
+            Effect::Folder(_)
+            | Effect::Conversations
+            | Effect::Messages(..)
+            | Effect::Members(_)
+            | Effect::Search(..) => &self.reading,
             Effect::Typing(..) => &self.whispering,
             Effect::Connect | Effect::Run(..) | Effect::Report(..) => &self.asking,
             _ => &self.writing,
@@ -196,6 +209,10 @@ impl Driver {
         let answer = match effect {
             Effect::Send(id, draft) => Answer::NotSent(id, draft, why),
             Effect::Keep(id, _) => Answer::NotKept(id),
+            Effect::Upload { transfer, .. } | Effect::Download { transfer, .. } => {
+                self.model.transfers.remove(&transfer);
+                Answer::Failed(why)
+            }
             _ => Answer::Failed(why),
         };
         let effects = update(&mut self.model, self.runtime.now_ms(), Input::Answer(answer));

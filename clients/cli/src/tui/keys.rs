@@ -70,6 +70,10 @@ pub(crate) enum Action {
     React,
     Copy,
     Info,
+    /// Chooses a file to send.
+    Files,
+    /// Takes the files of a message.
+    Save,
     Jump,
     Send,
     Newline,
@@ -153,6 +157,7 @@ pub(crate) const TABLE: &[Binding] = &[
     row(Composer, &[(ALT, KeyCode::Enter), (SHIFT, KeyCode::Enter), ctrl('j')], "Alt-Enter Ctrl-J", A::Newline, "a new line").foot("line"),
     row(Composer, &[(NO, KeyCode::Tab)], "Tab", A::Complete, "complete @name, :emoji: or /command; otherwise go to the messages").foot("messages"),
     row(Composer, &[(SHIFT, KeyCode::BackTab), (NO, KeyCode::BackTab)], "Shift-Tab", A::ToList, "go to the list"),
+    row(Composer, &[ctrl('o')], "Ctrl-O", A::Files, "send a file"),
     row(Composer, &[(NO, KeyCode::Up)], "Up", A::Write(Write::Up), "a row up; where nothing is written, edit the last own message"),
     row(Composer, &[(NO, KeyCode::Down)], "Down", A::Write(Write::Down), "a row down"),
     row(Composer, &[(NO, KeyCode::Left), ctrl('b')], "Left Ctrl-B", A::Write(Write::Left), "back"),
@@ -181,6 +186,7 @@ pub(crate) const TABLE: &[Binding] = &[
     row(Normal, &[key('n')], "n", A::FoundNext, "what was found before (older)"),
     row(Normal, &[key('N')], "N", A::FoundBefore, "what was found after (newer)"),
     row(Normal, &[key('?')], "?", A::Help, "all keys").foot("help"),
+    row(Normal, &[ctrl('o')], "Ctrl-O", A::Files, "send a file"),
     row(Normal, &[ctrl('u')], "Ctrl-U", A::PageUp, "older messages"),
     row(Normal, &[ctrl('d')], "Ctrl-D", A::PageDown, "newer messages"),
 
@@ -192,6 +198,7 @@ pub(crate) const TABLE: &[Binding] = &[
     row(Messages, &[key('d')], "d", A::Delete, "delete for all, after a question").foot("delete"),
     row(Messages, &[key('y')], "y", A::Copy, "copy the text to the clipboard (OSC 52)"),
     row(Messages, &[key('i'), key('K')], "i K", A::Info, "times, state, who reacted (vim: K)"),
+    row(Messages, &[key('s')], "s", A::Save, "save its files in the folder where qpc was started"),
     row(Messages, &[(NO, KeyCode::Enter)], "Enter", A::Jump, "go to the message that it answers"),
     row(Messages, &[key('g'), (NO, KeyCode::Home)], "g Home", A::Top, "oldest message here (vim: gg)"),
     row(Messages, &[key('G'), (NO, KeyCode::End)], "G End", A::Bottom, "newest message"),

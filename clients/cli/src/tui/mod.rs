@@ -8,6 +8,7 @@ mod areas;
 mod command;
 mod composer;
 mod driver;
+mod files;
 mod fuzzy;
 mod glyph;
 mod keys;

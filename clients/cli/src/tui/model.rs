@@ -1,10 +1,13 @@
 //! What is known and shown. Nothing here waits for anything: [`super::update`] changes it, [`super::view`] draws it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+};
 
-use qpc_sdk::{AccountId, ConversationId, ConversationInfo, Draft, Member, Message, MessageRef};
+use qpc_sdk::{AccountId, ConversationId, ConversationInfo, Draft, Member, Message, MessageRef, Progress};
 
-use super::{composer::Composer, keys::Keymap, theme::Theme, vim::Vim};
+use super::{composer::Composer, files::Entry, keys::Keymap, theme::Theme, vim::Vim};
 use crate::text;
 
 /// Messages that are loaded at first, and with every step back.
@@ -42,12 +45,24 @@ pub(crate) enum Overlay {
     React { target: MessageRef, query: String, choice: usize },
     /// Whether to delete a message for all.
     Delete(MessageRef),
+    /// What stands in a folder and fits.
+    Files { folder: PathBuf, entries: Vec<Entry>, query: String, choice: usize },
     /// Lines about something, scrolled.
     Lines { title: String, lines: Vec<String>, top: usize },
     /// What is searched for.
     Search(String),
     /// A command, without its `:`.
     Command(String),
+}
+
+/// A file on its way.
+#[derive(Debug, Clone)]
+pub(crate) struct Transfer {
+    pub(crate) name: String,
+    /// To the server, rather than from it.
+    pub(crate) up: bool,
+    /// How far it is, once that is known.
+    pub(crate) progress: Option<Progress>,
 }
 
 /// A line that tells how something went.
@@ -165,6 +180,9 @@ pub(crate) struct Model {
     /// When others were last told that this account is writing.
     pub(crate) told_ms: u64,
     pub(crate) names: HashMap<AccountId, String>,
+    /// Files on their way, by numbers that go up.
+    pub(crate) transfers: BTreeMap<u64, Transfer>,
+    pub(crate) last_transfer: u64,
 }
 
 impl Open {
@@ -223,6 +241,8 @@ impl Model {
             notice: None,
             typing: BTreeMap::new(),
             told_ms: 0,
+            transfers: BTreeMap::new(),
+            last_transfer: 0,
         }
     }
 
@@ -267,6 +287,13 @@ impl Model {
 
     fn tell(&mut self, text: String, bad: bool) {
         self.notice = Some(Notice { text, bad, until_ms: self.now_ms + NOTICE_MS });
+    }
+
+    /// A number for a file that sets out.
+    pub(crate) fn transfer(&mut self, name: String, up: bool) -> u64 {
+        self.last_transfer += 1;
+        self.transfers.insert(self.last_transfer, Transfer { name, up, progress: None });
+        self.last_transfer
     }
 
     /// Whether the clock matters.

@@ -8,20 +8,26 @@ mod messages;
 mod mouse;
 mod overlay;
 
+use std::path::PathBuf;
+
 use crossterm::event::Event as Terminal;
-use qpc_sdk::{ConversationId, ConversationInfo, Draft, Event, Member, Message, MessageRef};
+use qpc_sdk::{ConversationId, ConversationInfo, Draft, Event, Member, Message, MessageRef, Progress};
 
 pub(crate) use self::{
     keys::place,
-    overlay::{signs, switchable},
+    overlay::{fitting, signs, switchable},
 };
 use super::{
     areas::Areas,
     command::Command,
+    files::Entry,
     keys::Keymap,
     model::{Focus, Model, Open, Overlay, Purpose},
     timeline::Timeline,
 };
+
+/// A file as a message tells of it.
+pub(crate) type FileOfMessage = qpc_wire::content::Attachment;
 
 /// Something happened.
 #[derive(Debug, Clone)]
@@ -53,6 +59,21 @@ pub(crate) enum Effect {
     /// Puts a sign under a message, or takes it away.
     React(ConversationId, MessageRef, String, bool),
     Report(ConversationId, MessageRef, String),
+    /// Looks into a folder.
+    Folder(PathBuf),
+    /// Brings a file to the server and sends a message with it.
+    Upload {
+        transfer: u64,
+        conversation: ConversationId,
+        path: PathBuf,
+        reply_to: Option<MessageRef>,
+    },
+    /// Takes a file from the server into a folder.
+    Download {
+        transfer: u64,
+        file: Box<FileOfMessage>,
+        folder: PathBuf,
+    },
     Typing(ConversationId, bool),
     /// Keeps a draft.
     Keep(ConversationId, Draft),
@@ -86,6 +107,10 @@ pub(crate) enum Answer {
     Lines(String, Vec<String>),
     Said(String),
     Failed(String),
+    Folder(PathBuf, Vec<Entry>),
+    Progress(u64, Progress),
+    /// A file has come to where it was to go, with a line about that, or has not.
+    Arrived(u64, Result<String, String>),
     /// A text that was not taken, and why.
     NotSent(ConversationId, Draft, String),
     /// A draft that is to be kept later.
@@ -168,6 +193,23 @@ fn answered(model: &mut Model, answer: Answer, effects: &mut Vec<Effect>) {
         Answer::NotKept(id) => model.writings.entry(id).or_default().dirty = true,
         Answer::Lines(title, lines) => model.overlay = Some(Overlay::Lines { title, lines, top: 0 }),
         Answer::Said(text) => model.say(text),
+        Answer::Folder(folder, entries) => {
+            model.overlay = Some(Overlay::Files { folder, entries, query: String::new(), choice: 0 });
+        }
+        Answer::Progress(transfer, progress) => {
+            if let Some(transfer) = model.transfers.get_mut(&transfer) {
+                transfer.progress = Some(progress);
+            }
+        }
+        Answer::Arrived(transfer, result) => {
+            model.transfers.remove(&transfer);
+            match result {
+                Ok(line) => model.say(line),
+                Err(why) => model.complain(why),
+            }
+            ask_list(model, effects);
+            ask_messages(model, effects);
+        }
         Answer::Failed(why) => {
             // It may have been one of these.
             model.list_loading = false;

@@ -14,8 +14,8 @@ pub(crate) use self::{list::first_row, overlay::help_rows, writing::first_compos
 use super::{
     areas::Areas,
     command::duration,
-    glyph, keys,
-    model::{Focus, Model, Overlay},
+    files, glyph, keys,
+    model::{Focus, Model, Overlay, Transfer},
     theme::Role,
     timeline::{self, Timeline},
     update::place,
@@ -145,6 +145,10 @@ fn status(model: &Model, area: Rect, buffer: &mut Buffer) {
         let text = glyph::cut(&format!("{sign}{}", notice.text), width);
         return put(buffer, area, 0, &Line::from(span(model, text, role)));
     }
+    if let Some((_, transfer)) = model.transfers.first_key_value() {
+        let text = glyph::cut(&self::transfer(transfer, model.transfers.len()), width);
+        return put(buffer, area, 0, &Line::from(span(model, text, Role::Strong)));
+    }
     let Some(open) = &model.open else { return };
     let writing: Vec<_> = model.typing_in(open.id).take(MAX_WRITING + 1).collect();
     let text = match writing.as_slice() {
@@ -160,6 +164,28 @@ fn status(model: &Model, area: Rect, buffer: &mut Buffer) {
     put(buffer, area, 0, &Line::from(span(model, glyph::cut(&text, width), Role::Faint)));
 }
 
+/// How far a file is: `↑ cake.jpg ████░░░░ 43 % 1.2 MB/s, 2 more`.
+fn transfer(transfer: &Transfer, all: usize) -> String {
+    const BAR: u64 = 10;
+    let arrow = if transfer.up { "↑" } else { "↓" };
+    let mut text = format!("{arrow} {} ", transfer.name);
+    match transfer.progress.filter(|progress| progress.total > 0) {
+        Some(progress) => {
+            let done = progress.bytes.min(progress.total);
+            // Sizes are far from where this overflows.
+            let (filled, percent) = (done * BAR / progress.total, done * 100 / progress.total);
+            text.push_str(&"█".repeat(filled as usize));
+            text.push_str(&"░".repeat((BAR - filled) as usize));
+            text.push_str(&format!(" {percent} % {}/s", files::size(progress.rate)));
+        }
+        None => text.push('…'),
+    }
+    if all > 1 {
+        text.push_str(&format!(", {} more", all - 1));
+    }
+    text
+}
+
 fn footer(model: &Model, area: Rect, buffer: &mut Buffer) {
     let mut spans = Vec::new();
     let of_overlay: &[(&str, &str)] = match &model.overlay {
@@ -167,6 +193,7 @@ fn footer(model: &Model, area: Rect, buffer: &mut Buffer) {
         Some(Overlay::Help(_) | Overlay::Lines { .. }) => &[("Up", "and Down scroll"), ("Esc", "close")],
         Some(Overlay::Delete(_)) => &[("y", "delete"), ("n", "keep")],
         Some(Overlay::Switcher { .. }) => &[("Enter", "open"), ("Up", "and Down choose"), ("Esc", "close")],
+        Some(Overlay::Files { .. }) => &[("Enter", "send or open"), ("Backspace", "folder above"), ("Esc", "close")],
         Some(Overlay::React { .. }) => &[("Enter", "put or take away"), ("Left", "and Right choose"), ("Esc", "close")],
         Some(Overlay::Search(_)) => &[("Enter", "search"), ("Esc", "close")],
         Some(Overlay::Command(_)) => &[("Enter", "do it"), ("Tab", "complete"), ("Esc", "close")],

@@ -1,14 +1,16 @@
 //! Carries effects out on the client.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
-use qpc_sdk::{Client, ConversationId, Draft, Error, Settings};
+use qpc_sdk::{Attachment, Client, ConversationId, Draft, Error, MessageRef, Progress, Runtime, Settings};
+use tokio::sync::mpsc;
 
 use super::{
     command::{Command, Here},
+    files,
     model::MAX_LOADED,
     timeline::matches,
-    update::{Answer, Effect},
+    update::{Answer, Effect, FileOfMessage},
 };
 use crate::text;
 
@@ -16,8 +18,25 @@ use crate::text;
 const INVITE_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 const INVITE_USES: u32 = 1;
 
+/// What is worked with.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    pub(crate) client: Client,
+    pub(crate) runtime: Runtime,
+    pub(crate) answers: mpsc::Sender<Answer>,
+}
+
+impl Desk {
+    /// Tells how far a file is; not while there is too much else to tell.
+    fn telling(&self, transfer: u64) -> impl Fn(Progress) + Send + Sync + 'static {
+        let answers = self.answers.clone();
+        move |progress| drop(answers.try_send(Answer::Progress(transfer, progress)))
+    }
+}
+
 /// Does what needs the store or the server; none if there is nothing to say about it.
-pub(crate) async fn carry_out(client: &Client, effect: Effect) -> Option<Answer> {
+pub(crate) async fn carry_out(desk: &Desk, effect: Effect) -> Option<Answer> {
+    let client = &desk.client;
     match effect {
         // Nobody misses it.
         Effect::Typing(id, active) => {
@@ -28,6 +47,18 @@ pub(crate) async fn carry_out(client: &Client, effect: Effect) -> Option<Answer>
             Ok(()) => Answer::Written(id),
             Err(error) => Answer::NotSent(id, draft, error.to_string()),
         }),
+        Effect::Folder(folder) => match desk.runtime.blocking(move || files::list(&folder)).await? {
+            Ok((folder, entries)) => Some(Answer::Folder(folder, entries)),
+            Err(error) => Some(Answer::Failed(format!("that folder cannot be read: {error}"))),
+        },
+        Effect::Upload { transfer, conversation, path, reply_to } => {
+            let done = upload(desk, transfer, conversation, &path, reply_to).await;
+            Some(Answer::Arrived(transfer, done.map_err(|error| error.to_string())))
+        }
+        Effect::Download { transfer, file, folder } => {
+            let done = download(desk, transfer, *file, &folder).await;
+            Some(Answer::Arrived(transfer, done.map_err(|error| error.to_string())))
+        }
         effect => match asked(client, effect).await {
             Ok(answer) => answer,
             Err(error) => Some(Answer::Failed(error.to_string())),
@@ -39,6 +70,25 @@ async fn send(client: &Client, id: ConversationId, mut draft: Draft) -> Result<(
     // The notes have no members whom one could name.
     draft.mentions = client.find_mentions(id, &draft.text).await.unwrap_or_default();
     client.send(id, draft).await.map(drop)
+}
+
+async fn upload(
+    desk: &Desk,
+    transfer: u64,
+    conversation: ConversationId,
+    path: &Path,
+    reply_to: Option<MessageRef>,
+) -> Result<String, Error> {
+    let file = desk.client.upload(path, desk.telling(transfer)).await?;
+    let draft = Draft { attachments: vec![(&file).into()], reply_to, ..Draft::default() };
+    desk.client.send(conversation, draft).await?;
+    Ok(format!("{} is sent", text::label(&file.name)))
+}
+
+async fn download(desk: &Desk, transfer: u64, file: FileOfMessage, folder: &Path) -> Result<String, Error> {
+    let file = Attachment::try_from(file)?;
+    let path = desk.client.download(&file, folder, desk.telling(transfer)).await?;
+    Ok(format!("saved as {}", path.display()))
 }
 
 async fn asked(client: &Client, effect: Effect) -> Result<Option<Answer>, Error> {
@@ -95,6 +145,9 @@ async fn asked(client: &Client, effect: Effect) -> Result<Option<Answer>, Error>
         Effect::Run(command, open) => return run(client, command, open).await,
         Effect::Typing(..)
         | Effect::Send(..)
+        | Effect::Folder(_)
+        | Effect::Upload { .. }
+        | Effect::Download { .. }
         | Effect::Copy(_)
         | Effect::Ring(_)
         | Effect::Redraw

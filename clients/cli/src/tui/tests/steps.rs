@@ -1,12 +1,13 @@
 //! What becomes of a model by what happens.
 
 use crossterm::event::{Event as Terminal, KeyCode, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
-use qpc_sdk::{Draft, Event, MessageId, MessageRef, MessageState};
+use qpc_sdk::{Draft, Event, MessageId, MessageRef, MessageState, Progress};
 
 use super::{ctrl, press, samples, shown, tap, types};
 use crate::tui::{
     areas::Areas,
     command::{Command, Here},
+    files::Entry,
     keys::Keymap,
     model::{Focus, Model, Overlay, Purpose},
     theme::Theme,
@@ -317,4 +318,28 @@ fn what_was_not_sent_is_sent_again_and_text_is_copied() {
     assert!(matches!(&types(&mut model, "y")[..], [Effect::Copy(text)] if text == "and this one did not make it"));
     types(&mut model, "i");
     assert!(shown(&mut model, 80, 24).contains("⚠ not sent"));
+}
+
+#[test]
+fn a_file_is_chosen_and_its_way_is_shown() {
+    let mut model = samples::model();
+    tap(&mut model, KeyCode::Tab);
+    types(&mut model, "gr");
+    assert!(matches!(&ctrl(&mut model, 'o')[..], [Effect::Folder(_)]));
+    let entry = |name: &str, folder| Entry { name: name.to_owned(), folder, size: 1_234_567 };
+    let entries = vec![entry("letters", true), entry("cake.jpg", false), entry("cat.jpg", false)];
+    answer(&mut model, Answer::Folder("/home/alice".into(), entries.clone()));
+    assert!(shown(&mut model, 80, 24).contains("cake.jpg  1.2 MB"));
+    let effects = types(&mut model, "lett\n");
+    assert!(matches!(&effects[..], [Effect::Folder(path)] if path.ends_with("letters")), "{effects:?}");
+    answer(&mut model, Answer::Folder("/home/alice".into(), entries));
+    assert!(matches!(&tap(&mut model, KeyCode::Backspace)[..], [Effect::Folder(path)] if path.ends_with("home")));
+    let effects = types(&mut model, "cat\n");
+    let [Effect::Upload { transfer, path, reply_to, .. }] = &effects[..] else { panic!("{effects:?}") };
+    assert!(path.ends_with("cat.jpg") && *reply_to == Some(refers(1, samples::CAROL)));
+    let progress = Progress { bytes: 40, total: 100, rate: 1_500_000, left: None };
+    answer(&mut model, Answer::Progress(*transfer, progress));
+    assert!(shown(&mut model, 80, 24).contains("↑ cat.jpg ████░░░░░░ 40 % 1.5 MB/s"));
+    answer(&mut model, Answer::Arrived(*transfer, Ok("cat.jpg is sent".to_owned())));
+    assert!(shown(&mut model, 80, 24).contains("cat.jpg is sent"));
 }

@@ -2,11 +2,12 @@
 
 use crossterm::event::{Event as Terminal, KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use proptest::prelude::*;
-use qpc_sdk::{Event, MessageId, MessageRef};
+use qpc_sdk::{Event, MessageId, MessageRef, Progress};
 use ratatui::{Terminal as Screen, backend::TestBackend};
 
 use super::samples;
 use crate::tui::{
+    files::Entry,
     keys::Keymap,
     model::Model,
     theme::Theme,
@@ -91,6 +92,14 @@ fn happening() -> impl Strategy<Value = Input> {
         1 => Just(Answer::Opened(samples::WITH_BOB)),
         1 => Just(Answer::Opened(samples::CLUB)),
         1 => "\\PC{0,80}".prop_map(Answer::Failed),
+        1 => prop::collection::vec(("\\PC{1,20}", any::<bool>(), any::<u64>()), 0..30).prop_map(|entries| {
+            let entry = |(name, folder, size)| Entry { name, folder, size };
+            Answer::Folder("/tmp".into(), entries.into_iter().map(entry).collect())
+        }),
+        1 => (0u64..4, any::<u32>(), any::<u32>()).prop_map(|(transfer, bytes, total)| {
+            let (bytes, total) = (u64::from(bytes), u64::from(total));
+            Answer::Progress(transfer, Progress { bytes, total, rate: bytes, left: None })
+        }),
         1 => prop::collection::vec("\\PC{0,30}", 0..30).prop_map(|lines| Answer::Lines("Lines".to_owned(), lines)),
     ];
     prop_oneof![

@@ -1,5 +1,7 @@
 //! Keys, where nothing lies over everything.
 
+use std::path::PathBuf;
+
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::{Effect, composer, drop_purpose, keep_drafts, messages, open, overlay, read_what_is_seen};
@@ -123,6 +125,9 @@ pub(super) fn act(model: &mut Model, action: Action, effects: &mut Vec<Effect>) 
                 None => model.say("nothing is unread"),
             }
         }
+        Action::Files if model.open_info().is_some_and(|info| info.active) => {
+            effects.push(Effect::Folder(PathBuf::from(".")));
+        }
         Action::Back => back(model, effects),
         Action::ToMessages => messages::choose(model, -1),
         Action::ToList => {
@@ -159,10 +164,11 @@ pub(super) fn act(model: &mut Model, action: Action, effects: &mut Vec<Effect>) 
         | Action::React
         | Action::Copy
         | Action::Info
+        | Action::Save
         | Action::Jump
         | Action::FoundNext
         | Action::FoundBefore => messages::act(model, action, effects),
-        Action::Search | Action::ToComposer | Action::Vim => {}
+        Action::Files | Action::Search | Action::ToComposer | Action::Vim => {}
     }
 }
 

@@ -1,5 +1,7 @@
 //! The messages of the open conversation: choosing, scrolling, what is done with one, what a search has found.
 
+use std::path::PathBuf;
+
 use qpc_sdk::{ConversationId, Draft, Message, MessageKind, MessageRef, MessageState};
 
 use super::{Effect, ask_messages, read_what_is_seen};
@@ -244,6 +246,13 @@ pub(super) fn act(model: &mut Model, action: Action, effects: &mut Vec<Effect>) 
                 }
                 writing.purpose = Purpose::Reply(message.reference());
                 writing.dirty = true;
+            }
+        }
+        Action::Save if message.attachments.is_empty() => model.say("it has no files"),
+        Action::Save => {
+            for file in message.attachments {
+                let transfer = model.transfer(text::label(&file.name), false);
+                effects.push(Effect::Download { transfer, file: Box::new(file), folder: PathBuf::from(".") });
             }
         }
         Action::Edit if own && message.kind == MessageKind::Text => edit(model, message.reference(), message.text),

@@ -1,5 +1,7 @@
 //! Keys while something lies over everything: help, a list to choose from, a line to fill in, a question.
 
+use std::path::PathBuf;
+
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use qpc_sdk::{ConversationInfo, MessageRef};
 use unicode_segmentation::UnicodeSegmentation as _;
@@ -7,10 +9,12 @@ use unicode_segmentation::UnicodeSegmentation as _;
 use super::{Effect, keys::is_text, open};
 use crate::{
     show::title,
+    text,
     tui::{
         command::{self, Command, Here},
+        files::Entry,
         fuzzy,
-        model::{Model, Overlay},
+        model::{Model, Overlay, Purpose},
     },
 };
 
@@ -46,7 +50,17 @@ pub(super) fn press(model: &mut Model, key: &KeyEvent, effects: &mut Vec<Effect>
             KeyCode::Char('n' | 'N' | 'q') => return,
             _ => {}
         },
-        (code, Overlay::Switcher { query, choice } | Overlay::React { query, choice, .. }) => match code {
+        (KeyCode::Backspace, Overlay::Files { folder, query, .. }) if query.is_empty() => {
+            if let Some(parent) = folder.parent() {
+                effects.push(Effect::Folder(parent.to_owned()));
+            }
+        }
+        (
+            code,
+            Overlay::Switcher { query, choice }
+            | Overlay::React { query, choice, .. }
+            | Overlay::Files { query, choice, .. },
+        ) => match code {
             KeyCode::Up | KeyCode::Left | KeyCode::BackTab => *choice = choice.saturating_sub(1),
             KeyCode::Down | KeyCode::Right | KeyCode::Tab => *choice += 1,
             KeyCode::Char('p') if control => *choice = choice.saturating_sub(1),
@@ -61,7 +75,9 @@ pub(super) fn press(model: &mut Model, key: &KeyEvent, effects: &mut Vec<Effect>
         }
     }
     let most = offered(model, &overlay).saturating_sub(1);
-    if let Overlay::Switcher { choice, .. } | Overlay::React { choice, .. } = &mut overlay {
+    if let Overlay::Switcher { choice, .. } | Overlay::React { choice, .. } | Overlay::Files { choice, .. } =
+        &mut overlay
+    {
         *choice = (*choice).min(most);
     }
     if let Overlay::Help(top) = &mut overlay {
@@ -77,6 +93,7 @@ pub(super) fn paste(model: &mut Model, text: &str) {
     let Some(
         Overlay::Switcher { query: line, .. }
         | Overlay::React { query: line, .. }
+        | Overlay::Files { query: line, .. }
         | Overlay::Search(line)
         | Overlay::Command(line),
     ) = &mut model.overlay
@@ -115,6 +132,7 @@ fn offered(model: &Model, overlay: &Overlay) -> usize {
     match overlay {
         Overlay::Switcher { query, .. } => switchable(model, query).len(),
         Overlay::React { query, .. } => signs(query).len(),
+        Overlay::Files { entries, query, .. } => fitting(entries, query).len(),
         _ => 0,
     }
 }
@@ -123,6 +141,11 @@ fn offered(model: &Model, overlay: &Overlay) -> usize {
 pub(crate) fn switchable<'a>(model: &'a Model, query: &str) -> Vec<(String, &'a ConversationInfo)> {
     let all = model.conversations.iter().map(|info| (title(info), info)).collect();
     fuzzy::find(all, query.trim_start_matches(['@', '#']), |(title, _)| title)
+}
+
+/// Entries of a folder that fit, the best first.
+pub(crate) fn fitting<'a>(entries: &'a [Entry], query: &str) -> Vec<&'a Entry> {
+    fuzzy::find(entries.iter().collect(), query, |entry| entry.name.as_str())
 }
 
 /// Signs that fit: what was typed itself if it is none of letters, or by shortcode and name.
@@ -164,6 +187,17 @@ fn enter(model: &mut Model, overlay: Overlay, effects: &mut Vec<Effect>) {
                 react(model, target, sign, effects);
             }
         }
+        Overlay::Files { folder, entries, query, choice } => {
+            let Some(entry) = fitting(&entries, &query).get(choice).copied() else { return };
+            let path = folder.join(&entry.name);
+            if entry.folder {
+                effects.push(Effect::Folder(path));
+                model.overlay = Some(Overlay::Files { folder, entries, query, choice });
+            } else {
+                let name = text::label(&entry.name);
+                upload(model, name, path, effects);
+            }
+        }
         Overlay::Search(query) => search(model, query, effects),
         Overlay::Command(line) => {
             if !obey(model, &line, effects) {
@@ -171,6 +205,20 @@ fn enter(model: &mut Model, overlay: Overlay, effects: &mut Vec<Effect>) {
             }
         }
     }
+}
+
+/// Sends a file in the open conversation; as an answer, where one is being written.
+fn upload(model: &mut Model, name: String, path: PathBuf, effects: &mut Vec<Effect>) {
+    let Some(conversation) = model.open.as_ref().map(|open| open.id) else { return };
+    let transfer = model.transfer(name, true);
+    let mut reply_to = None;
+    if let Some(writing) = model.writing_mut()
+        && let Purpose::Reply(target) = writing.purpose
+    {
+        reply_to = Some(target);
+        writing.purpose = Purpose::Message;
+    }
+    effects.push(Effect::Upload { transfer, conversation, path, reply_to });
 }
 
 fn search(model: &mut Model, query: String, effects: &mut Vec<Effect>) {

@@ -11,12 +11,13 @@ use super::{put, span};
 use crate::tui::{
     areas::Areas,
     command::FORMS,
+    files::size,
     glyph,
     keys::{self, Keymap, Place},
     model::{Model, Overlay},
     theme::Role,
     timeline::excerpt,
-    update::{signs, switchable},
+    update::{fitting, signs, switchable},
 };
 
 /// Widest box, cells, with its border.
@@ -63,6 +64,18 @@ pub(super) fn draw(model: &Model, areas: &Areas, buffer: &mut Buffer) -> Option<
             });
             let lines: Vec<_> = std::iter::once(field(model, query)).chain(rows).collect();
             let inner = boxed(model, "Go to", &lines, buffer);
+            Some(Position::new(inner.x + glyph::width(query) as u16 + 2, inner.y))
+        }
+        Overlay::Files { folder, entries, query, choice } => {
+            let found = fitting(entries, query);
+            let first = (choice + 1).saturating_sub(MAX_SHOWN);
+            let rows = found.iter().enumerate().skip(first).take(MAX_SHOWN).map(|(index, entry)| {
+                let role = if index == *choice { Role::Chosen } else { Role::Text };
+                let size = if entry.folder { "/".to_owned() } else { format!("  {}", size(entry.size)) };
+                Line::from(vec![span(model, glyph::plain(&entry.name), role), span(model, size, Role::Faint)])
+            });
+            let lines: Vec<_> = std::iter::once(field(model, query)).chain(rows).collect();
+            let inner = boxed(model, &format!("Send from {}", folder.display()), &lines, buffer);
             Some(Position::new(inner.x + glyph::width(query) as u16 + 2, inner.y))
         }
         Overlay::React { query, choice, .. } => {
