@@ -456,7 +456,7 @@ impl Client {
 
     /// What this account wants of all its devices.
     pub async fn settings(&self) -> Result<Settings, Error> {
-        self.inner.store.run(|tx| own::settings(tx)).await
+        self.inner.store.run(own::settings).await
     }
 
     /// Sets it, on all devices of this account.

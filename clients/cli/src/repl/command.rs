@@ -207,7 +207,16 @@ mod tests {
     fn every_command_of_the_table_is_understood_in_all_its_spellings() {
         for slash in slashes() {
             let form = slash.form.split(" | ").next().unwrap().replace(['[', ']'], "").replace("...", "");
-            let fill = [("NUMBER", "1"), ("ROLE", "admin"), ("SUITE", "hybrid"), ("THEME", "dark"), (" N", " 1")];
+            let fill = [
+                ("NUMBER", "1"),
+                ("ROLE", "admin"),
+                ("SUITE", "hybrid"),
+                ("THEME", "dark"),
+                ("TIME|off", "1d"),
+                ("typing|read|requests", "typing"),
+                ("on|off", "on"),
+                (" N", " 1"),
+            ];
             let example = fill.iter().fold(form, |example, (word, value)| example.replace(word, value));
             for name in slash.names {
                 let line = example.replacen(slash.names[0], name, 1);

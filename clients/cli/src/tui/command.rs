@@ -5,6 +5,10 @@ use std::time::Duration;
 use qpc_sdk::Role;
 
 use super::{keys::Keymap, theme::Theme};
+use crate::{
+    commands,
+    engine::{Action, Said, Slash},
+};
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +30,8 @@ pub(crate) enum Command {
     Receipts(bool),
     /// Of the open conversation.
     Here(Here),
+    /// A line of the table that the repl and the command line have too.
+    Shared(String),
 }
 
 /// What is done in the open conversation.
@@ -34,7 +40,6 @@ pub(crate) enum Here {
     Add(Vec<String>),
     Remove(String),
     Role(String, Role),
-    Leave,
     Rename(String),
     Name(String),
     Invite,
@@ -88,7 +93,6 @@ pub(crate) const FORMS: &[Form] = &[
     form(&["block"], "block [USER]", "keep nothing of what somebody writes from now on; they are not told", |words| block(words, true)),
     form(&["unblock"], "unblock [USER]", "take that back", |words| block(words, false)),
     form(&["report"], "report [NOTE]", "show the chosen message to those who run the server", |words| Some(here(Here::Report(words.join(" "))))),
-    form(&["leave"], "leave", "leave this conversation", |words| none(words, here(Here::Leave))),
     form(&["info"], "info", "what this conversation is", |words| none(words, here(Here::Info))),
     form(&["typing"], "typing on|off", "tell others that you are writing, and see it of them", |words| switch(words).map(Command::Typing)),
     form(&["receipts"], "receipts on|off", "tell others what you have read", |words| switch(words).map(Command::Receipts)),
@@ -104,9 +108,32 @@ pub(crate) fn parse(line: &str) -> Result<Command, String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let Some((name, rest)) = words.split_first() else { return Err("a command is missing".to_owned()) };
     let Some(form) = FORMS.iter().find(|form| form.names.contains(name)) else {
+        if let Some(slash) = shared().find(|slash| slash.names.contains(name)) {
+            return match action(line) {
+                Some(_) => Ok(Command::Shared(line.trim().to_owned())),
+                None => Err(format!("it is: {}", slash.form)),
+            };
+        }
         return Err(format!("no command /{name}; nothing was sent (//{name} sends it as text)"));
     };
     (form.parse)(rest).ok_or_else(|| format!("it is: /{}", form.form))
+}
+
+/// What the repl and the command line can do as well, beyond [`FORMS`].
+pub(crate) fn shared() -> impl Iterator<Item = &'static Slash> {
+    let own = |slash: &&Slash| FORMS.iter().any(|form| slash.names.iter().any(|name| form.names.contains(name)));
+    commands::slashes().filter(move |slash| !own(slash))
+}
+
+/// What a line of [`shared`] does.
+pub(crate) fn action(line: &str) -> Option<Box<dyn Action>> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let (name, rest) = words.split_first()?;
+    let slash = shared().find(|slash| slash.names.contains(name))?;
+    match (slash.parse)(rest)? {
+        Said::Act(action) => Some(action),
+        Said::Sitting(_) => None,
+    }
 }
 
 fn here(here: Here) -> Command {
@@ -218,6 +245,14 @@ mod tests {
             (duration(300_000), duration(90_000), duration(604_800_000)),
             ("5m".into(), "90s".into(), "1w".into())
         );
+    }
+
+    #[test]
+    fn what_the_repl_can_do_is_understood_too() {
+        assert_eq!(parse("whoami"), Ok(Command::Shared("whoami".into())));
+        assert!(action("leave").unwrap().asks().is_some());
+        assert!(parse("whoami now and then").unwrap_err().starts_with("it is: /whoami"));
+        assert!(shared().count() > 10);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::{
     update::{Answer, Effect, Input, update},
     work::{Desk, carry_out},
 };
+use crate::settings::Place;
 
 /// What may wait in a lane, and among the answers.
 const QUEUE: usize = 256;
@@ -38,10 +39,15 @@ struct Lanes {
 }
 
 impl Lanes {
-    fn new(runtime: &Runtime, client: &Client, answers: &mpsc::Sender<Answer>) -> Self {
+    fn new(runtime: &Runtime, client: &Client, place: &Place, answers: &mpsc::Sender<Answer>) -> Self {
         let lane = |finishes: bool| {
             let (sender, mut effects) = mpsc::channel(QUEUE);
-            let desk = Desk { client: client.clone(), runtime: runtime.clone(), answers: answers.clone() };
+            let desk = Desk {
+                place: place.clone(),
+                client: client.clone(),
+                runtime: runtime.clone(),
+                answers: answers.clone(),
+            };
             let stop = runtime.shutdown().clone();
             runtime.spawn(async move {
                 while let Some(effect) = effects.recv().await {
@@ -121,13 +127,14 @@ impl Driver {
     pub(crate) fn new(
         runtime: Runtime,
         client: &Client,
+        place: &Place,
         events: EventStream,
         model: Model,
         screen: Screen,
     ) -> io::Result<Self> {
         let keys = read_keys(&runtime);
         let (sender, answers) = mpsc::channel(QUEUE);
-        let lanes = Lanes::new(&runtime, client, &sender);
+        let lanes = Lanes::new(&runtime, client, place, &sender);
         let mut clock = interval(TICK);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let signals =

@@ -115,7 +115,7 @@ async fn run(args: Tui, settings: Settings) -> anyhow::Result<ExitCode> {
     let runtime = Runtime::system();
     let ending = {
         let screen = Screen::enter(!args.no_mouse)?;
-        Driver::new(runtime.clone(), &client, events, model, screen)?.run(drafts).await
+        Driver::new(runtime.clone(), &client, &settings.place()?, events, model, screen)?.run(drafts).await
     };
     if !runtime.drain(KEEP_WITHIN).await {
         tracing::warn!("left with work in flight");

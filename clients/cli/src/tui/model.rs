@@ -43,6 +43,8 @@ pub(crate) enum Overlay {
     Switcher { query: String, choice: usize },
     /// Emoji that fit, for a message.
     React { target: MessageRef, query: String, choice: usize },
+    /// Whether to do what a line says.
+    Ask { question: &'static str, line: String },
     /// Whether to delete a message for all.
     Delete(MessageRef),
     /// What stands in a folder and fits.

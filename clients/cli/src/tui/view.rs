@@ -192,6 +192,7 @@ fn footer(model: &Model, area: Rect, buffer: &mut Buffer) {
         None => &[],
         Some(Overlay::Help(_) | Overlay::Lines { .. }) => &[("Up", "and Down scroll"), ("Esc", "close")],
         Some(Overlay::Delete(_)) => &[("y", "delete"), ("n", "keep")],
+        Some(Overlay::Ask { .. }) => &[("y", "do it"), ("n", "do not")],
         Some(Overlay::Switcher { .. }) => &[("Enter", "open"), ("Up", "and Down choose"), ("Esc", "close")],
         Some(Overlay::Files { .. }) => &[("Enter", "send or open"), ("Backspace", "folder above"), ("Esc", "close")],
         Some(Overlay::React { .. }) => &[("Enter", "put or take away"), ("Left", "and Right choose"), ("Esc", "close")],

@@ -6,13 +6,17 @@ use qpc_sdk::{Attachment, Client, ConversationId, Draft, Error, MessageRef, Prog
 use tokio::sync::mpsc;
 
 use super::{
-    command::{Command, Here},
+    command::{self, Command, Here},
     files,
     model::MAX_LOADED,
     timeline::matches,
     update::{Answer, Effect, FileOfMessage},
 };
-use crate::text;
+use crate::{
+    engine::{Effect as Follows, On, Outcome},
+    settings::Place,
+    text,
+};
 
 /// An invite by `/invite` is good for this time, and for one.
 const INVITE_FOR: Duration = Duration::from_secs(24 * 60 * 60);
@@ -22,6 +26,7 @@ const INVITE_USES: u32 = 1;
 #[derive(Clone)]
 pub(crate) struct Desk {
     pub(crate) client: Client,
+    pub(crate) place: Place,
     pub(crate) runtime: Runtime,
     pub(crate) answers: mpsc::Sender<Answer>,
 }
@@ -47,6 +52,10 @@ pub(crate) async fn carry_out(desk: &Desk, effect: Effect) -> Option<Answer> {
             Ok(()) => Answer::Written(id),
             Err(error) => Answer::NotSent(id, draft, error.to_string()),
         }),
+        Effect::Run(Command::Shared(line), open) => Some(match shared(desk, &line, open).await {
+            Ok(answer) => answer,
+            Err(error) => Answer::Failed(format!("{error:#}")),
+        }),
         Effect::Folder(folder) => match desk.runtime.blocking(move || files::list(&folder)).await? {
             Ok((folder, entries)) => Some(Answer::Folder(folder, entries)),
             Err(error) => Some(Answer::Failed(format!("that folder cannot be read: {error}"))),
@@ -70,6 +79,27 @@ async fn send(client: &Client, id: ConversationId, mut draft: Draft) -> Result<(
     // The notes have no members whom one could name.
     draft.mentions = client.find_mentions(id, &draft.text).await.unwrap_or_default();
     client.send(id, draft).await.map(drop)
+}
+
+/// Does what the repl and the command line can do as well.
+async fn shared(desk: &Desk, line: &str, open: Option<ConversationId>) -> anyhow::Result<Answer> {
+    let Some(action) = command::action(line) else { return Ok(Answer::Failed(format!("no command /{line}"))) };
+    let mut on = On::new(desk.client.clone(), desk.place.clone()).await?;
+    on.open = open;
+    let Outcome { items, notes, effect, .. } = action.run(&on).await?;
+    match (effect, open) {
+        (Follows::Enter(id), _) => return Ok(Answer::Opened(id)),
+        (Follows::Gone(id), _) | (Follows::Told | Follows::Retitle | Follows::Sent(..), Some(id)) => {
+            return Ok(Answer::Changed(id));
+        }
+        _ => {}
+    }
+    let texts = items.into_iter().map(|item| item.text).chain(notes);
+    let lines: Vec<String> = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    Ok(match <[String; 1]>::try_from(lines) {
+        Ok([line]) => Answer::Said(line),
+        Err(lines) => Answer::Lines(format!("/{line}"), lines),
+    })
 }
 
 async fn upload(
@@ -178,7 +208,8 @@ async fn run(client: &Client, command: Command, open: Option<ConversationId>) ->
         | Command::Quit
         | Command::Theme(_)
         | Command::Keymap(_)
-        | Command::Bell(_) => return Ok(None),
+        | Command::Bell(_)
+        | Command::Shared(_) => return Ok(None),
     }))
 }
 
@@ -203,10 +234,6 @@ async fn run_here(client: &Client, here: Here, id: ConversationId) -> Result<Ans
         }
         Here::Role(name, role) => {
             client.set_role(id, &name, role).await?;
-            Answer::Changed(id)
-        }
-        Here::Leave => {
-            client.leave(id).await?;
             Answer::Changed(id)
         }
         Here::Rename(name) => {

@@ -7,7 +7,7 @@ use crate::{
     text,
     tui::{
         areas::Areas,
-        command::FORMS,
+        command::{FORMS, shared},
         composer::Composer,
         keys::{Action, Write},
         model::{Model, Purpose},
@@ -163,6 +163,7 @@ fn complete(model: &mut Model, effects: &mut Vec<Effect>) {
         Some(':') if word.len() > MIN_SHORTCODE => emoji(&word[1..]),
         Some('/') if start == 0 => {
             let names = FORMS.iter().filter_map(|form| form.names.first());
+            let names = names.chain(shared().filter_map(|slash| slash.names.first()));
             names.filter(|name| name.starts_with(&word[1..])).map(|name| format!("/{name} ")).collect()
         }
         _ => return messages::choose(model, -1),

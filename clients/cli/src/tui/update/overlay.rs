@@ -45,6 +45,15 @@ pub(super) fn press(model: &mut Model, key: &KeyEvent, effects: &mut Vec<Effect>
             KeyCode::Char('q' | '?') | KeyCode::F(1) => return,
             _ => {}
         },
+        (code, Overlay::Ask { line, .. }) => match code {
+            KeyCode::Char('y' | 'Y') => {
+                let open = model.open.as_ref().map(|open| open.id);
+                effects.push(Effect::Run(Command::Shared(std::mem::take(line)), open));
+                return;
+            }
+            KeyCode::Char('n' | 'N' | 'q') => return,
+            _ => {}
+        },
         (code, Overlay::Delete(target)) => match code {
             KeyCode::Char('y' | 'Y') => return delete(model, *target, effects),
             KeyCode::Char('n' | 'N' | 'q') => return,
@@ -167,6 +176,7 @@ pub(crate) fn signs(query: &str) -> Vec<String> {
 
 fn complete(line: &mut String) {
     let names = command::FORMS.iter().filter_map(|form| form.names.first());
+    let names = names.chain(command::shared().filter_map(|slash| slash.names.first()));
     if let Some(name) = names.into_iter().find(|name| name.starts_with(line.as_str()) && **name != line) {
         *line = format!("{name} ");
     }
@@ -176,7 +186,7 @@ fn enter(model: &mut Model, overlay: Overlay, effects: &mut Vec<Effect>) {
     match overlay {
         Overlay::Help(_) | Overlay::Lines { .. } => {}
         // The answer that does nothing is the one that a finger slips to.
-        Overlay::Delete(_) => {}
+        Overlay::Ask { .. } | Overlay::Delete(_) => {}
         Overlay::Switcher { query, choice } => {
             if let Some(id) = switchable(model, &query).get(choice).map(|(_, info)| info.id) {
                 open(model, id, effects);
@@ -281,6 +291,10 @@ pub(super) fn obey(model: &mut Model, line: &str, effects: &mut Vec<Effect>) -> 
                 model.overlay = Some(about(info));
             }
         }
+        Command::Shared(line) => match command::action(&line).and_then(|action| action.asks()) {
+            Some(question) => model.overlay = Some(Overlay::Ask { question, line }),
+            None => effects.push(Effect::Run(Command::Shared(line), id)),
+        },
         command => effects.push(Effect::Run(command, id)),
     }
     true

@@ -8,9 +8,10 @@ use ratatui::{
 };
 
 use super::{put, span};
+use crate::engine::Slash;
 use crate::tui::{
     areas::Areas,
-    command::FORMS,
+    command::{FORMS, shared},
     files::size,
     glyph,
     keys::{self, Keymap, Place},
@@ -42,6 +43,14 @@ pub(super) fn draw(model: &Model, areas: &Areas, buffer: &mut Buffer) -> Option<
         Overlay::Lines { title, lines, top } => {
             let line = |line: &String| Line::from(span(model, glyph::plain(line), Role::Text));
             boxed(model, title, &lines.iter().skip(*top).map(line).collect::<Vec<_>>(), buffer);
+            None
+        }
+        Overlay::Ask { question, line } => {
+            let lines = [
+                Line::from(span(model, format!("/{}", glyph::plain(line)), Role::Faint)),
+                Line::from(span(model, "y do it   n do not", Role::Key)),
+            ];
+            boxed(model, question, &lines, buffer);
             None
         }
         Overlay::Delete(target) => {
@@ -110,6 +119,8 @@ pub(crate) fn help_rows(model: &Model) -> Vec<(String, Option<String>)> {
     }
     rows.push(("Commands, after : or / in a line of its own".to_owned(), None));
     rows.extend(FORMS.iter().map(|form| (form.form.to_owned(), Some(form.about.to_owned()))));
+    let form = |slash: &Slash| slash.form.trim_start_matches('/').to_owned();
+    rows.extend(shared().map(|slash| (form(slash), Some(slash.about.to_owned()))));
     rows
 }
 
