@@ -303,7 +303,7 @@ pub(crate) fn find<'a>(
 
 #[cfg(test)]
 mod tests {
-    use qpc_sdk::{DeviceId, MessageId, MessageKind, Standing, Suite};
+    use qpc_sdk::{DeviceId, MessageId, MessageKind, PeerTrust, Standing, Suite};
 
     use super::*;
 
@@ -315,6 +315,7 @@ mod tests {
             petname: None,
             peer: None,
             peer_name: None,
+            trust: PeerTrust::default(),
             suite: Suite::Hybrid,
             epoch: 7,
             active: true,
@@ -461,8 +462,13 @@ mod tests {
         info.max_uses = 3;
         assert!(invite(&info).contains("· 3 joins ·"));
         let account = AccountId([2; 16]);
-        let mut bob =
-            Member { account, name: Some("bob".into()), role: Role::ReadOnly, devices: vec![DeviceId([1; 16])] };
+        let mut bob = Member {
+            account,
+            name: Some("bob".into()),
+            trust: PeerTrust::default(),
+            role: Role::ReadOnly,
+            devices: vec![DeviceId([1; 16])],
+        };
         assert_eq!(member(&bob, AccountId([1; 16])), "read-only  bob");
         bob.devices.push(DeviceId([2; 16]));
         assert_eq!(member(&bob, account), "read-only  bob (you) · 2 devices");

@@ -14,10 +14,12 @@
 //! [`queue`] wraps a payload for a device's mailbox (X-Wing), [`aead`] seals what stays at home, [`file`] what is too large
 //! for a message, [`receipt`] is the server's signed word that a message was stored, and [`franking`] its word to itself about
 //! who sent what. [`token`] is what a message costs whose sender the server does not know. [`archive`] is what leaves the
-//! device as a file of its own: transcripts and backups.
+//! device as a file of its own: transcripts and backups. [`safety`] is what two people compare, [`recovery`] how somebody
+//! comes back who has lost every device; [`base32`] writes codes that people type.
 
 pub mod aead;
 pub mod archive;
+pub mod base32;
 pub mod certificate;
 pub mod file;
 pub mod franking;
@@ -29,6 +31,8 @@ pub mod opaque;
 pub mod padding;
 pub mod queue;
 pub mod receipt;
+pub mod recovery;
+pub mod safety;
 pub mod token;
 
 pub use certificate::{CertificateError, DeviceCertificate};
@@ -42,3 +46,5 @@ pub use mls::{
 };
 pub use queue::{PayloadKey, QueueKey, SealedPayload};
 pub use receipt::ReceiptKey;
+pub use recovery::{BadRecoveryCode, RecoveryCode, RecoveryError};
+pub use safety::{SafetyMismatch, SafetyNumber};

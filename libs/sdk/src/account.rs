@@ -15,12 +15,15 @@ use qpc_wire::{
 };
 use zeroize::Zeroizing;
 
-use crate::{Error, client::Inner, retry, transport::Connection};
+use crate::{Error, client::Inner, recovery, retry, transport::Connection};
 
 /// Registers if need be, logs in if need be, binds the connection, and learns the server's receipt key.
 pub(crate) async fn authenticate(inner: &Inner, connection: &Connection) -> Result<(), Error> {
     if !inner.store.run(|tx| tx.is_registered()).await? {
         register(inner, connection).await?;
+    }
+    if inner.store.run(|tx| tx.is_resetting()).await? {
+        recovery::reset_password(inner, connection).await.map_err(refused)?;
     }
     attach(inner, connection).await?;
     pin_receipt_key(inner, connection).await
@@ -42,7 +45,7 @@ pub(crate) async fn register(inner: &Inner, connection: &Connection) -> Result<(
     inner
         .store
         .run(move |tx| {
-            tx.pin_peer(&identity.username, identity.account(), identity.certificate.account_key())?;
+            tx.pin_self(&identity.username, identity.certificate.account_key())?;
             tx.set_registered()
         })
         .await

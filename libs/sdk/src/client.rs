@@ -1,5 +1,7 @@
 //! The surface of this crate.
 
+mod people;
+
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use qpc_crypto::{KsfParams, Role, Suite};
@@ -9,18 +11,17 @@ use tokio_util::sync::DropGuard;
 use zeroize::Zeroizing;
 
 use crate::{
-    ArchiveProgress, BackupReport, ConversationInfo, ConversationKind, Device, Draft, Error, EventStream, Invite,
-    InviteLink, LinkCode, Member, Mention, Message, MessageId, MessageRef, Runtime, Settings, TranscriptReport,
-    account, backup,
+    ArchiveProgress, BackupReport, ConversationInfo, ConversationKind, Draft, Error, EventStream, Invite, InviteLink,
+    Member, Mention, Message, MessageId, MessageRef, Runtime, Settings, TranscriptReport, account, backup,
     commit::{self, Plan},
-    conversation, devices,
+    conversation,
     directory::RefusedClaims,
     events::Events,
     groups,
     link::{self, Link},
-    linking, opening, own, receipts, report, say, sealed,
+    opening, own, receipts, report, say, sealed,
     store::{Identity, NOTES, Store, Tx},
-    strangers, timers, transcript,
+    timers, transcript,
     transport::{Connection, Connector, Trust},
     whisper::{self, Whispers},
 };
@@ -180,6 +181,14 @@ impl Inner {
 impl Client {
     /// Opens the store, making it, and the keys of a new account, where it is missing. Does not connect.
     pub async fn open(options: ClientOptions) -> Result<Self, Error> {
+        Self::open_seeded(options, |_| Ok(())).await
+    }
+
+    /// [`Self::open`]; what `seed` puts into a store that is made comes to be together with it.
+    pub(crate) async fn open_seeded(
+        options: ClientOptions,
+        seed: impl FnOnce(&Tx<'_>) -> Result<(), Error> + Send + 'static,
+    ) -> Result<Self, Error> {
         if !is_username(&options.username) {
             return Err(Error::InvalidUsername(options.username));
         }
@@ -188,7 +197,7 @@ impl Client {
             Connector::new(&options.server, options.server_name.as_deref(), &options.trust, runtime.clone())?;
         let (store, identity) = {
             let (options, runtime) = (options.clone(), runtime.clone());
-            let opened = runtime.clone().blocking(move || opening::open_store(&options, runtime)).await;
+            let opened = runtime.clone().blocking(move || opening::open_store(&options, runtime, seed)).await;
             opened.ok_or(Error::Interrupted)??
         };
         let inner = Inner {
@@ -349,28 +358,6 @@ impl Client {
         own::mark_read(&self.inner, conversation).await
     }
 
-    /// The devices of this account. Needs a connection.
-    pub async fn devices(&self) -> Result<Vec<Device>, Error> {
-        devices::list(&self.inner).await
-    }
-
-    /// Gives a device of this account a name that the server cannot read. Needs a connection.
-    pub async fn rename_device(&self, device: DeviceId, name: &str) -> Result<(), Error> {
-        devices::rename(&self.inner, device, name).await
-    }
-
-    /// Revokes another device of this account: it is logged out everywhere at once, and goes from every group. Needs a
-    /// connection.
-    pub async fn revoke_device(&self, device: DeviceId) -> Result<(), Error> {
-        devices::revoke(&self.inner, device).await
-    }
-
-    /// Makes a new device one of this account: gives it the account key, sealed so that only who showed the code can open
-    /// it ([`crate::Linking`]). Needs a connection.
-    pub async fn link_device(&self, code: &LinkCode) -> Result<(), Error> {
-        linking::answer(&self.inner, code).await
-    }
-
     /// Writes a message: when this returns it is encrypted and in the outbox, and will be sent as soon as there is a
     /// connection.
     pub async fn send(&self, conversation: GroupId, draft: impl Into<Draft>) -> Result<MessageId, Error> {
@@ -414,38 +401,11 @@ impl Client {
         self.inner.store.run(move |tx| tx.message_of(conversation, message)).await
     }
 
-    /// This account takes part in a conversation that a stranger has begun, and the others are told what arrives and is
-    /// read. Writing there does the same.
-    pub async fn accept(&self, conversation: GroupId) -> Result<(), Error> {
-        strangers::accept(&self.inner, conversation).await
-    }
-
-    /// It does not: the conversation is left and no longer shown.
-    pub async fn decline(&self, conversation: GroupId) -> Result<(), Error> {
-        strangers::decline(&self.inner, conversation).await
-    }
-
-    /// Blocks somebody: of what they write from now on nothing is kept on any device of this account, and they are told
-    /// nothing, not even that.
-    pub async fn block(&self, account: AccountId) -> Result<(), Error> {
-        strangers::block(&self.inner, account, true).await
-    }
-
-    /// Takes that back.
-    pub async fn unblock(&self, account: AccountId) -> Result<(), Error> {
-        strangers::block(&self.inner, account, false).await
-    }
-
     /// Shows the server messages of one account, and what edits of them are here, with a note of at most 2 KiB. The server can
     /// see that this account was sent exactly this by that one, and nothing else. Returns the id of the report. Needs a
     /// connection.
     pub async fn report(&self, conversation: GroupId, messages: &[MessageRef], note: &str) -> Result<[u8; 16], Error> {
         report::report(&self.inner, conversation, messages, note).await
-    }
-
-    /// Whom this account has blocked.
-    pub async fn blocked(&self) -> Result<Vec<AccountId>, Error> {
-        self.inner.store.run(|tx| tx.blocked()).await
     }
 
     /// Tells the members of a conversation who are there now that this account is writing, or no longer is. To be called
@@ -502,11 +462,6 @@ impl Client {
             }
         };
         tokio::time::timeout(within, settled).await.unwrap_or(false)
-    }
-
-    /// The name that the directory has confirmed for an account.
-    pub async fn name_of(&self, account: AccountId) -> Result<Option<String>, Error> {
-        self.inner.store.run(move |tx| tx.peer_name(account)).await
     }
 
     /// All conversations, the liveliest first.

@@ -6,7 +6,7 @@ use qpc_crypto::{Policy, Suite};
 use qpc_wire::GroupId;
 
 use crate::{
-    Error, Event,
+    Error, Event, PeerTrust,
     client::Inner,
     directory,
     groups::{self, Founded, Founding},
@@ -68,6 +68,9 @@ async fn known(inner: &Inner, username: &str) -> Result<Option<GroupId>, Error> 
         .store
         .run(move |tx| {
             let Some(account) = tx.pinned_account(&username)? else { return Ok(None) };
+            if tx.peer_trust(account)? == PeerTrust::Changed {
+                return Err(Error::IdentityChanged(username));
+            }
             Ok(tx.conversation_with(account)?.and_then(|(id, active)| active.then_some(id)))
         })
         .await

@@ -7,7 +7,7 @@ use qpc_crypto::Role;
 use qpc_wire::GroupId;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Client, Error, client::Inner, content::Body, receive, store::Tx};
+use crate::{Client, Error, PeerTrust, client::Inner, content::Body, receive, store::Tx};
 
 /// Shortest mean time between two decoys: more of them would crowd out what is written.
 const LEAST: Duration = Duration::from_secs(1);
@@ -93,6 +93,10 @@ pub(crate) async fn send(inner: &Arc<Inner>) -> Result<(), Error> {
 
 fn may_write(tx: &Tx<'_>, conversation: GroupId) -> Result<bool, Error> {
     if tx.is_stuck(tx.current_group(conversation)?)? {
+        return Ok(false);
+    }
+    // What waits for a decision about another key would only pile up.
+    if tx.conversation(conversation)?.is_some_and(|it| it.trust == PeerTrust::Changed) {
         return Ok(false);
     }
     match tx.load_current(conversation) {

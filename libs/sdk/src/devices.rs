@@ -105,6 +105,15 @@ pub(crate) async fn revoke(inner: &Arc<Inner>, device: DeviceId) -> Result<(), E
     Ok(())
 }
 
+/// Revokes all but this one.
+pub(crate) async fn revoke_others(inner: &Arc<Inner>) -> Result<Vec<DeviceId>, Error> {
+    let others: Vec<_> = list(inner).await?.into_iter().filter(|device| !device.is_this).collect();
+    for device in &others {
+        revoke(inner, device.id).await?;
+    }
+    Ok(others.into_iter().map(|device| device.id).collect())
+}
+
 fn name_key(account: &AccountKey) -> [u8; 32] {
     kdf::expand(account.to_bytes().as_ref(), NAME_LABEL)
 }

@@ -11,7 +11,13 @@ use qpc_wire::{
     v1,
 };
 
-use crate::{Error, client::Inner, retry, transport::Connection};
+use crate::{
+    Error, Event,
+    client::Inner,
+    retry,
+    store::{Shown, Tx},
+    transport::Connection,
+};
 
 /// Accounts whose claimed name did not hold, remembered so that each of their messages is not another lookup.
 const MAX_REFUSED_CLAIMS: usize = 1024;
@@ -42,9 +48,21 @@ impl RefusedClaims {
 /// Looks a user up, and pins the account key at the first time. Refuses another key later.
 pub(crate) async fn resolve(inner: &Inner, connection: &Connection, username: &str) -> Result<Person, Error> {
     let person = look_up(inner, connection, username).await?;
-    let (name, account, key) = (username.to_owned(), person.account, person.key);
-    inner.store.run(move |tx| tx.pin_peer(&name, account, &key)).await?;
+    meet(inner, username, person.key, true).await?;
     Ok(Person { account: person.account, devices: person.devices })
+}
+
+/// Compares a key with the one that the name is known by; a name that is not known is pinned to it, if it is to be.
+async fn meet(inner: &Inner, username: &str, key: [u8; 32], pin: bool) -> Result<(), Error> {
+    let name = username.to_owned();
+    let compare = move |tx: &Tx<'_>| if pin { tx.pin_peer(&name, &key) } else { tx.compare_peer(&name, &key) };
+    let Shown::Other { pinned, news } = inner.store.run(compare).await? else { return Ok(()) };
+    if news {
+        let (username, shown) = (username.to_owned(), account_id(&key));
+        tracing::warn!(%pinned, %shown, "another account key is shown under a known name");
+        inner.events.emit(Event::IdentityChanged { username, pinned, shown });
+    }
+    Err(Error::IdentityChanged(username.to_owned()))
 }
 
 /// Whether an account has the name that it claims. If so, the name is pinned.
@@ -62,11 +80,11 @@ pub(crate) async fn confirm(
         found => found,
     };
     let confirmed = match found {
-        Ok(person) if person.account == account => {
-            let (name, key) = (username.to_owned(), person.key);
-            inner.store.run(move |tx| tx.pin_peer(&name, account, &key)).await.is_ok()
+        // Whoever claims it: another key under a known name is told.
+        Ok(person) => {
+            meet(inner, username, person.key, person.account == account).await.is_ok() && person.account == account
         }
-        _ => false,
+        Err(_) => false,
     };
     if !confirmed {
         inner.refused_claims.insert(account);

@@ -3,8 +3,9 @@
 use std::{error::Error as StdError, io, path::PathBuf, sync::Arc, time::Duration};
 
 use qpc_crypto::{
-    BadSignature, CertificateError, KdfError, MlsError, Suite, aead::AeadError, archive::ArchiveError, file::FileError,
-    mls::PolicyError, opaque::OpaqueError, queue::QueueError, receipt::ReceiptError, token::TokenError,
+    BadRecoveryCode, BadSignature, CertificateError, KdfError, MlsError, RecoveryError, SafetyMismatch, Suite,
+    aead::AeadError, archive::ArchiveError, file::FileError, mls::PolicyError, opaque::OpaqueError, queue::QueueError,
+    receipt::ReceiptError, token::TokenError,
 };
 use qpc_wire::{Code, DeviceId, GroupId, ids::InvalidId};
 
@@ -74,6 +75,9 @@ pub enum Error {
         /// Whose was to be restored.
         asked: String,
     },
+    /// There is a store where a new one is to be made.
+    #[error("{} has a store already", .0.display())]
+    StoreExists(PathBuf),
     /// The store was written by a later version.
     #[error("the store, or the backup, is of version {found}, this program knows up to {known}")]
     StoreVersion {
@@ -96,6 +100,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// What is exported cannot be written.
+    #[error("writing the export: {0}")]
+    Export(#[source] io::Error),
     /// The database failed.
     #[error("store: {0}")]
     Sqlite(#[from] rusqlite::Error),
@@ -109,6 +116,12 @@ pub enum Error {
     /// The account key under a known name is another one. Nothing is sent until a person has looked into it.
     #[error("the identity key of {0:?} has changed")]
     IdentityChanged(String),
+    /// No other key is shown under that name.
+    #[error("no other identity key of {0:?} waits for a decision")]
+    NothingToAccept(String),
+    /// What was read off is not the safety number.
+    #[error(transparent)]
+    Safety(#[from] SafetyMismatch),
     /// What the directory says about a user contradicts itself.
     #[error("the directory's answer about {0:?} does not hold")]
     BadDirectory(String),
@@ -281,6 +294,21 @@ pub enum Error {
     /// A transcript or a backup.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// What a recovery code opens.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// Not a recovery code.
+    #[error(transparent)]
+    RecoveryCode(#[from] BadRecoveryCode),
+    /// A recovery code that the server does not know.
+    #[error("no such recovery code: it was used, or replaced by others, or never was one")]
+    NoSuchCode,
+    /// There are codes; others must be asked for by name.
+    #[error("this account has recovery codes: replace them, or use one of those")]
+    RecoveryExists,
+    /// What a recovery code opens is not what a device of the account has put there.
+    #[error("the recovery bundle is damaged")]
+    BadBundle,
     /// A signature.
     #[error(transparent)]
     Signature(#[from] BadSignature),

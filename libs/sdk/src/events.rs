@@ -132,6 +132,16 @@ pub enum Event {
         /// How many that were not known.
         messages: u64,
     },
+    /// Another account key is shown under a known name. Nothing is sent to that person, and nobody of that name added to a
+    /// group, until [`crate::Client::accept_identity`] or [`crate::Client::keep_identity`].
+    IdentityChanged {
+        /// The name.
+        username: String,
+        /// The account under which it is known.
+        pinned: AccountId,
+        /// The account of the other key.
+        shown: AccountId,
+    },
     /// A value that the devices of this account share has changed.
     Synced(String),
     /// Somebody wrote.

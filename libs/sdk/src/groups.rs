@@ -19,7 +19,7 @@ use qpc_wire::{
 };
 
 use crate::{
-    Error, Event,
+    Error, Event, PeerTrust,
     chores::push_name,
     client::Inner,
     commit::{self, Outcome, Plan},
@@ -43,6 +43,8 @@ pub struct Member {
     pub account: AccountId,
     /// Its name, once the directory has confirmed it.
     pub name: Option<String>,
+    /// How far that is believed.
+    pub trust: PeerTrust,
     /// What it may do.
     pub role: Role,
     /// Its devices in the group.
@@ -60,7 +62,8 @@ pub(crate) fn members(tx: &Tx<'_>, conversation: GroupId) -> Result<Vec<Member>,
     let mut members = devices
         .into_iter()
         .map(|(account, devices)| {
-            Ok(Member { account, name: tx.peer_name(account)?, role: policy.role(account), devices })
+            let (name, trust) = (tx.peer_name(account)?, tx.peer_trust(account)?);
+            Ok(Member { account, name, trust, role: policy.role(account), devices })
         })
         .collect::<Result<Vec<_>, Error>>()?;
     members.sort_by(|a, b| b.role.cmp(&a.role).then_with(|| a.name.cmp(&b.name)));
@@ -406,6 +409,16 @@ pub(crate) async fn set_role(
         }
         let changes = policy.role(account) != role;
         policy.set_role(account, role)?;
+        Ok(changes)
+    })
+    .await
+}
+
+/// Makes an account, which is in the group, one of its owners.
+pub(crate) async fn promote(inner: &Arc<Inner>, conversation: GroupId, account: AccountId) -> Result<u64, Error> {
+    change_policy(inner, conversation, move |_, policy| {
+        let changes = policy.role(account) != Role::Owner;
+        policy.set_role(account, Role::Owner)?;
         Ok(changes)
     })
     .await

@@ -90,7 +90,12 @@ pub(crate) async fn come_in(inner: &Inner, connection: &Connection, group: Group
         Err(error) if is_out(&error) => return Ok(()),
         conversation => conversation?,
     };
-    inner.store.run(move |tx| tx.put_chore(conversation, ChoreKind::Ask, 0)).await?;
+    let after = move |tx: &Tx<'_>| {
+        tx.put_chore(conversation, ChoreKind::Ask, 0)?;
+        // Of an account that was restored: the lost device goes with a commit of the new one.
+        if tx.revoked()?.is_empty() { Ok(()) } else { tx.put_chore(conversation, ChoreKind::Devices, 0) }
+    };
+    inner.store.run(after).await?;
     inner.events.emit(Event::ConversationAdded(conversation));
     inner.chore_wake.notify_one();
     Ok(())

@@ -13,7 +13,7 @@ use crate::{
     client::Inner,
     content::{Body, MAX_LIST, MAX_NAME, Said, Saying, id, time},
     receive::{self, Received},
-    store::{Chore, ConversationKind, Identity, MAX_OUTBOX, New, Tx},
+    store::{Chore, ConversationKind, Identity, MAX_OUTBOX, New, Shown, Tx},
 };
 
 /// Bytes of a part, about; a message may make it larger by its own size.
@@ -78,13 +78,13 @@ fn begin(parts: &mut Parts<'_, '_>) -> Result<(), Error> {
 
 /// Keeps a part of the history of another device of this account.
 pub(crate) fn take_in(tx: &Tx<'_>, identity: &Identity, part: pb::History) -> Result<Vec<Received>, Error> {
-    let mut messages = 0;
+    let (mut messages, mut received) = (0, Vec::new());
     for person in part.people {
         let Ok(key) = <[u8; 32]>::try_from(person.account_key.as_ref()) else { continue };
-        // A name that is pinned otherwise here stays as it is pinned.
-        match tx.pin_peer(&person.username, account_id(&key), &key) {
-            Ok(()) | Err(Error::IdentityChanged(_)) => {}
-            Err(error) => return Err(error),
+        // A name that is pinned otherwise here stays as it is pinned; the server has shown two keys.
+        if let Shown::Other { pinned, news: true } = tx.pin_peer(&person.username, &key)? {
+            let (username, shown) = (person.username, account_id(&key));
+            received.push(Received::Event(Event::IdentityChanged { username, pinned, shown }));
         }
     }
     for conversation in part.conversations {
@@ -97,7 +97,10 @@ pub(crate) fn take_in(tx: &Tx<'_>, identity: &Identity, part: pb::History) -> Re
         };
         messages += u64::from(keep_said(tx, identity.account(), &said)?);
     }
-    Ok(if messages > 0 { vec![Received::Event(Event::History { messages })] } else { Vec::new() })
+    if messages > 0 {
+        received.push(Received::Event(Event::History { messages }));
+    }
+    Ok(received)
 }
 
 fn keep_conversation(tx: &Tx<'_>, conversation: &pb::history::Conversation) -> Result<(), Error> {

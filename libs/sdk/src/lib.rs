@@ -3,10 +3,10 @@
 //! [`Client`] is the surface. Behind it, `link` keeps a connection alive and runs three loops on it: `sync` takes the
 //! mailbox in, `outbox` sends what was written, and acknowledgements follow. `receive` is what one mailbox entry does,
 //! in one transaction of the `store` together with the step of MLS. `conversation` founds direct conversations, `commit`
-//! changes groups, `account` registers and logs in, `directory` says who people are, `publish` keeps KeyPackages in
-//! stock; [`discover`] finds servers on the local network. `files` brings and takes what is too large for a message, `desk` is
-//! for user interfaces. [`transport`] knows frames and streams and nothing else; [`runtime`] is the machine
-//! (`libs/runtime`).
+//! changes groups, `account` registers and logs in, `directory` says who people are, `trust` whether that is to be believed,
+//! `publish` keeps KeyPackages in stock, `recovery` brings an account back whose devices are lost; [`discover`] finds
+//! servers on the local network. `files` brings and takes what is too large for a message, `desk` is for user interfaces.
+//! [`transport`] knows frames and streams and nothing else; [`runtime`] is the machine (`libs/runtime`).
 //!
 //! What the server must never be able to do is refused here: another account key under a known name, a certificate the
 //! account did not sign, a receipt that does not hold, password costs below the floor.
@@ -21,6 +21,7 @@ mod commit;
 mod content;
 mod conversation;
 mod decoys;
+mod deletion;
 mod desk;
 mod devices;
 mod directory;
@@ -28,6 +29,7 @@ mod discover;
 mod drafts;
 mod error;
 mod events;
+mod export;
 mod files;
 mod groups;
 mod heal;
@@ -41,6 +43,7 @@ mod packages;
 mod publish;
 mod receipts;
 mod receive;
+mod recovery;
 mod report;
 mod retry;
 mod say;
@@ -54,6 +57,7 @@ mod tests;
 mod timers;
 mod transcript;
 pub mod transport;
+mod trust;
 mod whisper;
 
 pub use backup::{BackupReport, restore_backup};
@@ -64,17 +68,19 @@ pub use devices::Device;
 pub use discover::{Found, discover};
 pub use error::Error;
 pub use events::{Event, EventStream, GapReason, MessageId};
+pub use export::ExportOptions;
 pub use files::{Attachment, Progress};
 pub use groups::{Invite, InviteLink, Member, invite::BadInvite};
 pub use linking::{BadLinkCode, LinkCode, Linked, Linking};
 pub use own::Settings;
 pub use qpc_crypto::{
-    KsfParams, Role, Suite,
+    BadRecoveryCode, KsfParams, RecoveryCode, Role, SafetyMismatch, SafetyNumber, Suite,
     archive::{ArchiveError, Damage, Kind as ArchiveKind},
 };
 pub use qpc_runtime::{self as runtime, Runtime};
 pub use qpc_wire::{AccountId, DeviceId, GroupId as ConversationId};
 pub use receipts::{ChainReport, Excused, Finding, ReceiptFile, ReceiptFileError, ReceiptReport, verify_receipts};
+pub use recovery::{Recovery, RecoveryStatus, Restored};
 pub use store::{
     ChainError, ConversationInfo, ConversationKind, Message, MessageKind, MessageState, Reaction, Standing,
 };
@@ -82,4 +88,5 @@ pub use transcript::{
     ArchiveProgress, TranscriptEntry, TranscriptFile, TranscriptMessage, TranscriptReport, prove_transcript,
     read_transcript, verify_transcript, verify_transcript_proof,
 };
+pub use trust::{PeerIdentity, PeerTrust, SafetyProof};
 pub use whisper::TYPING_FOR;

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Error, Event, account, chores,
     client::Inner,
-    decoys, outbox, publish,
+    decoys, outbox, publish, recovery,
     runtime::planted::{Mistake, planted},
     sealed::tokens,
     sync, timers,
@@ -236,7 +236,7 @@ async fn watch_mailbox(inner: &Arc<Inner>, session: &mut Session) -> End {
     }
 }
 
-/// The periodic look: mailbox, then stock of keys. Others reach this device by its keys, but it need not wait for them.
+/// The periodic look: mailbox, then stock of keys and recovery bundle. Others reach this device by its keys, but it need not wait for them.
 async fn look(inner: &Inner, connection: &Connection, shutdown: &CancellationToken) -> Result<(), Error> {
     if !planted(Mistake::LooksWithoutPull) {
         sync::pull(inner, connection).await?;
@@ -245,6 +245,12 @@ async fn look(inner: &Inner, connection: &Connection, shutdown: &CancellationTok
     tokio::select! {
         biased;
         () = shutdown.cancelled() => Ok(()),
-        published = publish::ensure(inner, connection) => published,
+        kept = keep_reachable(inner, connection) => kept,
     }
+}
+
+/// What others, and the person who has lost every device, reach this account by.
+async fn keep_reachable(inner: &Inner, connection: &Connection) -> Result<(), Error> {
+    publish::ensure(inner, connection).await?;
+    recovery::refresh(inner, connection).await
 }

@@ -9,7 +9,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use bytes::Bytes;
 use ciborium::Value;
-use qpc_crypto::{QueueKey, aead, kdf, queue, sha256};
+use qpc_crypto::{QueueKey, aead, base32, kdf, queue, sha256};
 use qpc_wire::{
     Code, DeviceId, GroupId,
     methods::{FetchLinkAnswer, FetchLinkOffer, LinkAnswer, LinkOffer},
@@ -27,10 +27,10 @@ use crate::{
     transport::{Connection, Connector, Trust},
 };
 
-/// Characters of a code: Crockford's base 32, in which no two look alike.
-const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const SECRET: usize = 9;
 const CODE: usize = 16 + SECRET;
+/// Characters that are shown together.
+const GROUP: usize = 5;
 const KEY_LABEL: &[u8] = b"qpc link v1";
 const VERSION: u64 = 1;
 /// Time between two looks for the answer.
@@ -50,20 +50,7 @@ pub struct BadLinkCode;
 
 impl fmt::Display for LinkCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = [self.offer.as_slice(), &self.secret].concat();
-        // 25 bytes are 40 characters of 5 bits, without a rest.
-        for (group, five) in bytes.chunks(5).enumerate() {
-            let bits = five.iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
-            for place in (0..8).rev() {
-                let character = ALPHABET[(bits >> (5 * place) & 31) as usize];
-                let at = group * 8 + 7 - place;
-                if at > 0 && at % 5 == 0 {
-                    f.write_str("-")?;
-                }
-                write!(f, "{}", char::from(character))?;
-            }
-        }
-        Ok(())
+        f.write_str(&base32::encode(&[self.offer.as_slice(), &self.secret].concat(), GROUP))
     }
 }
 
@@ -77,28 +64,7 @@ impl FromStr for LinkCode {
     type Err = BadLinkCode;
 
     fn from_str(code: &str) -> Result<Self, BadLinkCode> {
-        let digits: Vec<u64> = code
-            .chars()
-            .filter(|character| !matches!(character, '-' | ' '))
-            .map(|character| {
-                // What is easily taken for something else is taken for that.
-                let character = match character.to_ascii_uppercase() {
-                    'O' => '0',
-                    'I' | 'L' => '1',
-                    other => other,
-                };
-                ALPHABET.iter().position(|known| char::from(*known) == character).map(|digit| digit as u64)
-            })
-            .collect::<Option<_>>()
-            .ok_or(BadLinkCode)?;
-        if digits.len() != CODE * 8 / 5 {
-            return Err(BadLinkCode);
-        }
-        let mut bytes = Vec::with_capacity(CODE);
-        for eight in digits.chunks(8) {
-            let bits = eight.iter().fold(0_u64, |bits, digit| bits << 5 | digit);
-            bytes.extend_from_slice(&bits.to_be_bytes()[3..]);
-        }
+        let bytes = base32::decode::<CODE>(code).ok_or(BadLinkCode)?;
         let (offer, secret) = bytes.split_at(16);
         Ok(Self {
             offer: offer.try_into().map_err(|_| BadLinkCode)?,

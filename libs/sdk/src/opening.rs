@@ -11,11 +11,19 @@ use crate::{
 const LET_IN_WITHIN_MS: u64 = 30_000;
 
 /// Blocks for the time of Argon2id.
-pub(crate) fn open_store(options: &ClientOptions, runtime: Runtime) -> Result<(Store, Identity), Error> {
+pub(crate) fn open_store(
+    options: &ClientOptions,
+    runtime: Runtime,
+    seed: impl FnOnce(&Tx<'_>) -> Result<(), Error>,
+) -> Result<(Store, Identity), Error> {
     let store = Store::open(&options.data, options.password.as_bytes(), options.ksf, runtime.clone())?;
     let identity = store.run_blocking(|tx| match tx.identity()? {
         Some(identity) => Ok(identity),
-        None => create_identity(tx, options, &runtime),
+        None => {
+            let identity = create_identity(tx, options, &runtime)?;
+            seed(tx)?;
+            Ok(identity)
+        }
     })?;
     if identity.username != options.username {
         return Err(Error::OtherUser { stored: identity.username, asked: options.username.clone() });
@@ -37,7 +45,7 @@ pub(crate) fn create_identity(tx: &Tx<'_>, options: &ClientOptions, runtime: &Ru
     tx.insert_identity(&identity)?;
     // An account whose key was brought along exists: its first login introduces this device.
     if options.account_key.is_some() {
-        tx.pin_peer(&identity.username, identity.account(), identity.certificate.account_key())?;
+        tx.pin_self(&identity.username, identity.certificate.account_key())?;
         tx.set_registered()?;
         // Should nobody let it in, it comes by itself.
         tx.put_chore(devices::ACCOUNT, ChoreKind::Devices, LET_IN_WITHIN_MS)?;

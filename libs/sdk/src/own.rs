@@ -1,5 +1,5 @@
 //! What the devices of an account share through the group of their own: how far was read, names that only this account
-//! uses. The latest value of a name counts, whichever device it comes from.
+//! uses, whom it has verified and which keys accepted. The latest value of a name counts, whichever device it comes from.
 
 use std::sync::Arc;
 
@@ -27,6 +27,15 @@ const ASK: &str = "set/ask";
 const STANDING: &str = "standing/";
 /// Accounts that are blocked: one byte, 1 if so.
 const BLOCK: &str = "block/";
+/// That a person has compared the safety number of a user: the account key that it was of; empty when the mark is taken away.
+const VERIFIED: &str = "verified/";
+/// That a person has accepted another account key of a user: that key.
+const ACCEPTED: &str = "identity/";
+
+/// What renews the recovery bundle: id of the set, and public half of the key that the codes open.
+const RECOVERY: &str = "recovery";
+/// Length of the id of a set.
+const SET: usize = 16;
 
 /// What an account wants of all its devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +90,42 @@ pub(crate) fn put_standing(
     put(tx, identity, format!("{STANDING}{conversation}"), vec![standing as u8])
 }
 
+/// Whether a value is to be found again after every device was lost.
+pub(crate) fn is_worth_keeping(name: &str) -> bool {
+    !name.starts_with(READ) && name != RECOVERY
+}
+
+/// The recovery set as the devices share it.
+pub(crate) fn recovery_set(tx: &Tx<'_>, set: &[u8; SET], public: &[u8]) -> Result<Synced, Error> {
+    let value = [set.as_slice(), public].concat();
+    Ok(Synced {
+        name: RECOVERY.to_owned(),
+        value,
+        at_ms: tx.now_ms().max(tx.synced_at_ms(RECOVERY)?.saturating_add(1)),
+    })
+}
+
+/// Tells the other devices of a new recovery set, so that they renew its bundle too.
+pub(crate) async fn share_recovery_set(inner: &Arc<Inner>, set: &[u8; SET], public: &[u8]) -> Result<(), Error> {
+    share(inner, RECOVERY.to_owned(), [set.as_slice(), public].concat()).await
+}
+
+/// The recovery set, if this account has one.
+pub(crate) fn known_recovery_set(tx: &Tx<'_>) -> Result<Option<([u8; SET], Vec<u8>)>, Error> {
+    let value = tx.synced_value(RECOVERY)?.unwrap_or_default();
+    Ok(value.split_first_chunk().map(|(set, public)| (*set, public.to_vec())))
+}
+
+/// The name under which the mark of a verified user is shared.
+pub(crate) fn verified_key(username: &str) -> String {
+    format!("{VERIFIED}{username}")
+}
+
+/// The name under which an accepted key of a user is shared.
+pub(crate) fn accepted_key(username: &str) -> String {
+    format!("{ACCEPTED}{username}")
+}
+
 /// The name under which the petname of a conversation is shared.
 pub(crate) fn petname_key(conversation: GroupId) -> String {
     format!("{PETNAME}{conversation}")
@@ -105,6 +150,11 @@ pub(crate) fn take_in(tx: &Tx<'_>, values: Vec<Synced>) -> Result<Vec<Received>,
         {
             tx.set_seen_until(conversation, at_ms)?;
             tx.start_timers(conversation)?;
+        }
+        if let Some(username) = item.name.strip_prefix(ACCEPTED)
+            && let Ok(key) = item.value.as_slice().try_into()
+        {
+            tx.accept_peer(username, key)?;
         }
         received.push(Received::Event(Event::Synced(item.name)));
     }

@@ -20,10 +20,10 @@ use zeroize::Zeroizing;
 
 use crate::{
     Client, ClientOptions, Draft, Error, Event, Finding, GapReason, KsfParams, MessageId, MessageRef, MessageState,
-    ReceiptFile, ReceiptReport, Runtime,
+    PeerTrust, ReceiptFile, ReceiptReport, Runtime, SafetyMismatch, SafetyProof,
     content::{Body as Said, Content, Saying},
     receive::{self, Delivered, Received},
-    store::{ConversationState, Outgoing, Tx},
+    store::{ConversationState, Outgoing, Shown, Tx},
     transport::Trust,
     verify_receipts,
 };
@@ -333,10 +333,72 @@ async fn gaps_are_told_once_and_with_their_reason() {
 async fn a_name_keeps_the_key_under_which_it_was_met() {
     let folder = TempDir::new().unwrap();
     let bob = open(&folder, "bob").await;
-    let pin = |key: [u8; 32]| bob.inner.store.run(move |tx| tx.pin_peer("alice", qpc_crypto::account_id(&key), &key));
+    let pin = |key: [u8; 32]| bob.inner.store.run(move |tx| tx.pin_self("alice", &key));
     pin([1; 32]).await.unwrap();
     pin([1; 32]).await.unwrap();
     assert!(matches!(pin([2; 32]).await, Err(Error::IdentityChanged(name)) if name == "alice"));
+}
+
+#[tokio::test]
+async fn nothing_goes_to_a_person_whose_key_is_another_one_until_somebody_has_decided() {
+    let folder = TempDir::new().unwrap();
+    let alice = open(&folder, "alice").await;
+    let bob = open(&folder, "bob").await;
+    let mut post = Post::new();
+    let (id, _welcome) = post.acquaint(&alice, &bob, Suite::Classic).await;
+    let shown = |key: [u8; 32]| alice.inner.store.run(move |tx| tx.pin_peer("bob", &key));
+    let waits = async || alice.inner.store.run(|tx| tx.first_in_outbox(&[])).await.unwrap().is_none();
+    let trust = async || alice.conversation(id).await.unwrap().trust;
+    let key = bob.inner.identity.account_key.public();
+    let pinned = bob.inner.identity.account();
+    assert_eq!(shown(key).await.unwrap(), Shown::Pinned);
+    alice.send(id, "for bob").await.unwrap();
+    assert!(!waits().await);
+
+    let number = bob.inner.identity.account_key.public();
+    let theirs = qpc_crypto::SafetyNumber::new(&number, &alice.inner.identity.account_key.public());
+    let wrong = SafetyProof::Digits(theirs.digits().replacen(&theirs.digits()[..1], "x", 1));
+    assert!(matches!(alice.verify_peer("bob", &wrong).await, Err(Error::Safety(SafetyMismatch::Malformed))));
+    let own = SafetyProof::Scan(alice.safety_number("bob").await.unwrap().scan());
+    assert!(matches!(alice.verify_peer("bob", &own).await, Err(Error::Safety(SafetyMismatch::Own))));
+    assert_eq!(trust().await, PeerTrust::Unverified);
+    alice.verify_peer("bob", &SafetyProof::Digits(theirs.to_string())).await.unwrap();
+    alice.unverify("bob").await.unwrap();
+    assert_eq!(trust().await, PeerTrust::Unverified);
+    alice.verify_peer("bob", &SafetyProof::Scan(theirs.scan())).await.unwrap();
+    assert_eq!(trust().await, PeerTrust::Verified);
+    assert_eq!(alice.members(id).await.unwrap().iter().filter(|it| it.trust == PeerTrust::Verified).count(), 1);
+
+    // Told once; and written to, or looked up, it waits.
+    assert_eq!(shown([2; 32]).await.unwrap(), Shown::Other { pinned, news: true });
+    assert_eq!(shown([2; 32]).await.unwrap(), Shown::Other { pinned, news: false });
+    assert_eq!((trust().await, waits().await), (PeerTrust::Changed, true));
+    assert!(matches!(alice.dm("bob").await, Err(Error::IdentityChanged(name)) if name == "bob"));
+    let peer = alice.peer("bob").await.unwrap();
+    assert_eq!((peer.account, peer.other.unwrap().0), (pinned, qpc_crypto::account_id(&[2; 32])));
+
+    // The old key stays, until yet another one is shown.
+    alice.keep_identity("bob").await.unwrap();
+    assert!(matches!(alice.keep_identity("bob").await, Err(Error::NothingToAccept(_))));
+    assert_eq!((trust().await, waits().await), (PeerTrust::Verified, false));
+    assert_eq!(alice.dm("bob").await.unwrap(), id);
+    assert_eq!(shown([2; 32]).await.unwrap(), Shown::Other { pinned, news: false });
+    assert!(!waits().await);
+    assert_eq!(shown([3; 32]).await.unwrap(), Shown::Other { pinned, news: true });
+    assert!(waits().await);
+
+    // The new one is accepted: what was written goes where it was written to, and nothing else goes there.
+    alice.accept_identity("bob").await.unwrap();
+    assert!(matches!(alice.accept_identity("bob").await, Err(Error::NothingToAccept(_))));
+    assert_eq!((trust().await, waits().await), (PeerTrust::Former, false));
+    assert_eq!(alice.conversation(id).await.unwrap().peer_name.as_deref(), Some("bob"));
+    assert!(matches!(alice.dm("bob").await, Err(Error::Offline)), "a conversation that is to be founded");
+    let peer = alice.peer("bob").await.unwrap();
+    assert_eq!((peer.account, peer.trust), (qpc_crypto::account_id(&[3; 32]), PeerTrust::Unverified));
+    // Back again: the mark of the old key does not come back with it.
+    shown(key).await.unwrap();
+    alice.accept_identity("bob").await.unwrap();
+    assert_eq!(trust().await, PeerTrust::Unverified);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use qpc_crypto::{Conversation, DeviceCertificate, aead, mls::Role, padding, veri
 use qpc_wire::{DeviceId, GroupId, content as pb, methods::Relay, proofs, v1};
 
 use crate::{
-    Error, Event, Standing,
+    Error, Event, PeerTrust, Standing,
     client::Inner,
     own,
     store::{Identity, Tx},
@@ -78,7 +78,10 @@ fn sealed(
     conversation: GroupId,
     active: bool,
 ) -> Result<Option<v1::RelayRequest>, Error> {
-    let is_told = tx.conversation(conversation)?.is_some_and(|it| it.standing == Standing::Accepted && !it.blocked);
+    // Nothing goes to a person who is shown with another key, not even that.
+    let is_told = tx
+        .conversation(conversation)?
+        .is_some_and(|it| it.standing == Standing::Accepted && !it.blocked && it.trust != PeerTrust::Changed);
     if !is_told || !own::settings(tx)?.typing {
         return Ok(None);
     }

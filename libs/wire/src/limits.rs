@@ -58,6 +58,8 @@ pub const MAX_USERNAME: usize = 64;
 pub const MAX_DEVICES: usize = 10;
 /// Entries are carried inside a mailbox event up to this size of payload, bytes.
 pub const MAX_INLINE_PUSH: usize = 16 << 10;
+/// Bytes of a recovery bundle.
+pub const MAX_RECOVERY_BUNDLE: usize = 256 << 10;
 /// Leaves of one group, whatever the setting of the server says.
 pub const MAX_GROUP_LEAVES: usize = 5_000;
 

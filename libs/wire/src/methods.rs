@@ -167,6 +167,12 @@ methods! {
     103 OpaqueLoginFinish     Auth       Anonymous Natural 5000  OpaqueLoginFinishRequest    OpaqueLoginFinishResponse;
     110 SessionAttach         Auth       Anonymous Read    5000  SessionAttachRequest        SessionAttachResponse;
     111 SessionEnd            Auth       Device    Keyed   5000  SessionEndRequest           SessionEndResponse;
+    120 DeleteAccount         Auth       Device    Keyed   5000  DeleteAccountRequest        DeleteAccountResponse;
+    121 AccountReport         Auth       Device    Read    5000  AccountReportRequest        AccountReportResponse;
+    122 ForgetAccount         Delivery   Service   Natural 5000  ForgetAccountRequest        ForgetAccountResponse;
+    123 ReportMailboxes       Delivery   Service   Read    3000  ReportMailboxesRequest      ReportMailboxesResponse;
+    124 ReportKeys            Keypackage Service   Read    3000  ReportKeysRequest           ReportKeysResponse;
+    125 ForgetFiles           Blob       Service   Natural 5000  ForgetFilesRequest          ForgetFilesResponse;
     200 Enqueue               Delivery   Device    Keyed   10000 EnqueueRequest              EnqueueResponse;
     201 Fetch                 Delivery   Device    Read    5000  FetchRequest                FetchResponse;
     202 FetchWait             Delivery   Device    Read    35000 FetchWaitRequest            FetchResponse;
@@ -206,6 +212,11 @@ methods! {
     707 RevokedSince          Auth       Service   Read    5000  RevokedSinceRequest         RevokedSinceResponse;
     708 ForgetDeviceKeys      Keypackage Service   Natural 5000  ForgetDeviceKeysRequest     ForgetDeviceKeysResponse;
     709 ForgetDevice          Delivery   Service   Natural 5000  ForgetDeviceRequest         ForgetDeviceResponse;
+    750 SetRecovery           Auth       Device    Keyed   5000  SetRecoveryRequest          SetRecoveryResponse;
+    751 RecoveryStatus        Auth       Device    Read    5000  RecoveryStatusRequest       RecoveryStatusResponse;
+    752 UpdateRecovery        Auth       Device    Natural 5000  UpdateRecoveryRequest       UpdateRecoveryResponse;
+    753 UseRecoveryCode       Auth       Anonymous Keyed   5000  UseRecoveryCodeRequest      UseRecoveryCodeResponse;
+    754 ResetPassword         Auth       Anonymous Keyed   5000  ResetPasswordRequest        ResetPasswordResponse;
     820 Report                Auth       Device    Keyed   5000  ReportRequest               ReportResponse;
     830 Administer            Auth       Service   Natural 10000 AdministerRequest           AdministerResponse;
     831 ReportGateway         Auth       Service   Natural 5000  ReportGatewayRequest        ReportGatewayResponse;

@@ -26,6 +26,16 @@ pub fn attach(binding: &ChannelBinding, token_hash: &[u8; 32]) -> Vec<u8> {
     [b"qpc attach v1", binding.as_slice(), token_hash].concat()
 }
 
+/// Signed by the account key to give the account of a name another password; `upload_hash` is SHA-256 of the OPAQUE upload.
+pub fn reset_password(binding: &ChannelBinding, upload_hash: &[u8; 32], username: &str) -> Vec<u8> {
+    [b"qpc reset password v1", binding.as_slice(), upload_hash, username.as_bytes()].concat()
+}
+
+/// Signed by the account key to delete the account.
+pub fn delete_account(binding: &ChannelBinding, account_id: &[u8; 16]) -> Vec<u8> {
+    [b"qpc delete account v1", binding.as_slice(), account_id].concat()
+}
+
 /// Signed by the device key for its queue key.
 pub fn queue_key(public_key: &[u8]) -> Vec<u8> {
     [b"qpc queue key v1", public_key].concat()

@@ -21,6 +21,9 @@ pub struct Config {
     /// Failed logins from one address
     #[arg(long, env = "QPC_LOGIN_FAILURES_PER_ADDRESS", value_name = "RATE", default_value_t = Self::FAILURES_PER_ADDRESS)]
     pub login_failures_per_address: Rate,
+    /// Recovery codes, and passwords to be set by an account key, that one address may try
+    #[arg(long, env = "QPC_RECOVERIES_PER_ADDRESS", value_name = "RATE", default_value_t = Self::RECOVERIES_PER_ADDRESS)]
+    pub recoveries_per_address: Rate,
     /// Accounts registered from one address
     #[arg(long, env = "QPC_REGISTRATIONS_PER_ADDRESS", value_name = "RATE", default_value_t = Self::REGISTRATIONS)]
     pub registrations_per_address: Rate,
@@ -49,6 +52,7 @@ impl Config {
     const AUDIT_DAYS: u32 = 90;
     const FAILURES_PER_NAME: Rate = Rate::new(10, 10, Duration::from_secs(60 * MINUTE));
     const FAILURES_PER_ADDRESS: Rate = Rate::new(100, 100, Duration::from_secs(60 * MINUTE));
+    const RECOVERIES_PER_ADDRESS: Rate = Rate::new(10, 10, Duration::from_secs(60 * MINUTE));
     const REGISTRATIONS: Rate = Rate::new(6, 1, Duration::from_secs(30));
     const LINKS: Rate = Rate::new(6, 1, Duration::from_secs(2 * MINUTE));
     const LOOKUPS: Rate = Rate::new(100, 1, Duration::from_secs(15 * MINUTE));
@@ -68,6 +72,7 @@ impl Default for Config {
             devices_per_account: Self::DEVICES,
             login_failures_per_name: Self::FAILURES_PER_NAME,
             login_failures_per_address: Self::FAILURES_PER_ADDRESS,
+            recoveries_per_address: Self::RECOVERIES_PER_ADDRESS,
             registrations_per_address: Self::REGISTRATIONS,
             links_per_address: Self::LINKS,
             name_lookups: Self::LOOKUPS,

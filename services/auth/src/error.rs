@@ -80,6 +80,18 @@ pub(crate) enum Error {
     Tokens(#[source] TokenError),
     #[error("an account gets at most {most} tokens a day")]
     TooManyTokens { most: u64, retry_after_ms: u64 },
+    #[error("the account key did not sign this deletion on this connection")]
+    DeletionProof,
+    #[error("a recovery set has 8 codes, each another one")]
+    RecoveryCodes,
+    #[error("the account has no such recovery set")]
+    RecoverySet,
+    /// It never was, was used, or its set was replaced: which of them, nobody learns.
+    #[error("no such recovery code")]
+    UnknownCode,
+    /// Nobody has the name, or the account key did not sign this on this connection: which of them, nobody learns.
+    #[error("the account key does not allow this password")]
+    ResetRefused,
     #[error(transparent)]
     Id(#[from] InvalidId),
     #[error("OPAQUE setup {id} was sealed with another secret file")]
@@ -115,18 +127,24 @@ impl From<Error> for Status {
             | Error::Quota
             | Error::TokenCount(_)
             | Error::Tokens(_)
+            | Error::RecoveryCodes
             | Error::Id(_) => Code::InvalidArgument,
             Error::Taken | Error::LinkTaken => Code::AlreadyExists,
-            Error::LoginFailed | Error::SessionInvalid => Code::Unauthenticated,
+            Error::LoginFailed | Error::SessionInvalid | Error::ResetRefused => Code::Unauthenticated,
             Error::DeviceLimit(_) | Error::TooManyTokens { .. } => Code::ResourceExhausted,
             Error::Links(_) => Code::Unavailable,
-            Error::ForeignDevice | Error::DeviceRevoked | Error::Banned => Code::PermissionDenied,
-            Error::NotBanned | Error::TokenKey | Error::ToBeDeleted | Error::Resolved => Code::FailedPrecondition,
+            Error::ForeignDevice | Error::DeviceRevoked | Error::Banned | Error::DeletionProof => {
+                Code::PermissionDenied
+            }
+            Error::NotBanned | Error::TokenKey | Error::ToBeDeleted | Error::Resolved | Error::RecoverySet => {
+                Code::FailedPrecondition
+            }
             Error::UnknownSession
             | Error::UnknownUser
             | Error::UnknownDevice
             | Error::UnknownReport
             | Error::UnknownGateway
+            | Error::UnknownCode
             | Error::UnknownLink => Code::NotFound,
             Error::SetupSealed { .. } | Error::SetupDamaged { .. } | Error::SetupMissing(_) => return Self::internal(),
             Error::Limited(_) | Error::Store(_) | Error::Call(_) => {

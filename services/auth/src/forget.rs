@@ -1,4 +1,4 @@
-//! Has the other services forget revoked devices: each is told of each until it has said so.
+//! Has the other services forget revoked devices and deleted accounts: each is told of each until it has said so.
 //!
 //! What is still to be told stands in the database, so that a crash, or a service that is away, costs time only. Replicas
 //! may tell at the same moment; the calls are repeatable.
@@ -9,8 +9,8 @@ use bytes::Bytes;
 use qpc_chassis::{Runtime, rpc::Client};
 use qpc_wire::{
     Method, Status,
-    methods::{ForgetDevice, ForgetDeviceKeys},
-    v1::{ForgetDeviceKeysRequest, ForgetDeviceRequest},
+    methods::{ForgetAccount, ForgetDevice, ForgetDeviceKeys, ForgetFiles},
+    v1::{ForgetAccountRequest, ForgetDeviceKeysRequest, ForgetDeviceRequest, ForgetFilesRequest},
 };
 use tokio::sync::Notify;
 
@@ -71,6 +71,31 @@ impl Forget {
             }
             if (page.len() as u64) < PAGE {
                 break;
+            }
+        }
+        self.look_for_accounts().await
+    }
+
+    /// Has delivery and blob forget deleted accounts, once each. What is left is looked for the next time.
+    async fn look_for_accounts(&self) -> Result<(), Error> {
+        for deletion in self.store.deletions().await? {
+            let request = ForgetAccountRequest {
+                account_id: deletion.account.to_bytes(),
+                device_ids: deletion.devices.iter().map(|device| device.to_bytes()).collect(),
+            };
+            let files = ForgetFilesRequest { account_id: deletion.account.to_bytes() };
+            let (delivery, blob) = tokio::join!(
+                self.client.call_unasked::<ForgetAccount>(&request),
+                self.client.call_unasked::<ForgetFiles>(&files)
+            );
+            match delivery.map(drop).and(blob.map(drop)) {
+                Ok(()) => self.store.finish_deletion(deletion.account).await?,
+                Err(status) => {
+                    tracing::warn!(%status, "a deleted account is not forgotten yet");
+                    if status.is_transient() {
+                        break;
+                    }
+                }
             }
         }
         Ok(())
@@ -160,6 +185,7 @@ mod tests {
             let certificate = DeviceCertificate::issue(&AccountKey::generate(&mut runtime.rng()), &key.public(), 1);
             let account = NewAccount {
                 username: format!("user{number}"),
+                name_tag: [number; 32],
                 certificate: certificate.clone(),
                 setup_id: 1,
                 credential_id: [4; 16],

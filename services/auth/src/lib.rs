@@ -3,8 +3,10 @@
 //! A call enters at [`api`], one file per method, with [`Auth`] as its state. What needs neither clock nor database is in
 //! [`domain`]: the rules of a registration and the content of a login state. [`store`] keeps accounts, devices and
 //! sessions; [`setups`] the secrets of OPAQUE; [`attempts`] limits guesses at passwords, and [`links`] keeps there
-//! what a new device and an old one say to each other; [`events`] is what devices hear; [`forget`] has other services
-//! delete what they keep of revoked devices; [`admin`] is what operators may do, with an audit log; [`jobs`] removes what has expired.
+//! what a new device and an old one say to each other; [`recoveries`] limits tries to come back without any device;
+//! [`events`] is what devices hear; [`forget`] has other services delete what they keep of revoked devices and deleted
+//! accounts; [`admin`] is what operators may do, with an audit log; [`jobs`] removes what has expired, and accounts that
+//! admins want gone.
 //!
 //! Between the two steps of a login the server remembers nothing: its state travels to the client and back, sealed for
 //! this service and this connection.
@@ -19,6 +21,7 @@ mod events;
 mod forget;
 mod jobs;
 mod links;
+mod recoveries;
 mod setups;
 mod store;
 
@@ -36,7 +39,10 @@ use qpc_wire::Owner;
 
 pub use config::Config;
 
-use crate::{attempts::Attempts, forget::Forget, links::Links, setups::Setups, store::Store};
+use crate::{
+    attempts::Attempts, domain::name_key::NameKey, forget::Forget, links::Links, recoveries::Recoveries,
+    setups::Setups, store::Store,
+};
 
 /// Name of the service on the bus, in the database and in metrics.
 pub const SERVICE: &str = Owner::Auth.name();
@@ -48,6 +54,7 @@ struct Auth {
     setups: Setups,
     attempts: Attempts,
     links: Links,
+    recoveries: Recoveries,
     limits: Limits,
     registrations: Limit,
     lookups: Leases,
@@ -66,7 +73,16 @@ struct Auth {
     franking_key: FrankingKey,
     /// Those by which delivery knows tokens.
     token_keys: TokenKeys,
+    /// Hashes the names of deleted accounts.
+    name_key: NameKey,
     config: Config,
+}
+
+impl Auth {
+    /// Under which the name of a deleted account is kept, so that the database does not show it.
+    fn name_tag(&self, username: &str) -> [u8; 32] {
+        self.name_key.tag(username)
+    }
 }
 
 /// Starts the service; it runs until the runtime of `deps` is drained. Returns once it answers calls.
@@ -75,13 +91,15 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
     let setup_key = deps.secrets.derive("auth/opaque-setup");
     let setups = Setups::load(&store, &setup_key, &mut deps.runtime.rng(), deps.runtime.now_ms()).await?;
     let forget = Arc::new(Forget::new(store.clone(), deps.client()));
-    jobs::start(&deps, &store, &forget, config.audit_days);
+    let name_key = NameKey::new(deps.secrets.derive("auth/deleted-name"));
+    jobs::start(&deps, &store, &forget, name_key, config.audit_days);
     let auth = Auth {
         runtime: deps.runtime.clone(),
         store,
         setups,
         attempts: Attempts::new(&deps, &config),
         links: Links::new(&deps, &config),
+        recoveries: Recoveries::new(&deps, &config),
         limits: Limits::new(&deps),
         registrations: Limit::new("registration", config.registrations_per_address),
         lookups: Leases::new(&deps, Limit::new("lookup", config.name_lookups), "names looked up"),
@@ -94,6 +112,7 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         receipt_key: ReceiptKey::from_bytes(&deps.secrets.derive("delivery/receipt")).public(),
         franking_key: FrankingKey::from_bytes(&deps.secrets.derive("delivery/franking")),
         token_keys: TokenKeys::new(deps.secrets.derive("token/keys")),
+        name_key,
         config,
     };
     rpc::serve(&deps, SERVICE, api::router(Arc::new(auth), &deps.runtime), ServeOptions::default()).await?;

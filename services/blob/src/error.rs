@@ -1,7 +1,7 @@
 //! Why a call to this service fails.
 
 use qpc_chassis::{bulk::BodyError, db::DbError, objects::ObjectsError};
-use qpc_wire::{Code, Status};
+use qpc_wire::{Code, Status, ids::InvalidId};
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,8 @@ pub(crate) enum Error {
     PartLength { expected: u64, actual: u64 },
     #[error("{0} parts are missing")]
     Incomplete(u64),
+    #[error(transparent)]
+    Id(#[from] InvalidId),
     #[error("a blob id has 32 bytes")]
     BlobId,
     #[error("what has arrived has another SHA-256")]
@@ -54,6 +56,7 @@ impl From<Error> for Status {
             Error::Size { .. }
             | Error::NoPart(_)
             | Error::PartLength { .. }
+            | Error::Id(_)
             | Error::BlobId
             | Error::Hash
             | Error::Body(_) => Code::InvalidArgument,

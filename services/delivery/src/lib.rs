@@ -119,7 +119,9 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         .on::<methods::StagePart, _, _, _>(api::stage_part::handle)
         .on::<methods::FetchPart, _, _, _>(api::fetch_part::handle)
         .on::<methods::CountDeliveries, _, _, _>(api::count_deliveries::handle)
-        .on::<methods::ForgetDevice, _, _, _>(api::forget_device::handle);
+        .on::<methods::ForgetDevice, _, _, _>(api::forget_device::handle)
+        .on::<methods::ForgetAccount, _, _, _>(api::forget_account::handle)
+        .on::<methods::ReportMailboxes, _, _, _>(api::report_mailboxes::handle);
     jobs::start(&deps, store);
     serve(&deps, SERVICE, router, ServeOptions::default()).await?;
     Ok(())

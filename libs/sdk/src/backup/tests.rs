@@ -30,7 +30,7 @@ async fn alice(folder: &TempDir, notes: usize) -> (Client, GroupId) {
         .store
         .run(move |tx| {
             let (key, certificate, mls) = (&identity.device_key, &identity.certificate, tx.mls());
-            tx.pin_peer("alice", identity.account(), certificate.account_key())?;
+            tx.pin_self("alice", certificate.account_key())?;
             tx.pin_receipt_key(&[5; 32])?;
             key_package::generate(&mls, key, certificate, Suite::default(), false)?;
             let made = Conversation::create(&mls, key, certificate, Suite::default(), group, &Policy::direct(group))?;

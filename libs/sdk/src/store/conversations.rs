@@ -6,8 +6,8 @@ use qpc_crypto::{Conversation, Suite, mls::Kind};
 use qpc_wire::{AccountId, DeviceId, GroupId};
 use rusqlite::{OptionalExtension as _, Row, params};
 
-use super::{ChoreKind, Group, Identity, Standing, Tx};
-use crate::Error;
+use super::{ChoreKind, Group, Identity, Standing, Tx, peers::trust_sql};
+use crate::{Error, PeerTrust};
 
 /// Epochs whose members are remembered; receipts are about recent ones.
 const EPOCHS_KEPT: u64 = 64;
@@ -85,6 +85,8 @@ pub struct ConversationInfo {
     pub peer: Option<AccountId>,
     /// The other's name, once the directory has confirmed it.
     pub peer_name: Option<String>,
+    /// How far that is believed. While it is [`PeerTrust::Changed`], what is written waits.
+    pub trust: PeerTrust,
     /// Cipher suite of the group.
     pub suite: Suite,
     /// MLS epoch.
@@ -116,7 +118,8 @@ pub struct ConversationInfo {
 }
 
 const SELECT: &str = "SELECT c.id, c.kind, c.name, c.peer,
-        (SELECT username FROM peers p WHERE p.account = c.peer LIMIT 1), g.suite, g.epoch, c.state, g.stuck,
+        COALESCE((SELECT username FROM peers p WHERE p.account = c.peer LIMIT 1),
+            (SELECT username FROM former_peers f WHERE f.account = c.peer)), g.suite, g.epoch, c.state, g.stuck,
         (SELECT count(*) FROM messages m WHERE m.conversation = c.id AND m.kind <> 3),
         (SELECT count(*) FROM messages m WHERE m.conversation = c.id AND m.seen = 0 AND m.kind < 2),
         (SELECT count(*) FROM holes h JOIN groups hg ON hg.id = h.group_id
@@ -124,8 +127,13 @@ const SELECT: &str = "SELECT c.id, c.kind, c.name, c.peer,
         COALESCE((SELECT max(sent_at_ms) FROM messages m WHERE m.conversation = c.id), c.created_at_ms) AS last,
         (SELECT CAST(value AS TEXT) FROM synced WHERE synced.name = 'petname/' || lower(hex(c.id)) AND value <> x''),
         (SELECT count(*) FROM messages m WHERE m.conversation = c.id AND m.seen = 0 AND m.for_us = 1), c.expires_after_ms, c.standing,
-        EXISTS (SELECT 1 FROM synced WHERE synced.name = 'block/' || lower(hex(c.peer)) AND value = x'01')
+        EXISTS (SELECT 1 FROM synced WHERE synced.name = 'block/' || lower(hex(c.peer)) AND value = x'01'),
+        {trust}
      FROM conversations c LEFT JOIN groups g ON g.id = c.group_id";
+
+fn select(rest: &str) -> String {
+    format!("{} {rest}", SELECT.replace("{trust}", &trust_sql("c.peer")))
+}
 
 fn read(row: &Row<'_>) -> rusqlite::Result<ConversationInfo> {
     Ok(ConversationInfo {
@@ -150,13 +158,14 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ConversationInfo> {
         expires_after_ms: row.get(15)?,
         standing: Standing::from_u8(row.get(16)?),
         blocked: row.get(17)?,
+        trust: PeerTrust::from_u8(row.get(18)?),
     })
 }
 
 impl Tx<'_> {
     /// All that exist at the server and were not declined, the liveliest first. The one of the own devices is not among them.
     pub(crate) fn conversations(&self) -> Result<Vec<ConversationInfo>, Error> {
-        let sql = format!("{SELECT} WHERE c.state <> 0 AND c.kind <> 3 AND c.standing <> 2 ORDER BY last DESC, c.id");
+        let sql = select("WHERE c.state <> 0 AND c.kind <> 3 AND c.standing <> 2 ORDER BY last DESC, c.id");
         let mut statement = self.sql.prepare_cached(&sql)?;
         let rows = statement.query_map([], read)?;
         Ok(rows.collect::<Result<_, _>>()?)
@@ -164,14 +173,14 @@ impl Tx<'_> {
 
     /// All of which another device of the account is told: not the own devices' and not the notes.
     pub(crate) fn all_conversations(&self) -> Result<Vec<ConversationInfo>, Error> {
-        let sql = format!("{SELECT} WHERE c.state <> 0 AND c.kind IN (1, 2) ORDER BY c.created_at_ms");
+        let sql = select("WHERE c.state <> 0 AND c.kind IN (1, 2) ORDER BY c.created_at_ms");
         let mut statement = self.sql.prepare_cached(&sql)?;
         let rows = statement.query_map([], read)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
     pub(crate) fn conversation(&self, id: GroupId) -> Result<Option<ConversationInfo>, Error> {
-        let mut statement = self.sql.prepare_cached(&format!("{SELECT} WHERE c.state <> 0 AND c.id = ?1"))?;
+        let mut statement = self.sql.prepare_cached(&select("WHERE c.state <> 0 AND c.id = ?1"))?;
         Ok(statement.query_row([id.as_ref()], read).optional()?)
     }
 

@@ -1,4 +1,4 @@
-//! Who this device is, its session, and the server and people it has met.
+//! Who this device is, its session, and the server it has met.
 
 use qpc_crypto::{AccountKey, DeviceCertificate, DeviceKey, QueueKey, aead};
 use qpc_wire::{AccountId, DeviceId};
@@ -70,6 +70,16 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Whether the server is still to be given the password of this store.
+    pub(crate) fn is_resetting(&self) -> Result<bool, Error> {
+        Ok(self.sql.query_row("SELECT resetting FROM identity", [], |row| row.get(0))?)
+    }
+
+    pub(crate) fn set_resetting(&self, resetting: bool) -> Result<(), Error> {
+        self.sql.execute("UPDATE identity SET resetting = ?1", [resetting])?;
+        Ok(())
+    }
+
     /// The session token, unless it has expired by now.
     pub(crate) fn session_token(&self) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
         let sealed: Option<Vec<u8>> = self
@@ -105,54 +115,9 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Holds `name` to the account key under which it was seen first.
-    pub(crate) fn pin_peer(&self, name: &str, account: AccountId, key: &[u8; 32]) -> Result<(), Error> {
-        let pinned: Option<[u8; 32]> = self
-            .sql
-            .query_row("SELECT account_key FROM peers WHERE username = ?1", [name], |row| row.get(0))
-            .optional()?;
-        match pinned {
-            Some(pinned) if pinned == *key => Ok(()),
-            Some(_) => Err(Error::IdentityChanged(name.to_owned())),
-            None => {
-                self.sql.execute(
-                    "INSERT INTO peers (username, account, account_key, pinned_at_ms) VALUES (?1, ?2, ?3, ?4)",
-                    params![name, account.as_ref(), key.as_slice(), self.now_ms()],
-                )?;
-                Ok(())
-            }
-        }
-    }
-
-    pub(crate) fn pinned_account(&self, name: &str) -> Result<Option<AccountId>, Error> {
-        let id: Option<[u8; 16]> =
-            self.sql.query_row("SELECT account FROM peers WHERE username = ?1", [name], |row| row.get(0)).optional()?;
-        Ok(id.map(AccountId))
-    }
-
-    /// All names that are pinned, with their account keys.
-    pub(crate) fn peers(&self) -> Result<Vec<(String, [u8; 32])>, Error> {
-        let mut statement = self.sql.prepare_cached("SELECT username, account_key FROM peers ORDER BY pinned_at_ms")?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
     /// This account.
     pub(crate) fn own_account(&self) -> Result<AccountId, Error> {
         Ok(self.identity()?.ok_or(Error::Corrupt("the identity"))?.account())
-    }
-
-    /// The name that the directory has confirmed for an account.
-    pub(crate) fn peer_name(&self, account: AccountId) -> Result<Option<String>, Error> {
-        let own = self
-            .sql
-            .query_row(
-                "SELECT username FROM peers WHERE account = ?1 ORDER BY pinned_at_ms LIMIT 1",
-                [account.as_ref()],
-                |row| row.get(0),
-            )
-            .optional()?;
-        Ok(own)
     }
 
     /// The secrets of published KeyPackages may be lost: has the stock looked at and the last resort renewed. Single-use ones

@@ -9,6 +9,7 @@ mod changes;
 mod chores;
 mod conversations;
 mod drafts;
+mod export;
 mod files;
 mod identity;
 mod kept;
@@ -18,6 +19,7 @@ mod mailbox;
 mod messages;
 mod outbox;
 mod packages;
+mod peers;
 mod pending;
 mod people;
 mod receipts;
@@ -66,6 +68,7 @@ pub(crate) use loaded::Group;
 pub(crate) use messages::New;
 pub use messages::{Message, MessageKind, MessageState, Reaction};
 pub(crate) use outbox::{MAX_OUTBOX, Outgoing, Sealed, Way};
+pub(crate) use peers::Shown;
 pub(crate) use pending::{Pending, PendingKind};
 pub use people::Standing;
 pub use receipts::ChainError;
@@ -296,6 +299,14 @@ impl Tx<'_> {
         }
         self.sql.execute_batch("RELEASE attempt")?;
         Ok(result)
+    }
+}
+
+/// Refuses a folder that has a store.
+pub(crate) fn check_new(folder: &Path) -> Result<(), Error> {
+    match folder.join(DATABASE).try_exists().map_err(io_error(folder))? {
+        true => Err(Error::StoreExists(folder.to_owned())),
+        false => Ok(()),
     }
 }
 

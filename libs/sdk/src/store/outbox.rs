@@ -84,7 +84,7 @@ impl Tx<'_> {
     }
 
     /// The message whose turn it is: of what people wrote first. Those of a conversation that is put off, whose group is
-    /// stuck or not yet there, let others pass.
+    /// stuck or not yet there, or whose peer is shown with another key, let others pass.
     pub(crate) fn first_in_outbox(&self, put_off: &[GroupId]) -> Result<Option<Outgoing>, Error> {
         let put_off = put_off.iter().map(|id| format!("x'{id}'")).collect::<Vec<_>>().join(",");
         for shown in ["IS NOT NULL", "IS NULL"] {
@@ -93,6 +93,8 @@ impl Tx<'_> {
                  LEFT JOIN groups g ON g.id = c.group_id
                  WHERE o.message {shown} AND COALESCE(g.stuck, 0) = 0 AND COALESCE(c.state, 2) NOT IN (0, 4)
                        AND o.conversation NOT IN ({put_off})
+                       AND (c.peer IS NULL OR c.peer NOT IN
+                            (SELECT account FROM peers WHERE other_key IS NOT NULL AND other_refused = 0))
                  ORDER BY o.n LIMIT 1"
             );
             if let Some(n) = self.sql.query_row(&sql, [], |row| row.get(0)).optional()? {

@@ -15,6 +15,7 @@ use crate::Error;
 pub(crate) const KEPT: &[&str] = &[
     "server",
     "peers",
+    "former_peers",
     "conversations",
     "groups",
     "epochs",
@@ -50,6 +51,7 @@ const LEFT: &[&str] = &[
     "token_request",
     "kept",
     "drafts",
+    "recovery",
 ];
 /// Where a page of rows ends, bytes, about: one row may make it longer.
 const PAGE: usize = 48 << 10;

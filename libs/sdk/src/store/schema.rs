@@ -15,9 +15,10 @@ const MIGRATIONS: &[&str] = &[
     include_str!("0003_healing.sql"),
     include_str!("0004_rich.sql"),
     include_str!("0005_files.sql"),
-    include_str!("0008_sealed.sql"),
-    include_str!("0009_kept.sql"),
-    include_str!("0010_drafts.sql"),
+    include_str!("0006_sealed.sql"),
+    include_str!("0007_kept.sql"),
+    include_str!("0008_drafts.sql"),
+    include_str!("0009_account.sql"),
 ];
 
 /// The version since which MLS state is MessagePack.

@@ -41,6 +41,16 @@ impl Tx<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// Digest of the recovery bundle that this device has brought last.
+    pub(crate) fn brought(&self) -> Result<Option<[u8; 32]>, Error> {
+        Ok(self.sql.query_row("SELECT brought FROM recovery", [], |row| row.get(0)).optional()?)
+    }
+
+    pub(crate) fn set_brought(&self, digest: &[u8; 32]) -> Result<(), Error> {
+        self.sql.execute("INSERT OR REPLACE INTO recovery (one, brought) VALUES (1, ?1)", [digest.as_slice()])?;
+        Ok(())
+    }
+
     pub(crate) fn put_invite(&self, conversation: GroupId, key: &[u8; 32], secret: &[u8; 32]) -> Result<(), Error> {
         self.sql.execute(
             "INSERT OR REPLACE INTO invites (conversation, key, secret) VALUES (?1, ?2, ?3)",

@@ -1,7 +1,9 @@
 //! One file per method, named as in the proto.
 
 mod account_quotas;
+mod account_report;
 mod administer;
+mod delete_account;
 mod fetch_link_answer;
 mod fetch_link_offer;
 mod issue_tokens;
@@ -12,16 +14,21 @@ mod opaque_login_finish;
 mod opaque_login_start;
 mod opaque_register_finish;
 mod opaque_register_start;
+mod recovery_status;
 mod rename_device;
 mod report;
 mod report_gateway;
+mod reset_password;
 mod resolve_user;
 mod revoke_device;
 mod revoked_since;
 mod server_info;
 mod session_attach;
 mod session_end;
+mod set_recovery;
 mod token_keys;
+mod update_recovery;
+mod use_recovery_code;
 
 use std::sync::Arc;
 
@@ -39,6 +46,8 @@ pub(crate) fn router(auth: Arc<Auth>, runtime: &Runtime) -> Router<Auth> {
         .on::<methods::OpaqueLoginFinish, _, _, _>(opaque_login_finish::handle)
         .on::<methods::SessionAttach, _, _, _>(session_attach::handle)
         .on::<methods::SessionEnd, _, _, _>(session_end::handle)
+        .on::<methods::DeleteAccount, _, _, _>(delete_account::handle)
+        .on::<methods::AccountReport, _, _, _>(account_report::handle)
         .on::<methods::ResolveUser, _, _, _>(resolve_user::handle)
         .on::<methods::ListDevices, _, _, _>(list_devices::handle)
         .on::<methods::RevokeDevice, _, _, _>(revoke_device::handle)
@@ -54,5 +63,10 @@ pub(crate) fn router(auth: Arc<Auth>, runtime: &Runtime) -> Router<Auth> {
         .on::<methods::AccountQuotas, _, _, _>(account_quotas::handle)
         .on::<methods::IssueTokens, _, _, _>(issue_tokens::handle)
         .on::<methods::TokenKeys, _, _, _>(token_keys::handle)
+        .on::<methods::SetRecovery, _, _, _>(set_recovery::handle)
+        .on::<methods::RecoveryStatus, _, _, _>(recovery_status::handle)
+        .on::<methods::UpdateRecovery, _, _, _>(update_recovery::handle)
+        .on::<methods::UseRecoveryCode, _, _, _>(use_recovery_code::handle)
+        .on::<methods::ResetPassword, _, _, _>(reset_password::handle)
         .on::<methods::ServerInfo, _, _, _>(server_info::handle)
 }

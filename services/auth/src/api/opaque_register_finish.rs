@@ -34,6 +34,7 @@ pub(super) async fn handle(
     let address = (!ctx.address_hash.is_empty()).then(|| auth.registrations.one(&[&ctx.address_hash])).flatten();
     auth.limits.admit("registrations", [address]).await?;
     let account = NewAccount {
+        name_tag: auth.name_tag(&registration.username),
         username: registration.username,
         certificate: registration.certificate,
         setup_id: state.setup_id,

@@ -2,6 +2,8 @@
 
 pub(crate) mod link;
 pub(crate) mod login_state;
+pub(crate) mod name_key;
+pub(crate) mod recovery;
 pub(crate) mod registration;
 pub(crate) mod registration_state;
 

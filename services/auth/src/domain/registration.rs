@@ -41,7 +41,7 @@ pub(crate) fn username(name: &str) -> Result<&str, Error> {
 }
 
 /// Neither so cheap that the password could be guessed nor so dear that no device could log in.
-fn ksf(params: Option<&v1::KsfParams>) -> Result<KsfParams, Error> {
+pub(crate) fn ksf(params: Option<&v1::KsfParams>) -> Result<KsfParams, Error> {
     let params = params.ok_or(Error::NoKsf)?;
     let params =
         KsfParams { memory_kib: params.memory_kib, iterations: params.iterations, parallelism: params.parallelism };

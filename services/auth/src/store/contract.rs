@@ -10,8 +10,8 @@ use qpc_crypto::{AccountKey, DeviceCertificate, DeviceKey, KsfParams};
 use qpc_wire::{AccountId, DeviceId};
 use rand::RngCore;
 
-use super::{MIGRATIONS, NewAccount, NewSession, Revocation, Store};
-use crate::error::Error;
+use super::{MIGRATIONS, NewAccount, NewSession, RecoverySet, Revocation, Store, accounts};
+use crate::{domain::name_key::NameKey, error::Error};
 
 /// Devices that an account may have.
 const MOST: u32 = 5;
@@ -55,6 +55,9 @@ async fn check(store: &Store) {
     users_are_found_by_their_exact_name(store).await;
     admin::check(store).await;
     tokens_are_counted_by_account_and_day(store).await;
+    a_recovery_code_is_used_once(store).await;
+    a_deleted_account_leaves_its_name_and_nothing_else(store).await;
+    what_an_admin_wants_gone_goes_when_its_time_is_over(store).await;
 }
 
 struct Person {
@@ -76,9 +79,14 @@ impl Person {
     }
 }
 
+fn name_tag(name: &str) -> [u8; 32] {
+    qpc_crypto::sha256(&[name.as_bytes()])
+}
+
 async fn register(store: &Store, name: &str, certificate: &DeviceCertificate) -> Result<(), Error> {
     let account = NewAccount {
         username: name.to_owned(),
+        name_tag: name_tag(name),
         certificate: certificate.clone(),
         setup_id: 1,
         credential_id: [4; 16],
@@ -109,6 +117,121 @@ async fn end(store: &Store, token: &[u8; 32], device: DeviceId) -> Result<(), Er
     let mut tx = store.db().begin().await?;
     Store::end_session(&mut tx, token, device).await?;
     Ok(tx.commit().await?)
+}
+
+async fn a_recovery_code_is_used_once(store: &Store) {
+    let person = Person::new();
+    let device = person.certify();
+    register(store, "forgetful", &device).await.unwrap();
+    let set = async |id: u8, caller: DeviceId| {
+        let codes = (0..8).map(|code| ([id * 8 + code; 32], vec![code; 104])).collect();
+        let mut tx = store.db().begin().await.unwrap();
+        let set = RecoverySet { id: [id; 16], codes, bundle: vec![id; 9] };
+        Store::set_recovery(&mut tx, person.id(), caller, &set, 40).await?;
+        Ok::<_, Error>(tx.commit().await?)
+    };
+    let take = async |lookup: u8| {
+        let mut tx = store.db().begin().await.unwrap();
+        let used = Store::use_code(&mut tx, &[lookup; 32]).await?;
+        tx.commit().await?;
+        Ok::<_, Error>(used)
+    };
+    assert_eq!(store.recovery(person.id()).await.unwrap(), None);
+    assert!(matches!(set(1, DeviceId([0; 16])).await, Err(Error::DeviceRevoked)), "a device of nobody");
+    set(1, device.device_id()).await.unwrap();
+
+    let takers = join_all((0..8).map(|_| take(9))).await;
+    let (won, lost): (Vec<_>, Vec<_>) = takers.into_iter().partition(Result::is_ok);
+    assert_eq!((won.len(), lost.len()), (1, 7));
+    assert!(lost.iter().all(|result| matches!(result, Err(Error::UnknownCode))));
+    let used = won.into_iter().next().unwrap().unwrap();
+    assert_eq!((used.set, used.wrapped, used.bundle, used.codes_left), ([1; 16], vec![1; 104], vec![1; 9], 7));
+    let status = store.recovery(person.id()).await.unwrap().unwrap();
+    assert_eq!((status.set, status.codes_left, status.created_ms), ([1; 16], 7, 40));
+
+    store.update_recovery(person.id(), device.device_id(), &[1; 16], b"newer", 50).await.unwrap();
+    assert_eq!(take(8).await.unwrap().bundle, b"newer");
+    set(2, device.device_id()).await.unwrap();
+    assert!(matches!(take(10).await, Err(Error::UnknownCode)), "of the set before");
+    let late = store.update_recovery(person.id(), device.device_id(), &[1; 16], b"late", 60).await;
+    assert!(matches!(late, Err(Error::RecoverySet)));
+    assert_eq!(take(16).await.unwrap().codes_left, 7);
+}
+
+async fn a_deleted_account_leaves_its_name_and_nothing_else(store: &Store) {
+    let (person, other) = (Person::new(), Person::new());
+    let (device, lost) = (person.certify(), person.certify());
+    register(store, "deleted", &device).await.unwrap();
+    let token = log_in(store, &lost, 1_000).await.unwrap();
+    revoke(store, person.id(), device.device_id(), lost.device_id()).await.unwrap();
+    let before = store.revocation_head().await.unwrap();
+    let delete = async |caller: DeviceId| {
+        let mut tx = store.db().begin().await.unwrap();
+        let gone = Store::delete_account(&mut tx, person.id(), caller, &name_tag("deleted"), 50).await?;
+        tx.commit().await?;
+        Ok::<_, Error>(gone)
+    };
+    assert!(matches!(delete(lost.device_id()).await, Err(Error::DeviceRevoked)), "not by a revoked device");
+    assert_eq!(delete(device.device_id()).await.unwrap(), [device.device_id()]);
+    assert!(matches!(delete(device.device_id()).await, Err(Error::DeviceRevoked)));
+
+    assert_eq!(store.user("deleted").await.unwrap(), None);
+    assert_eq!(store.password("deleted").await.unwrap(), None);
+    assert_eq!(store.session(&token, 20).await.unwrap(), None);
+    assert_eq!(store.devices(person.id()).await.unwrap(), []);
+    let news: Vec<_> = store.revoked_since(before).await.unwrap().into_iter().map(|it| it.device).collect();
+    assert_eq!(news, [device.device_id()], "gateways hear of it");
+    let mut devices = vec![device.device_id(), lost.device_id()];
+    devices.sort();
+    let [deletion] = &store.deletions().await.unwrap()[..] else { panic!("one to be told of") };
+    assert_eq!((deletion.account, &deletion.devices), (person.id(), &devices));
+    store.finish_deletion(person.id()).await.unwrap();
+    assert_eq!(store.deletions().await.unwrap(), []);
+    let of_account = "SELECT 1 FROM revocations WHERE account_id = $1";
+    assert!(store.db().row(of_account, &[(&person.id()).into()]).await.unwrap().is_none());
+
+    assert!(matches!(register(store, "deleted", &other.certify()).await, Err(Error::Taken)), "the name is nobody's");
+    assert!(matches!(register(store, "deleted", &person.certify()).await, Err(Error::Taken)));
+    assert!(matches!(register(store, "again", &device).await, Err(Error::Taken)), "the device stays revoked");
+    register(store, "again", &person.certify()).await.unwrap();
+    assert!(matches!(log_in(store, &device, 1_000).await, Err(Error::ForeignDevice)));
+}
+
+async fn what_an_admin_wants_gone_goes_when_its_time_is_over(store: &Store) {
+    let (person, names) = (Person::new(), NameKey::new([3; 32]));
+    let device = person.certify();
+    register(store, "unwanted", &device).await.unwrap();
+    let mut tx = store.db().begin().await.unwrap();
+    accounts::ban(&mut tx, person.id(), "spam", 60).await.unwrap();
+    accounts::set_quota(&mut tx, person.id(), "devices", Some(1)).await.unwrap();
+    Store::count_tokens(&mut tx, person.id(), 1, 9, 60).await.unwrap();
+    accounts::request_deletion(&mut tx, person.id(), 60).await.unwrap();
+    tx.commit().await.unwrap();
+
+    assert!(!store.delete_requested(names, 59, 70).await.unwrap(), "not before");
+    assert!(store.user("unwanted").await.unwrap().is_some());
+    let done = join_all((0..4).map(|_| store.delete_requested(names, 60, 70))).await;
+    assert!(done.into_iter().any(|done| done.unwrap()));
+    assert!(!store.delete_requested(names, 60, 70).await.unwrap());
+    assert_eq!(store.user("unwanted").await.unwrap(), None);
+    for sql in [
+        "SELECT 1 FROM bans WHERE account_id = $1",
+        "SELECT 1 FROM deletion_requests WHERE account_id = $1",
+        "SELECT 1 FROM quotas WHERE account_id = $1",
+        "SELECT 1 FROM tokens_issued WHERE account_id = $1",
+    ] {
+        assert!(store.db().row(sql, &[(&person.id()).into()]).await.unwrap().is_none(), "{sql}");
+    }
+    let ended = "SELECT 1 FROM ended_sessions WHERE device_id = $1";
+    assert!(store.db().row(ended, &[(&device.device_id()).into()]).await.unwrap().is_none());
+    let news = store.revoked_since(0).await.unwrap();
+    assert!(news.iter().any(|it| it.device == device.device_id()), "gateways hear of it");
+    let [deletion] = &store.deletions().await.unwrap()[..] else { panic!("one to be told of") };
+    assert_eq!(deletion.account, person.id());
+    store.finish_deletion(person.id()).await.unwrap();
+    let tag = names.tag("unwanted");
+    let taken = store.db().row("SELECT 1 FROM deleted_names WHERE name_tag = $1", &[tag.as_slice().into()]).await;
+    assert!(taken.unwrap().is_some());
 }
 
 async fn the_first_setup_stays(store: &Store) {

@@ -1,6 +1,6 @@
 //! The feed of revocations: gateways follow it, and what other services keep of a device goes by it.
 
-use qpc_chassis::db::{DbError, Tx};
+use qpc_chassis::db::{Arg, DbError, Tx};
 use qpc_wire::{AccountId, DeviceId};
 
 use super::{Revocation, Store};
@@ -53,12 +53,25 @@ impl Store {
     }
 }
 
+/// The account of a device whose account was deleted.
+pub(super) const NOBODY: Arg<'static> = Arg::Bytes(&[]);
+
+/// Whether a device was revoked, though nothing else may be known of it any more.
+pub(super) async fn contains(tx: &mut Tx, device: DeviceId) -> Result<bool, DbError> {
+    Ok(tx.row("SELECT 1 FROM revocations WHERE device_id = $1", &[(&device).into()]).await?.is_some())
+}
+
 /// Adds a revocation. Comes last in its transaction: from here to the commit all others wait.
-pub(super) async fn append(tx: &mut Tx, account: AccountId, device: DeviceId, now_ms: u64) -> Result<(), DbError> {
+pub(super) async fn append(
+    tx: &mut Tx,
+    account: Option<AccountId>,
+    device: DeviceId,
+    now_ms: u64,
+) -> Result<(), DbError> {
     let seq = next(tx).await?;
     tx.execute(
         "INSERT INTO revocations (seq, device_id, account_id, at_ms, told) VALUES ($1, $2, $3, $4, 0)",
-        &[seq.into(), (&device).into(), (&account).into(), now_ms.into()],
+        &[seq.into(), (&device).into(), account.as_ref().map_or(NOBODY, Arg::from), now_ms.into()],
     )
     .await?;
     Ok(())

@@ -70,7 +70,8 @@ impl Store {
         if inserted == 0 || !add_device(tx, &account.certificate, account.now_ms).await? {
             return Err(Error::Taken);
         }
-        Ok(())
+        // Looked at after the insertion, which waits for whoever deletes an account of this name.
+        if Self::is_deleted_name(tx, &account.name_tag).await? { Err(Error::Taken) } else { Ok(()) }
     }
 
     /// The login record of a name.
@@ -219,11 +220,7 @@ impl Store {
         now_ms: u64,
     ) -> Result<(), Error> {
         // A login of the device at the same moment comes before all of this or after.
-        lock_account(tx, account).await?.ok_or(Error::UnknownDevice)?;
-        // The gateway may not have heard yet that the caller was revoked.
-        if device_state(tx, caller).await? != Some((account, false)) {
-            return Err(Error::DeviceRevoked);
-        }
+        lock_caller(tx, account, caller).await?;
         match device_state(tx, device).await? {
             Some((owner, _)) if owner == account => {}
             _ => return Err(Error::UnknownDevice),
@@ -281,7 +278,7 @@ pub(super) async fn revoke_device(
         .await?;
     if revoked == 1 {
         tx.execute("DELETE FROM sessions WHERE device_id = $1", &[(&device).into()]).await?;
-        revocations::append(tx, account, device, now_ms).await?;
+        revocations::append(tx, Some(account), device, now_ms).await?;
     }
     Ok(())
 }
@@ -293,6 +290,12 @@ pub(super) async fn lock_account(tx: &mut Tx, account: AccountId) -> Result<Opti
         Dialect::Sqlite => "SELECT 1 FROM accounts WHERE account_id = $1",
     };
     Ok(tx.row(sql, &[(&account).into()]).await?.map(|_| ()))
+}
+
+/// [`lock_account`] for a call of one of its devices, which the gateway may not have heard yet was revoked.
+pub(super) async fn lock_caller(tx: &mut Tx, account: AccountId, caller: DeviceId) -> Result<(), Error> {
+    lock_account(tx, account).await?.ok_or(Error::DeviceRevoked)?;
+    if device_state(tx, caller).await? == Some((account, false)) { Ok(()) } else { Err(Error::DeviceRevoked) }
 }
 
 /// Owner of a device and whether it is revoked.
@@ -307,8 +310,11 @@ async fn count_devices(tx: &mut Tx, account: AccountId) -> Result<u64, DbError> 
     row.map_or(Ok(0), |row| row.uint(0))
 }
 
-/// Whether the device was new.
+/// Whether the device was new. One of a deleted account is not.
 async fn add_device(tx: &mut Tx, certificate: &qpc_crypto::DeviceCertificate, now_ms: u64) -> Result<bool, DbError> {
+    if revocations::contains(tx, certificate.device_id()).await? {
+        return Ok(false);
+    }
     let inserted = tx
         .execute(
             "INSERT INTO devices (device_id, account_id, device_key, certificate, added_ms, revoked_ms) \

@@ -161,7 +161,7 @@ async fn other_services_are_told_of_a_revocation_until_they_have_heard() {
     assert_eq!(*world.others.mailboxes.lock().unwrap(), both, "each once, though keypackage failed");
 }
 
-async fn next(doorbells: &mut dyn Subscription) -> bus::Push {
+pub(crate) async fn next(doorbells: &mut dyn Subscription) -> bus::Push {
     let delivery = tokio::time::timeout(Duration::from_secs(10), doorbells.next()).await.unwrap().unwrap();
     let mut batch = bus::PushBatch::decode(delivery.payload).unwrap();
     assert_eq!(batch.pushes.len(), 1);

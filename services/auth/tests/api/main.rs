@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod admin;
+mod deletion;
 mod devices;
 mod limits;
 mod links;
 mod login;
+mod recovery;
 mod register;
 mod reports;
 mod session;

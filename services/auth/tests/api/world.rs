@@ -60,6 +60,14 @@ pub(crate) struct Others {
     pub(crate) keys: Mutex<Vec<Bytes>>,
     /// Devices whose mailbox was forgotten, in order.
     pub(crate) mailboxes: Mutex<Vec<Bytes>>,
+    /// Accounts that were forgotten, in order, with the number of their devices.
+    pub(crate) accounts: Mutex<Vec<(Bytes, usize)>>,
+    /// Accounts whose files were forgotten, in order.
+    pub(crate) files: Mutex<Vec<Bytes>>,
+    /// Calls that blob still refuses.
+    pub(crate) blob_fails: AtomicU32,
+    /// Calls that delivery still refuses.
+    pub(crate) delivery_fails: AtomicU32,
     /// Calls that keypackage still refuses.
     pub(crate) keypackage_fails: AtomicU32,
 }
@@ -308,7 +316,48 @@ async fn start_others(deps: &Deps) -> Arc<Others> {
         })
         .on::<methods::CountDeliveries, _, _, _>(async |_: Arc<Others>, _: Ctx, _| {
             Ok::<_, Status>(v1::CountDeliveriesResponse { groups: 7, messages_waiting: 9 })
-        });
+        })
+        .on::<methods::ForgetAccount, _, _, _>(
+            async |others: Arc<Others>, _: Ctx, request: v1::ForgetAccountRequest| {
+                let fails = |left: u32| left.checked_sub(1);
+                if others.delivery_fails.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fails).is_ok() {
+                    return Err(Status::unavailable("not now", 100));
+                }
+                others.accounts.lock().unwrap().push((request.account_id, request.device_ids.len()));
+                Ok(v1::ForgetAccountResponse {})
+            },
+        )
+        .on::<methods::ReportMailboxes, _, _, _>(
+            async |_: Arc<Others>, _: Ctx, request: v1::ReportMailboxesRequest| {
+                let mailbox = |device_id| v1::MailboxReport { device_id, head: 9, acked: 7, entries: 2, bytes: 200 };
+                let groups = vec![v1::GroupReport { group_id: request.account_id, kind: 2, epoch: 5, role: 4 }];
+                let mailboxes = request.device_ids.into_iter().map(mailbox).collect();
+                Ok::<_, Status>(v1::ReportMailboxesResponse { mailboxes, groups })
+            },
+        );
+    let keypackage = keypackage.on::<methods::ReportKeys, _, _, _>(
+        async |_: Arc<Others>, _: Ctx, request: v1::ReportKeysRequest| {
+            let keys = |device_id: &Bytes| v1::KeyReport {
+                device_id: device_id.clone(),
+                suite: 1,
+                key_packages: 20,
+                last_resort: true,
+            };
+            let keys = request.device_ids.iter().map(keys).collect();
+            Ok::<_, Status>(v1::ReportKeysResponse { keys, queue_keys: request.device_ids })
+        },
+    );
+    let blob = Router::new(others.clone(), deps.runtime.clone()).on::<methods::ForgetFiles, _, _, _>(
+        async |others: Arc<Others>, _: Ctx, request: v1::ForgetFilesRequest| {
+            let fails = |left: u32| left.checked_sub(1);
+            if others.blob_fails.fetch_update(Ordering::SeqCst, Ordering::SeqCst, fails).is_ok() {
+                return Err(Status::unavailable("not now", 100));
+            }
+            others.files.lock().unwrap().push(request.account_id);
+            Ok(v1::ForgetFilesResponse {})
+        },
+    );
+    serve(deps, "blob", blob, ServeOptions::default()).await.unwrap();
     serve(deps, "keypackage", keypackage, ServeOptions::default()).await.unwrap();
     serve(deps, "delivery", delivery, ServeOptions::default()).await.unwrap();
     others

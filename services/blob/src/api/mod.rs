@@ -7,6 +7,7 @@ mod blob_get;
 mod blob_parts;
 mod blob_put;
 mod blob_stat;
+mod forget_files;
 
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ pub(crate) fn router(state: Arc<Blobs>, runtime: &Runtime) -> Router<Blobs> {
         .on::<methods::BlobFinish, _, _, _>(blob_finish::handle)
         .on::<methods::BlobStat, _, _, _>(blob_stat::handle)
         .on::<methods::BlobDelete, _, _, _>(blob_delete::handle)
+        .on::<methods::ForgetFiles, _, _, _>(forget_files::handle)
 }
 
 /// Those that have a body.

@@ -40,6 +40,7 @@ async fn check(store: &Store) {
     parts_and_the_end_of_their_upload_take_turns(store).await;
     blobs_are_deleted_by_their_account_alone(store).await;
     used_blobs_stay(store).await;
+    a_deleted_account_leaves_blobs_of_nobody(store).await;
 }
 
 fn random<const N: usize>() -> [u8; N] {
@@ -149,6 +150,34 @@ async fn blobs_are_deleted_by_their_account_alone(store: &Store) {
     assert_eq!(remains(store, &upload).await, Some(3));
     store.forget_remains(&upload.id).await.unwrap();
     assert_eq!(remains(store, &upload).await, None);
+}
+
+async fn a_deleted_account_leaves_blobs_of_nobody(store: &Store) {
+    let account = AccountId(random());
+    let (left, sent, others) = (upload_of(account, 3 * PART), upload_of(account, PART), begun(store).await);
+    let id = random();
+    for upload in [&left, &sent] {
+        begin(store, upload, 1).await.unwrap();
+        assert!(store.put_part(&upload.id, 0, 9 * DAY_MS).await.unwrap());
+    }
+    assert!(store.finish(&sent, &id, 2 * DAY_MS, 1).await.unwrap());
+    for _ in 0..2 {
+        store.forget_account(account, 1).await.unwrap();
+    }
+    assert!(store.upload(&left.id).await.unwrap().is_none());
+    assert_eq!((store.parts(&left.id).await.unwrap(), remains(store, &left).await), (vec![], Some(3)));
+    assert!(store.upload(&others.id).await.unwrap().is_some());
+    assert_eq!(store.blob(&id, 1).await.unwrap().unwrap().upload, sent.id, "for whom it was sent to");
+    assert_eq!(remains(store, &sent).await, None);
+    assert!(matches!(store.delete(&id, account, 1).await, Err(Error::NotYours)), "nothing says whose it was");
+    for sql in [
+        "SELECT 1 FROM uploads WHERE account_id = $1",
+        "SELECT 1 FROM blobs WHERE account_id = $1",
+        "SELECT 1 FROM announced WHERE account_id = $1",
+    ] {
+        assert!(store.db().row(sql, &[(&account).into()]).await.unwrap().is_none(), "{sql}");
+    }
+    assert!(!store.finish(&left, &random(), 1, 1).await.unwrap());
 }
 
 async fn used_blobs_stay(store: &Store) {

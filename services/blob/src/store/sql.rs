@@ -10,6 +10,11 @@ use crate::{
     jobs::GRACE_MS,
 };
 
+/// Uploads of a deleted account that one transaction ends.
+const FORGET: u64 = 1_000;
+/// Whose a blob is when its account was deleted.
+const NOBODY: AccountId = AccountId([0; AccountId::LEN]);
+
 /// See the module. Cheap to clone. Verbs that take a transaction are part of an idempotent call.
 #[derive(Clone)]
 pub(crate) struct Store {
@@ -197,6 +202,31 @@ impl Store {
         tx.execute("DELETE FROM announced WHERE day < $1", &[domain::day(now_ms).into()]).await?;
         tx.commit().await?;
         Ok(uploads.len().max(blobs.len()) as u64)
+    }
+
+    /// Ends the uploads of a deleted account, and keeps of its blobs no longer whose they are.
+    pub(crate) async fn forget_account(&self, account: AccountId, now_ms: u64) -> Result<(), DbError> {
+        loop {
+            let mut tx = self.db.begin().await?;
+            // Whoever ends an upload at the same moment has it alone, so that its bodies are left here or there.
+            let sql = "DELETE FROM uploads WHERE id IN (SELECT id FROM uploads WHERE account_id = $1 LIMIT $2) \
+                 RETURNING id, size, part_size";
+            let uploads = tx.rows(sql, &[(&account).into(), FORGET.into()]).await?;
+            for row in &uploads {
+                let (id, cut) = what_and_cut(row)?;
+                tx.execute("DELETE FROM parts WHERE upload_id = $1", &[id.as_slice().into()]).await?;
+                leave(&mut tx, &id, cut, now_ms).await?;
+            }
+            tx.commit().await?;
+            if (uploads.len() as u64) < FORGET {
+                break;
+            }
+        }
+        let mut tx = self.db.begin().await?;
+        tx.execute("DELETE FROM announced WHERE account_id = $1", &[(&account).into()]).await?;
+        let args = [(&account).into(), (&NOBODY).into()];
+        tx.execute("UPDATE blobs SET account_id = $2 WHERE account_id = $1", &args).await?;
+        tx.commit().await
     }
 
     /// Bodies to remove: of which upload, and how many.

@@ -1,6 +1,7 @@
 //! The tables of this service, as business verbs. One SQL body serves both engines; the two hot statements have a form
 //! of their own on Postgres. [`contract`] shows that both engines say the same.
 
+mod account;
 mod append;
 pub mod chain;
 pub mod contract;

@@ -4,6 +4,7 @@ mod fetch_hybrid_key;
 mod fetch_hybrid_keys;
 mod fetch_key_package;
 mod forget_device_keys;
+mod report_keys;
 mod upload_hybrid_key;
 mod upload_key_package;
 
@@ -23,4 +24,5 @@ pub(crate) fn router(state: Arc<Keypackages>, runtime: &Runtime) -> Router<Keypa
         .on::<methods::FetchHybridKey, _, _, _>(fetch_hybrid_key::handle)
         .on::<methods::FetchHybridKeys, _, _, _>(fetch_hybrid_keys::handle)
         .on::<methods::ForgetDeviceKeys, _, _, _>(forget_device_keys::handle)
+        .on::<methods::ReportKeys, _, _, _>(report_keys::handle)
 }

@@ -163,6 +163,22 @@ impl Store {
         Ok(tx.commit().await?)
     }
 
+    /// Single-use packages of a device, and whether it has one of last resort.
+    pub(crate) async fn stock(&self, device: DeviceId, suite: Suite) -> Result<(u32, bool), Error> {
+        let values = [(&device).into(), suite_arg(suite)];
+        let packages = "SELECT COUNT(*) FROM key_packages WHERE device_id = $1 AND suite = $2";
+        let packages = self.db.row(packages, &values).await?.map_or(Ok(0), |row| row.uint(0))?;
+        let last_resort = "SELECT 1 FROM last_resorts WHERE device_id = $1 AND suite = $2";
+        let last_resort = self.db.row(last_resort, &values).await?.is_some();
+        Ok((u32::try_from(packages).map_err(|_| DbError::Damaged("count"))?, last_resort))
+    }
+
+    /// Whether a device has a queue key.
+    pub(crate) async fn has_queue_key(&self, device: DeviceId) -> Result<bool, Error> {
+        let sql = "SELECT 1 FROM queue_keys WHERE device_id = $1";
+        Ok(self.db.row(sql, &[(&device).into()]).await?.is_some())
+    }
+
     /// Removes some of the packages that were uploaded before a time, those of last resort too; tells how many.
     pub(crate) async fn sweep(&self, before_ms: u64) -> Result<u64, Error> {
         let mut tx = self.db.begin().await?;
