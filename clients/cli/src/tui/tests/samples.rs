@@ -2,7 +2,7 @@
 
 use qpc_sdk::{
     AccountId, ConversationId, ConversationInfo, ConversationKind, DeviceId, Member, Mention, Message, MessageId,
-    MessageKind, MessageRef, MessageState, Reaction, Role, Standing, Suite,
+    MessageKind, MessageRef, MessageState, PeerTrust, Reaction, Role, Standing, Suite,
 };
 
 use crate::tui::{
@@ -32,6 +32,7 @@ pub(crate) fn conversation(id: ConversationId, kind: ConversationKind, name: &st
         petname: None,
         peer: direct.then_some(BOB),
         peer_name: direct.then(|| name.to_owned()),
+        trust: PeerTrust::default(),
         suite: Suite::Hybrid,
         epoch: 7,
         active: true,
@@ -134,6 +135,7 @@ pub(crate) fn members() -> Vec<Member> {
     let member = |account: AccountId, name: &str, role| Member {
         account,
         name: Some(name.to_owned()),
+        trust: PeerTrust::default(),
         role,
         devices: vec![DeviceId(account.0)],
     };
