@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use qpc_crypto::MlsError;
-use qpc_sdk::{Error, ReceiptFileError, transport::ConnectError};
+use qpc_sdk::{ArchiveError, Error, ReceiptFileError, transport::ConnectError};
 use qpc_wire::Code;
 
 /// What is wrong with the command line, beyond what its parser sees.
@@ -77,6 +77,12 @@ pub(crate) enum Usage {
     /// No such message.
     #[error("no message {0}: the numbers in brackets name them, or the beginning of an id (qpc history --json)")]
     NoMessage(String),
+    /// No such file in a message or conversation.
+    #[error("no file there: /files (qpc files) lists those of a conversation")]
+    NoFile,
+    /// Several files cannot go to one place.
+    #[error("{0} files: give --n N for one of them, or a folder")]
+    SeveralFiles(usize),
     /// No such invite.
     #[error("no invite {0}: /invites numbers those of this group (qpc invites)")]
     NoInvite(String),
@@ -101,6 +107,15 @@ pub(crate) enum Usage {
     /// The two entries of a new password differ.
     #[error("the passwords differ")]
     PasswordsDiffer,
+    /// Nobody to ask for the passphrase of a file.
+    #[error("no passphrase: give --passphrase-file FILE, or run this on a terminal")]
+    NoPassphrase,
+    /// An empty passphrase.
+    #[error("the passphrase is empty")]
+    EmptyPassphrase,
+    /// The two entries of a new passphrase differ.
+    #[error("the passphrases differ")]
+    PassphrasesDiffer,
     /// A device is made where there is one.
     #[error("{} is a device already", .0.display())]
     DeviceExists(PathBuf),
@@ -130,7 +145,7 @@ pub(crate) const CODES: [(u8, &str, &str); 12] = [
     (2, "usage", "the command line, the configuration or a typed command is not right"),
     (3, "login", "no device of the account here, a wrong password, or a login that the server refuses"),
     (4, "unreachable", "no connection, or no answer in time; what was written is kept and sent later"),
-    (5, "not found", "no such user, conversation, message, device or invite"),
+    (5, "not found", "no such user, conversation, message, file, device or invite"),
     (6, "conflict", "it exists already, or another qpc uses the store"),
     (7, "forbidden", "the role in the group, or the server, does not allow it"),
     (8, "verification failed", "something signed or pinned does not hold: certificate, key of a user, receipt, export"),
@@ -195,12 +210,31 @@ pub(crate) fn code(error: &anyhow::Error) -> u8 {
             | Usage::SeveralConversations(_)
             | Usage::NoConversation(_)
             | Usage::NoMessage(_)
+            | Usage::NoFile
             | Usage::NoInvite(_) => NOT_FOUND,
             Usage::DeviceExists(_) | Usage::NotEmpty(_) | Usage::OtherAccount { .. } => 6,
             _ => 2,
         };
     }
+    if let Some(archive) = error.downcast_ref::<ArchiveError>() {
+        return of_archive(archive);
+    }
     error.downcast_ref::<Error>().map_or(1, of_sdk)
+}
+
+/// The exit code of a transcript or backup that cannot be read.
+fn of_archive(error: &ArchiveError) -> u8 {
+    match error {
+        ArchiveError::Damaged { .. } => VERIFICATION,
+        ArchiveError::WrongPassphrase => 3,
+        ArchiveError::NoRecord(_) => NOT_FOUND,
+        ArchiveError::TooLong(_) => 1,
+        ArchiveError::Io(_)
+        | ArchiveError::Unknown
+        | ArchiveError::Kind(_)
+        | ArchiveError::Version { .. }
+        | ArchiveError::Kdf(_) => UNREADABLE,
+    }
 }
 
 /// The exit code of an error of the sdk.
@@ -210,6 +244,7 @@ pub(crate) fn of_sdk(error: &Error) -> u8 {
         | Error::EmptyText
         | Error::TextTooLong { .. }
         | Error::OwnName
+        | Error::NotAFile(_)
         | Error::Invite(_)
         | Error::LinkCode(_) => 2,
         Error::WrongPassword | Error::LoginRefused(_) => 3,
@@ -226,6 +261,9 @@ pub(crate) fn of_sdk(error: &Error) -> u8 {
         | Error::OtherUser { .. }
         | Error::StoreNotEmpty(_)
         | Error::BackupOfOther { .. }
+        | Error::FileExists(_)
+        | Error::FileInUse(_)
+        | Error::FileChanged(_)
         | Error::TooManyRaces => 6,
         Error::NotMember
         | Error::NotWelcomed(_)
@@ -241,9 +279,13 @@ pub(crate) fn of_sdk(error: &Error) -> u8 {
         | Error::Certificate(_)
         | Error::Signature(_)
         | Error::Chain(_)
-        | Error::Archive(_)
+        | Error::DamagedFile(_)
+        | Error::File(_)
         | Error::Receipt(_)
         | Error::ReceiptEpoch(_) => VERIFICATION,
+        // Of a disk that is full, say, where one is written.
+        Error::Archive(ArchiveError::Io(_)) => 1,
+        Error::Archive(error) => of_archive(error),
         Error::Interrupted => INTERRUPTED,
         error => match error.code() {
             Some(Code::Unauthenticated) => 3,
@@ -274,6 +316,10 @@ mod tests {
         assert_eq!(of_sdk(&Error::IdentityChanged("bob".into())), 8);
         assert_eq!(of_sdk(&Error::NotAllowed("write")), 7);
         assert_eq!(code(&anyhow::Error::from(ReceiptFileError::Head).context("a.receipts")), 10);
+        let damaged = || ArchiveError::Damaged { records: 1, offset: 2, what: qpc_sdk::Damage::Chain };
+        assert_eq!(code(&anyhow::Error::from(damaged()).context("a.qpct")), 8);
+        assert_eq!((of_sdk(&damaged().into()), of_sdk(&ArchiveError::WrongPassphrase.into())), (8, 3));
+        assert_eq!(of_sdk(&Error::DamagedFile("x")), 8);
         assert_eq!(code(&Usage::DeviceExists("here".into()).into()), 6);
     }
 }

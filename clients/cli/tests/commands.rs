@@ -79,7 +79,7 @@ fn mask(text: &str, server: &Server) -> String {
 }
 
 /// What stands before numbers that depend on how fast others are.
-const COUNTED: [&str; 6] = ["_ms\":", "\"ms\":", "epoch ", "\"epoch\":", "read up to ", "\"cursor\":"];
+const COUNTED: [&str; 7] = ["_ms\":", "\"bytes\":", "\"ms\":", "epoch ", "\"epoch\":", "read up to ", "\"cursor\":"];
 
 /// The same for what stands after them.
 fn is_measured(after: &str) -> bool {
@@ -147,6 +147,7 @@ async fn a_day_of_a_shell() {
     accounts(&mut script).await;
     conversations(&mut script, &bob).await;
     messages(&mut script, &bob).await;
+    archives(&mut script).await;
     groups(&mut script, &carol).await;
     program(&mut script).await;
     script.alice(&["logout"]).await;
@@ -211,6 +212,32 @@ async fn messages(script: &mut Script<'_>, bob: &Client) {
     script.both(&["read", "@bob"]).await;
     script.run("alice", "pw alice", &["chat", "@bob"], Some("by chat\n\n")).await;
     script.alice(&["history", "@bob", "-n", "1", "--fields", "text"]).await;
+}
+
+async fn archives(script: &mut Script<'_>) {
+    let place = |name: &str| script.server.folder.path().join(name).display().to_string();
+    let (file, words, saved) = (place("plan.txt"), place("words"), place("saved.txt"));
+    let (transcript, backup) = (place("bob.qpct"), place("alice.qpcb"));
+    fs::write(&file, "the plan").unwrap();
+    fs::write(&words, "correct horse").unwrap();
+    script.alice(&["files", "@bob"]).await;
+    script.both(&["send-file", "@bob", &file, "--caption", "as promised"]).await;
+    script.alice(&["send-file", "@bob", &place("nothing.txt")]).await;
+    script.alice(&["files", "@bob", "-n", "1", "--json"]).await;
+    script.alice(&["get-file", "@bob", "-o", &saved]).await;
+    script.alice(&["get-file", "@bob", "-o", &saved]).await;
+    script.alice(&["get-file", "@bob", "-o", &saved, "--force", "--json"]).await;
+    script.alice(&["get-file", "@bob", "--n", "2"]).await;
+    script.alice(&["export", "@bob", &transcript]).await;
+    script.alice(&["export", "@bob", &transcript, "--passphrase-file", &words]).await;
+    script.alice(&["export", "@bob", &transcript, "--passphrase-file", &words, "--force", "--json"]).await;
+    script.both(&["export-verify", &transcript]).await;
+    script.alice(&["export-verify", &transcript, "--decrypt", "--passphrase-file", &words]).await;
+    script.alice(&["backup", &backup, "--passphrase-file", &words]).await;
+    let only = ["--json", "--fields", "file,username,messages"];
+    script.alice(&[&["backup", &backup, "--passphrase-file", &words, "--force"], &only[..]].concat()).await;
+    script.alice(&["export-verify", &backup]).await;
+    script.alice(&["restore", &backup, "--passphrase-file", &words]).await;
 }
 
 async fn groups(script: &mut Script<'_>, carol: &Client) {

@@ -2,6 +2,8 @@
 //! pages and the reference are made of it.
 
 mod admin;
+mod archive;
+mod backup;
 mod block;
 mod chat;
 mod completions;
@@ -15,6 +17,10 @@ mod dm;
 mod doctor;
 mod edit;
 mod exit_codes;
+mod export;
+mod export_verify;
+mod files;
+mod get_file;
 mod history;
 mod info;
 mod invite;
@@ -32,6 +38,7 @@ mod outbox;
 mod petname;
 mod ping;
 mod profile;
+mod progress;
 mod react;
 mod read;
 mod receipts;
@@ -44,10 +51,12 @@ mod replace;
 mod reply;
 mod report;
 mod requests;
+mod restore;
 mod role;
 mod rotate;
 mod search;
 mod send;
+mod send_file;
 mod status;
 mod sync;
 mod unread;
@@ -80,10 +89,11 @@ pub(crate) const TABLE: &[&Row] = &[
     &send::SEND, &send::TELL, &send::ME, &recv::ROW, &chat::ROW, &history::ROW, &search::ROW, &unread::ROW, &read::ROW,
     &reply::ROW, &react::ROW, &edit::EDIT, &edit::DELETE, &disappear::ROW, &report::ROW,
     &info::ROW, &outbox::ROW,
+    &send_file::ROW, &files::ROW, &get_file::ROW, &export::ROW, &export_verify::ROW,
     &members::ROW, &invite::ROW, &invite::ADD, &invites::ROW, &remove::ROW, &role::ROW, &rename::ROW, &petname::ROW,
     &requests::ACCEPT, &requests::DECLINE, &block::ROW, &manners::ROW,
     &rotate::ROW, &replace::SUITE, &replace::RESET,
-    &devices::ROW, &link::ROW, &receipts::ROW,
+    &devices::ROW, &link::ROW, &receipts::ROW, &backup::ROW, &restore::ROW,
     &sync::ROW, &status::ROW, &ping::ROW, &doctor::ROW, &discover::ROW, &admin::ROW,
     &repl::ROW, &tui::ROW, &demo::ROW, &configure::ROW, &profile::ROW, &completions::ROW, &man::ROW, &reference::ROW,
     &exit_codes::ROW, &version::ROW,
