@@ -122,6 +122,14 @@ pub(crate) enum Usage {
     /// Nothing to make a device in.
     #[error("{} is not empty", .0.display())]
     NotEmpty(PathBuf),
+    /// What was to prevent a slip is another name.
+    #[error("this is the account of {of}, not of {given}; nothing was deleted")]
+    OtherName {
+        /// What was given.
+        given: String,
+        /// Whose account it is.
+        of: String,
+    },
     /// The account is not the one that was asked for.
     #[error("the code was typed at a device of {found}, not of {wanted}")]
     OtherAccount {
@@ -246,16 +254,19 @@ pub(crate) fn of_sdk(error: &Error) -> u8 {
         | Error::OwnName
         | Error::NotAFile(_)
         | Error::Invite(_)
-        | Error::LinkCode(_) => 2,
+        | Error::LinkCode(_)
+        | Error::RecoveryCode(_) => 2,
         Error::WrongPassword | Error::LoginRefused(_) => 3,
         Error::Connect(ConnectError::Untrusted(_)) => VERIFICATION,
         Error::Connect(_) | Error::Offline => UNREACHABLE,
         Error::UnknownUser(_)
+        | Error::NoSuchCode
         | Error::UnknownConversation(_)
         | Error::NoKeyPackage { .. }
         | Error::NotAMember(_)
         | Error::Expired(_) => 5,
         Error::NameTaken(_)
+        | Error::RecoveryExists
         | Error::AlreadyRegistered
         | Error::StoreInUse(_)
         | Error::OtherUser { .. }
@@ -272,6 +283,8 @@ pub(crate) fn of_sdk(error: &Error) -> u8 {
         | Error::LastOwner
         | Error::Mls(MlsError::Denied(_)) => 7,
         Error::IdentityChanged(_)
+        | Error::Safety(_)
+        | Error::BadBundle
         | Error::BadDirectory(_)
         | Error::WrongKeyPackage(_)
         | Error::WrongSuccessor(_)

@@ -2,11 +2,11 @@
 
 use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 
-/// `text` as a QR code: two rows of modules in a line, of half blocks. What is light is drawn, as terminals are mostly
+/// `data` as a QR code: two rows of modules in a line, of half blocks. What is light is drawn, as terminals are mostly
 /// dark; readers take the reverse as well. None for more than fits into a code.
-pub(crate) fn draw(text: &str) -> Option<String> {
+pub(crate) fn draw(data: impl AsRef<[u8]>) -> Option<String> {
     // A screen has no stains: the lowest level makes the smallest code.
-    let code = QrCode::with_error_correction_level(text, EcLevel::L).ok()?;
+    let code = QrCode::with_error_correction_level(data, EcLevel::L).ok()?;
     Some(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build())
 }
 

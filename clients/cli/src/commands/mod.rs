@@ -1,6 +1,7 @@
 //! The table of commands. Each is a file here and a row below; `qpc --help`, the help of the chat, completions, manual
 //! pages and the reference are made of it.
 
+mod account;
 mod admin;
 mod archive;
 mod backup;
@@ -42,6 +43,7 @@ mod progress;
 mod react;
 mod read;
 mod receipts;
+mod recovery;
 mod recv;
 mod reference;
 mod register;
@@ -60,6 +62,7 @@ mod send_file;
 mod status;
 mod sync;
 mod unread;
+mod verify;
 mod version;
 mod whoami;
 
@@ -90,10 +93,10 @@ pub(crate) const TABLE: &[&Row] = &[
     &reply::ROW, &react::ROW, &edit::EDIT, &edit::DELETE, &disappear::ROW, &report::ROW,
     &info::ROW, &outbox::ROW,
     &send_file::ROW, &files::ROW, &get_file::ROW, &export::ROW, &export_verify::ROW,
-    &members::ROW, &invite::ROW, &invite::ADD, &invites::ROW, &remove::ROW, &role::ROW, &rename::ROW, &petname::ROW,
+    &verify::ROW, &members::ROW, &invite::ROW, &invite::ADD, &invites::ROW, &remove::ROW, &role::ROW, &rename::ROW, &petname::ROW,
     &requests::ACCEPT, &requests::DECLINE, &block::ROW, &manners::ROW,
     &rotate::ROW, &replace::SUITE, &replace::RESET,
-    &devices::ROW, &link::ROW, &receipts::ROW, &backup::ROW, &restore::ROW,
+    &devices::ROW, &link::ROW, &receipts::ROW, &recovery::ROW, &account::EXPORT, &account::DELETE, &backup::ROW, &restore::ROW,
     &sync::ROW, &status::ROW, &ping::ROW, &doctor::ROW, &discover::ROW, &admin::ROW,
     &repl::ROW, &tui::ROW, &demo::ROW, &configure::ROW, &profile::ROW, &completions::ROW, &man::ROW, &reference::ROW,
     &exit_codes::ROW, &version::ROW,
