@@ -48,6 +48,6 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_not_drawn() {
-        assert_eq!(draw(&"x".repeat(10_000)), None);
+        assert_eq!(draw("x".repeat(10_000)), None);
     }
 }

@@ -110,8 +110,11 @@ pub(crate) async fn share_recovery_set(inner: &Arc<Inner>, set: &[u8; SET], publ
     share(inner, RECOVERY.to_owned(), [set.as_slice(), public].concat()).await
 }
 
+/// Id of a recovery set, and the public key that its bundle is sealed to.
+type KnownSet = ([u8; SET], Vec<u8>);
+
 /// The recovery set, if this account has one.
-pub(crate) fn known_recovery_set(tx: &Tx<'_>) -> Result<Option<([u8; SET], Vec<u8>)>, Error> {
+pub(crate) fn known_recovery_set(tx: &Tx<'_>) -> Result<Option<KnownSet>, Error> {
     let value = tx.synced_value(RECOVERY)?.unwrap_or_default();
     Ok(value.split_first_chunk().map(|(set, public)| (*set, public.to_vec())))
 }

@@ -51,9 +51,9 @@ fn read(file: &[u8]) -> Vec<TranscriptEntry> {
     entries
 }
 
-fn messages(entries: &[TranscriptEntry]) -> Vec<&TranscriptMessage> {
-    let message = |entry| match entry {
-        &TranscriptEntry::Message(ref message) => Some(&**message),
+fn messages<'a>(entries: &'a [TranscriptEntry]) -> Vec<&'a TranscriptMessage> {
+    let message = |entry: &'a TranscriptEntry| match entry {
+        TranscriptEntry::Message(message) => Some(&**message),
         _ => None,
     };
     entries.iter().filter_map(message).collect()

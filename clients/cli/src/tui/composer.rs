@@ -157,8 +157,8 @@ impl Composer {
 
     /// Begin of the word that the cursor is in or after.
     pub(crate) fn word_before(&self) -> usize {
-        let words = self.text[..self.cursor].split_word_bound_indices();
-        words.filter(|(_, word)| !word.trim().is_empty()).last().map_or(0, |(start, _)| start)
+        let mut words = self.text[..self.cursor].split_word_bound_indices();
+        words.rfind(|(_, word)| !word.trim().is_empty()).map_or(0, |(start, _)| start)
     }
 
     /// End of the word that the cursor is in or before.

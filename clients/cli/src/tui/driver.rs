@@ -73,6 +73,7 @@ impl Lanes {
     }
 
     /// The effect, if there is no room for it.
+    #[allow(clippy::result_large_err, reason = "it is handed back, not an error that travels")]
     fn put(&self, effect: Effect) -> Result<(), Effect> {
         let lane = match &effect {
             Effect::Upload { .. } | Effect::Download { .. } => &self.moving,

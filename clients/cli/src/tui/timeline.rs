@@ -283,7 +283,7 @@ impl<'a> Timeline<'a> {
 
     /// The same so that the first line is seen.
     pub(crate) fn top(&self, rows: usize) -> Option<(MessageRef, usize)> {
-        self.from_top((0, 0), rows)
+        self.rows_from_top((0, 0), rows)
     }
 
     /// The same further down.
@@ -293,7 +293,7 @@ impl<'a> Timeline<'a> {
     }
 
     /// The same so that this line is the first.
-    fn from_top(&self, place: Place, rows: usize) -> Option<(MessageRef, usize)> {
+    fn rows_from_top(&self, place: Place, rows: usize) -> Option<(MessageRef, usize)> {
         let last = std::iter::successors(Some(place), |place| self.below(*place)).take(rows.max(1)).last()?;
         self.anchor(last)
     }
@@ -305,7 +305,7 @@ impl<'a> Timeline<'a> {
         let seen = window.iter().filter(|(shown, _)| *shown == index).count();
         match window.first() {
             _ if seen == height => self.open.bottom,
-            Some((first, _)) if index <= *first || height > rows => self.from_top((index, 0), rows),
+            Some((first, _)) if index <= *first || height > rows => self.rows_from_top((index, 0), rows),
             _ => self.anchor((index, height.saturating_sub(1))),
         }
     }

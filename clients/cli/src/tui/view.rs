@@ -103,9 +103,9 @@ fn messages(model: &Model, area: Rect, buffer: &mut Buffer) {
     let rows = usize::from(area.height);
     let window = timeline.window(rows);
     // The newest stand at the bottom.
-    let mut row = (rows - window.len().min(rows)) as u16;
+    let first = (rows - window.len().min(rows)) as u16;
     let mut shown: Option<(usize, Vec<Line<'static>>)> = None;
-    for (index, line) in window {
+    for (row, (index, line)) in (first..).zip(window) {
         let lines = match shown.take() {
             Some((same, lines)) if same == index => lines,
             _ => timeline.lines(index),
@@ -113,7 +113,6 @@ fn messages(model: &Model, area: Rect, buffer: &mut Buffer) {
         if let Some(line) = lines.get(line) {
             put(buffer, area, row, line);
         }
-        row += 1;
         shown = Some((index, lines));
     }
     let open = model.open.as_ref().filter(|open| open.messages.is_empty() && !open.loading);

@@ -3,10 +3,11 @@
 use std::{
     io::{Read as _, Write},
     sync::{Arc, Condvar, Mutex},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+use tokio::time::Instant;
 
 use super::Server;
 

@@ -64,20 +64,29 @@ impl Tx<'_> {
     pub(crate) fn pin_peer(&self, name: &str, key: &[u8; 32]) -> Result<Shown, Error> {
         let shown = self.compare_peer(name, key)?;
         if shown == Shown::Unknown {
-            self.sql.execute(
-                "INSERT INTO peers (username, account, account_key, pinned_at_ms) VALUES (?1, ?2, ?3, ?4)",
-                params![name, account_id(key).as_ref(), key.as_slice(), self.now_ms()],
-            )?;
+            self.insert_peer(name, key)?;
             return Ok(Shown::Pinned);
         }
         Ok(shown)
     }
 
-    /// [`Self::pin_peer`] of a name that must have no other key.
+    fn insert_peer(&self, name: &str, key: &[u8; 32]) -> Result<(), Error> {
+        self.sql.execute(
+            "INSERT INTO peers (username, account, account_key, pinned_at_ms) VALUES (?1, ?2, ?3, ?4)",
+            params![name, account_id(key).as_ref(), key.as_slice(), self.now_ms()],
+        )?;
+        Ok(())
+    }
+
+    /// [`Self::pin_peer`] of a name that must have no other key. Asks for no more than the first version of the tables has: a
+    /// backup is put back in that of its time.
     pub(crate) fn pin_self(&self, name: &str, key: &[u8; 32]) -> Result<(), Error> {
-        match self.pin_peer(name, key)? {
-            Shown::Other { .. } => Err(Error::IdentityChanged(name.to_owned())),
-            Shown::Unknown | Shown::Pinned => Ok(()),
+        let sql = "SELECT account_key FROM peers WHERE username = ?1";
+        let known: Option<[u8; 32]> = self.sql.query_row(sql, [name], |row| row.get(0)).optional()?;
+        match known {
+            None => self.insert_peer(name, key),
+            Some(known) if known == *key => Ok(()),
+            Some(_) => Err(Error::IdentityChanged(name.to_owned())),
         }
     }
 
