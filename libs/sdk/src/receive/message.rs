@@ -88,7 +88,11 @@ pub(super) fn open(
         return Err(Error::NotFranked);
     }
     let mut received = Vec::new();
-    let brings = matches!(content.body, Body::Say(_) | Body::Copy(_));
+    // A copy is for the devices of its account: for others the place stays open.
+    let brings = match &content.body {
+        Body::Copy(_) => origin.is_own_account(),
+        body => matches!(body, Body::Say(_)),
+    };
     if content.again.is_some() && brings && tx.fill_hole(id, place)? {
         received.push(Received::Event(Event::Recovered { conversation, place }));
     }
