@@ -296,3 +296,29 @@ async fn a_message_is_the_one_that_its_writer_has_committed_to() {
     }
     assert_eq!(pair.alice.history(pair.id, 9).await.unwrap(), []);
 }
+
+/// What is sent again for a device of its sender's account passes others by: what they miss at that place is still missed.
+#[tokio::test]
+async fn a_copy_for_others_fills_no_hole() {
+    let mut pair = Pair::new(None).await;
+    let (id, place) = (pair.id, 40);
+    pair.alice.inner.store.run(move |tx| tx.tear_hole(id, place)).await.unwrap();
+    let copied = Told {
+        conversation: id,
+        sender: pair.alice.inner.identity.account(),
+        device: pair.alice.inner.identity.device(),
+        id: MessageId([8; 16]),
+        sent_at_ms: 1,
+        at_ms: 2,
+        place: None,
+        saying: Saying::Text("put into alice's mouth".into()),
+    };
+    let crafted = crafted(&pair.bob, id, Some((place, 5)), Said::Copy(Box::new(copied))).await;
+    let seq = pair.alice.inner.store.run(|tx| tx.cursor()).await.unwrap() + 1;
+    let received = receive(&pair.alice, pair.post.entry(seq, id, 1, &crafted).into()).await;
+    assert!(
+        !received.iter().any(|it| matches!(it, Received::Event(Event::Recovered { .. } | Event::Undecryptable { .. })))
+    );
+    assert_eq!(pair.alice.history(id, 9).await.unwrap(), []);
+    assert!(pair.alice.inner.store.run(move |tx| tx.fill_hole(id, place)).await.unwrap(), "it is still open");
+}
