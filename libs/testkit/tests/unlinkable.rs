@@ -9,13 +9,12 @@ mod common;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     hash::{DefaultHasher, Hash, Hasher},
-    io::Write,
     path::Path,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use common::{delivery_tables, open};
+use common::{Log, delivery_tables, open};
 use prost::Message as _;
 use qpc_sdk::{
     Client, ClientOptions, Event,
@@ -31,34 +30,12 @@ use rand::seq::SliceRandom;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
 use tracing::{Dispatch, dispatcher};
-use tracing_subscriber::{filter::LevelFilter, fmt::MakeWriter};
+use tracing_subscriber::filter::LevelFilter;
 
 const USERS: usize = 8;
 const MESSAGES: usize = 12;
 /// Records that have a value in common with more others than this have it by their kind.
 const COMMON: usize = 64;
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
 
 /// Threads of the servers, all of which log everything.
 fn servers(log: &Log) -> Runtime {

@@ -15,6 +15,29 @@ use qpc_wire::{Method, Status, bus};
 use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
 
+/// What is logged, in memory.
+#[derive(Clone, Default)]
+pub struct Log(pub std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl tracing_subscriber::fmt::MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
 /// Shows what is logged, as far as `QPC_LOG` says.
 pub fn show_log() {
     tracing_subscriber::fmt()
