@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     ArchiveProgress, BackupReport, ConversationInfo, ConversationKind, Draft, Error, EventStream, Invite, InviteLink,
-    Member, Mention, Message, MessageId, MessageRef, Runtime, Settings, TranscriptReport, account, backup,
+    Member, Message, MessageId, MessageRef, Runtime, Settings, TranscriptReport, account, backup,
     commit::{self, Plan},
     conversation,
     directory::RefusedClaims,
@@ -364,10 +364,16 @@ impl Client {
         say::write(&self.inner, conversation, draft.into()).await
     }
 
-    /// Members of a conversation who are named in a text, as `@name`: for [`Draft::mentions`].
-    pub async fn find_mentions(&self, conversation: GroupId, text: &str) -> Result<Vec<Mention>, Error> {
-        let text = text.to_owned();
-        self.inner.store.run(move |tx| say::find_mentions(tx, conversation, &text)).await
+    /// A text for a conversation, in which the members mention each other as `@name`.
+    pub async fn draft(&self, conversation: GroupId, text: impl Into<String>) -> Result<Draft, Error> {
+        let text = text.into();
+        self.inner
+            .store
+            .run(move |tx| {
+                let mentions = say::find_mentions(tx, conversation, &text)?;
+                Ok(Draft { text, mentions, ..Draft::default() })
+            })
+            .await
     }
 
     /// Puts a sign under a message, an emoji most often. It goes out as messages do.

@@ -9,7 +9,7 @@ mod text;
 
 use bytes::Bytes;
 use prost::Message as _;
-use qpc_wire::content as pb;
+use qpc_wire::{AccountId, content as pb};
 
 pub(crate) use self::said::{Said, Saying};
 pub use self::text::{Draft, Mention, MessageRef};
@@ -21,6 +21,8 @@ const VERSION: u32 = 2;
 pub(crate) const MAX_CONTENT: usize = 190 << 10;
 /// Longest name of a conversation, bytes of UTF-8.
 pub(crate) const MAX_NAME: usize = 256;
+/// Members that are named beside the name of a conversation: each is a lookup for whoever does not know them.
+pub(crate) const MAX_NAMED: usize = 64;
 /// Ids, ranges or values of one message.
 pub(crate) const MAX_LIST: usize = 256;
 /// Largest time of a message, Unix milliseconds: that of SQLite's integers.
@@ -43,7 +45,7 @@ pub(crate) struct Content {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Body {
     Say(Saying),
-    Name(String),
+    Name(Naming),
     /// How long what is written from now on stays after it was read, milliseconds; 0 for ever.
     Timer(u64),
     Delivered(Vec<MessageId>),
@@ -55,6 +57,13 @@ pub(crate) enum Body {
     History(pb::History),
     /// Nothing.
     Cover,
+}
+
+/// The name of a conversation, and names of its members that newcomers may not know: claims, like [`Content::from`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Naming {
+    pub(crate) name: String,
+    pub(crate) members: Vec<(AccountId, String)>,
 }
 
 /// A value that the devices of an account share. The latest counts.
@@ -121,7 +130,7 @@ impl Body {
         use pb::content::Body as Pb;
         match self {
             Self::Say(saying) => Pb::Say(saying.encode()),
-            Self::Name(name) => Pb::Rename(pb::Rename { name: name.clone() }),
+            Self::Name(naming) => Pb::Rename(naming.encode()),
             Self::Timer(expires_after_ms) => Pb::Timer(pb::Timer { expires_after_ms: *expires_after_ms }),
             Self::Delivered(messages) => Pb::Delivered(ids(messages)),
             Self::Read(messages) => Pb::Read(ids(messages)),
@@ -152,7 +161,7 @@ impl Body {
                 Some(saying) => Self::Say(saying),
                 None => return Some(None),
             },
-            Pb::Rename(rename) => Self::Name(Some(rename.name).filter(|name| name.len() <= MAX_NAME)?),
+            Pb::Rename(rename) => Self::Name(Naming::decode(rename)?),
             Pb::Timer(timer) => Self::Timer(time(timer.expires_after_ms)?),
             Pb::Delivered(messages) => Self::Delivered(list(messages.ids, |raw| id(&raw).map(MessageId))?),
             Pb::Read(messages) => Self::Read(list(messages.ids, |raw| id(&raw).map(MessageId))?),
@@ -165,6 +174,21 @@ impl Body {
             Pb::History(part) => Self::History(part),
             Pb::Cover(pb::Cover {}) => Self::Cover,
         }))
+    }
+}
+
+impl Naming {
+    fn encode(&self) -> pb::Rename {
+        let named = |(account, username): &(AccountId, String)| pb::Named {
+            account: account.to_bytes(),
+            username: username.clone(),
+        };
+        pb::Rename { name: self.name.clone(), members: self.members.iter().map(named).collect() }
+    }
+
+    fn decode(rename: pb::Rename) -> Option<Self> {
+        let members = list(rename.members, |named| Some((id(&named.account).map(AccountId)?, named.username)))?;
+        Some(Self { name: Some(rename.name).filter(|name| name.len() <= MAX_NAME)?, members })
     }
 }
 

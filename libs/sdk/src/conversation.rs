@@ -46,7 +46,7 @@ pub(crate) async fn dm(inner: &Arc<Inner>, username: &str, suite: Suite) -> Resu
         inner,
         &connection,
         id,
-        Founding::Begin { policy: Policy::direct(id), name: None },
+        Founding::Begin { policy: Policy::direct(id), naming: None },
         packages,
         suite,
     )

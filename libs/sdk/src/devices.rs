@@ -236,8 +236,15 @@ async fn found_own(
     if packages.is_empty() {
         return Ok(None);
     }
-    match groups::found(inner, connection, id, Founding::Begin { policy: Policy::own(id), name: None }, packages, suite)
-        .await?
+    match groups::found(
+        inner,
+        connection,
+        id,
+        Founding::Begin { policy: Policy::own(id), naming: None },
+        packages,
+        suite,
+    )
+    .await?
     {
         Founded::Here => {
             inner.store.run(|tx| tx.put_chore(ACCOUNT, ChoreKind::History, 0)).await?;

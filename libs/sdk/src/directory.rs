@@ -19,7 +19,7 @@ use crate::{
     transport::Connection,
 };
 
-/// Accounts whose claimed name did not hold, remembered so that each of their messages is not another lookup.
+/// Claims that did not hold, remembered so that each message of such an account is not another lookup.
 const MAX_REFUSED_CLAIMS: usize = 1024;
 
 /// A user whose certificates have been verified and whose account key is pinned.
@@ -28,19 +28,20 @@ pub(crate) struct Person {
     pub(crate) devices: Vec<DeviceCertificate>,
 }
 
-/// Accounts whose claimed name did not hold.
+/// Names that did not hold, with the accounts that were said to have them.
 #[derive(Default)]
-pub(crate) struct RefusedClaims(std::sync::Mutex<HashSet<AccountId>>);
+pub(crate) struct RefusedClaims(std::sync::Mutex<HashSet<(AccountId, String)>>);
 
 impl RefusedClaims {
-    fn contains(&self, account: AccountId) -> bool {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains(&account)
+    fn contains(&self, account: AccountId, name: &str) -> bool {
+        let refused = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        refused.contains(&(account, name.to_owned()))
     }
 
-    fn insert(&self, account: AccountId) {
+    fn insert(&self, account: AccountId, name: &str) {
         let mut refused = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if refused.len() < MAX_REFUSED_CLAIMS {
-            refused.insert(account);
+            refused.insert((account, name.to_owned()));
         }
     }
 }
@@ -72,7 +73,7 @@ pub(crate) async fn confirm(
     username: &str,
     account: AccountId,
 ) -> Result<bool, Error> {
-    if !is_username(username) || inner.refused_claims.contains(account) {
+    if !is_username(username) || inner.refused_claims.contains(account, username) {
         return Ok(false);
     }
     let found = match look_up(inner, connection, username).await {
@@ -87,7 +88,7 @@ pub(crate) async fn confirm(
         Err(_) => false,
     };
     if !confirmed {
-        inner.refused_claims.insert(account);
+        inner.refused_claims.insert(account, username);
     }
     Ok(confirmed)
 }

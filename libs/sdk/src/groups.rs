@@ -23,7 +23,7 @@ use crate::{
     chores::push_name,
     client::Inner,
     commit::{self, Outcome, Plan},
-    content::{Body, MAX_NAME},
+    content::{Body, MAX_NAME, MAX_NAMED, Naming},
     directory::{self, Person},
     heal, packages, receive,
     store::{ChoreKind, ConversationState, Pending, PendingKind, Tx},
@@ -87,7 +87,9 @@ pub(crate) async fn create(
         let packages = packages::fetch(inner, &connection, &devices, &people, suite).await?;
         let id = GroupId(inner.runtime.random());
         let policy = Policy::group(id, inner.identity.account());
-        let founding = Founding::Begin { policy, name: Some(name.to_owned()) };
+        let members = people.iter().map(|(username, person)| (person.account, username.clone()));
+        let naming = Naming { name: name.to_owned(), members: members.take(MAX_NAMED).collect() };
+        let founding = Founding::Begin { policy, naming: Some(naming) };
         if let Founded::Late = found(inner, &connection, id, founding, packages, suite).await? {
             continue;
         }
@@ -142,7 +144,7 @@ pub(crate) enum Founded {
 /// What a group is founded for.
 pub(crate) enum Founding {
     /// A new conversation, with its name if it has one.
-    Begin { policy: Policy, name: Option<String> },
+    Begin { policy: Policy, naming: Option<Naming> },
     /// One that there is, whose group is this.
     CarryOn { conversation: GroupId, old: GroupId },
 }
@@ -162,8 +164,8 @@ async fn keep_founding(
             let (mut packages, mls) = (packages, tx.mls());
             let mut named = None;
             let policy = match founding {
-                Founding::Begin { policy, name } => {
-                    named = name;
+                Founding::Begin { policy, naming } => {
+                    named = naming;
                     policy
                 }
                 Founding::CarryOn { conversation, old } => {
@@ -202,9 +204,9 @@ async fn keep_founding(
             if policy.predecessor.is_none() {
                 tx.put_group(&group, &identity, ConversationState::Creating)?;
             }
-            if let Some(name) = named {
-                let content = receive::told_by(tx, &identity, Body::Name(name.clone()));
-                tx.set_name(policy.conversation, &name, content.sent_at_ms)?;
+            if let Some(naming) = named {
+                let content = receive::told_by(tx, &identity, Body::Name(naming.clone()));
+                tx.set_name(policy.conversation, &naming.name, content.sent_at_ms)?;
                 receive::push(tx, policy.conversation, &content)?;
             }
             let pending = Pending {
@@ -372,7 +374,8 @@ pub(crate) async fn rename(inner: &Inner, conversation: GroupId, name: &str) -> 
             if policy.kind != Kind::Group || policy.role(identity.account()) < Role::Admin {
                 return Err(Error::NotAllowed("rename the conversation"));
             }
-            let mut content = receive::told_by(tx, &identity, Body::Name(name.clone()));
+            let naming = Naming { name: name.clone(), members: Vec::new() };
+            let mut content = receive::told_by(tx, &identity, Body::Name(naming));
             // Later than the name that it takes the place of, whatever the clock of who gave that one.
             let before = tx.name(conversation)?.map_or(0, |(_, at_ms)| at_ms);
             content.sent_at_ms = content.sent_at_ms.max(before.saturating_add(1));

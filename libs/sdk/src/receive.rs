@@ -37,11 +37,8 @@ pub(crate) enum Received {
         message: Message,
         claim: String,
     },
-    /// Somebody whose name is not known claims to have one.
-    Claim {
-        account: AccountId,
-        claim: String,
-    },
+    /// Accounts whose names are not known, and names that they are said to have.
+    Claims(Vec<(AccountId, String)>),
 }
 
 /// An entry that stands for itself: what it only points to has been fetched.

@@ -170,7 +170,12 @@ fn is_for_later(error: &Error) -> bool {
 /// Members of a conversation who are named in a text, as `@name`.
 pub(crate) fn find_mentions(tx: &Tx<'_>, conversation: GroupId, text: &str) -> Result<Vec<Mention>, Error> {
     let named = text.match_indices('@').filter(|(at, _)| !text[..*at].ends_with(|c: char| c.is_alphanumeric()));
-    let members = tx.last_accounts(tx.current_group(conversation)?)?.unwrap_or_default();
+    let members = match tx.current_group(conversation) {
+        Ok(group) => tx.last_accounts(group)?.unwrap_or_default(),
+        // Notes, and what cannot be written to: whoever sends it is told then.
+        Err(Error::NotMember | Error::NotLetIn | Error::UnknownConversation(_)) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
     let mut mentions = Vec::new();
     for (at, _) in named {
         let rest = &text[at + 1..];

@@ -1,6 +1,7 @@
 //! The mailbox, entry by entry in its order. The server keeps what is not acknowledged and may deliver it again; the
 //! cursor of the store makes at-least-once into once.
 
+use futures_util::{StreamExt as _, stream};
 use qpc_wire::{
     AccountId, GroupId,
     limits::MAX_TAGS,
@@ -19,6 +20,9 @@ use crate::{
     shared,
     transport::Connection,
 };
+
+/// Names that the directory is asked for at a time.
+const LOOKUPS: usize = 8;
 
 /// Takes in everything that is in the mailbox.
 pub(crate) async fn pull(inner: &Inner, connection: &Connection) -> Result<(), Error> {
@@ -153,8 +157,11 @@ async fn announce(inner: &Inner, connection: &Connection, received: Received) {
             }
             inner.events.emit(Event::MessageReceived(message));
         }
-        Received::Claim { account, claim } => {
-            confirmed(inner, connection, &claim, account).await;
+        Received::Claims(claims) => {
+            let asked = stream::iter(claims).for_each_concurrent(LOOKUPS, async |(account, claim)| {
+                confirmed(inner, connection, &claim, account).await;
+            });
+            asked.await;
         }
     }
 }

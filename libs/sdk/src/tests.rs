@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use crate::{
     Client, ClientOptions, Draft, Error, Event, Finding, GapReason, KsfParams, MessageId, MessageRef, MessageState,
     PeerTrust, ReceiptFile, ReceiptReport, Runtime, SafetyMismatch, SafetyProof,
-    content::{Body as Said, Content, Saying},
+    content::{Body as Said, Content, Naming, Saying},
     receive::{self, Delivered, Received},
     store::{ConversationState, Outgoing, Shown, Tx},
     transport::Trust,
@@ -545,7 +545,7 @@ async fn a_client_holds_others_to_their_roles_by_itself() {
     };
     let text = crafted(&bob, id, None, written("I may only read")).await;
     assert!(refused(receive(&alice, post.entry(1, id, 1, &text).into()).await));
-    let name = crafted(&bob, id, None, Said::Name("Mutiny".into())).await;
+    let name = crafted(&bob, id, None, Said::Name(Naming { name: "Mutiny".into(), ..Naming::default() })).await;
     assert!(refused(receive(&alice, post.entry(2, id, 1, &name).into()).await));
     assert_eq!(alice.history(id, 9).await.unwrap(), []);
     assert_eq!((alice.conversation(id).await.unwrap().name, alice.stats().await.unwrap().undecryptable), (None, 2));

@@ -113,6 +113,35 @@ async fn a_group_lives_on_the_servers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn members_know_each_others_names_before_anybody_has_written() {
+    let cluster = small().await;
+    let alice = client(&cluster, "alice", 0, 0).await;
+    let bob = client(&cluster, "bob", 0, 0).await;
+    let carol = client(&cluster, "carol", 0, 0).await;
+    let dave = client(&cluster, "dave", 0, 0).await;
+    let id = alice.create_group("Quiet", &names(&["bob", "carol"])).await.unwrap();
+    let_in(&bob, id).await;
+    let_in(&carol, id).await;
+    let known = async |client: &Client, all: &[&str]| {
+        let all: BTreeSet<String> = names(all).into_iter().collect();
+        eventually("the names", || async {
+            let known: BTreeSet<String> = roles(client, id).await.into_iter().map(|(name, _)| name).collect();
+            (known == all).then_some(())
+        })
+        .await;
+    };
+    // Nobody but alice has looked anybody up.
+    known(&bob, &["alice", "bob", "carol"]).await;
+    known(&carol, &["alice", "bob", "carol"]).await;
+    alice.add(id, &names(&["dave"])).await.unwrap();
+    let_in(&dave, id).await;
+    for client in [&bob, &carol, &dave] {
+        known(client, &["alice", "bob", "carol", "dave"]).await;
+    }
+    assert_eq!(dave.draft(id, "is @bob here?").await.unwrap().mentions.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn invites_let_in_until_they_are_used_up_expired_or_revoked() {
     let cluster = small().await;
     let alice = client(&cluster, "alice", 0, 0).await;

@@ -38,8 +38,7 @@ async fn messages_are_answered_signed_edited_and_deleted(backend: Backend) {
     last(&bob, id, "both signs", |message| signs(message) == [("👍", 2)]).await;
 
     let text = "@alice at eight?";
-    let draft =
-        Draft { reply_to: Some(first), mentions: bob.find_mentions(id, text).await.unwrap(), ..Draft::from(text) };
+    let draft = Draft { reply_to: Some(first), ..bob.draft(id, text).await.unwrap() };
     assert_eq!(draft.mentions.len(), 1);
     let answer = MessageRef { author: bob.whoami().await.unwrap().account, id: bob.send(id, draft).await.unwrap() };
     let seen = last(&alice, id, "the answer", |message| message.text == text).await;

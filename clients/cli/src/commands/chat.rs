@@ -67,7 +67,7 @@ async fn talk(client: &Client, args: &Chat, settings: &Settings) -> anyhow::Resu
         tokio::select! {
             line = lines.recv() => match line {
                 Some(line) if line.trim().is_empty() => {}
-                Some(line) => drop(client.send(id, line.trim_end_matches('\r')).await?),
+                Some(line) => drop(client.send(id, client.draft(id, line.trim_end_matches('\r')).await?).await?),
                 None => return Ok(0),
             },
             event = events.next() => match event {

@@ -1,7 +1,7 @@
 //! `qpc edit`, `/edit`, `qpc delete`, `/delete`: another text for a message, or none.
 
 use clap::Args;
-use qpc_sdk::{Draft, Message, MessageKind};
+use qpc_sdk::{Message, MessageKind};
 use serde_json::json;
 
 use super::info::{MAX_LOOKED, Wanted, find, split_number, wanted};
@@ -89,8 +89,7 @@ impl Act for Edit {
 
     async fn act(&self, on: &On) -> anyhow::Result<Outcome> {
         let message = meant(on, &self.target, &self.message).await?;
-        let mentions = on.client.find_mentions(message.conversation, &self.text).await?;
-        let draft = Draft { mentions, ..Draft::from(&self.text) };
+        let draft = on.client.draft(message.conversation, &self.text).await?;
         on.client.edit(message.conversation, message.reference(), draft).await?;
         let fields = json!({"conversation": message.conversation.to_string(), "message": message.id.to_string(), "text": self.text});
         let line = format!("edited: {}", text::short(&self.text));

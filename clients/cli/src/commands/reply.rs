@@ -49,8 +49,8 @@ impl Act for Reply {
 
     async fn act(&self, on: &On) -> anyhow::Result<Outcome> {
         let (info, message) = find(on, &self.target, self.message.as_deref()).await?;
-        let mentions = on.client.find_mentions(info.id, &self.text).await?;
-        let draft = Draft { reply_to: Some(message.reference()), mentions, ..Draft::from(&self.text) };
+        let draft = on.client.draft(info.id, &self.text).await?;
+        let draft = Draft { reply_to: Some(message.reference()), ..draft };
         let id = on.client.send(info.id, draft).await?;
         let short = text::short(&self.text);
         let own = qpc_sdk::MessageRef { author: on.who.account, id };

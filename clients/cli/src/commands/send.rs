@@ -140,7 +140,7 @@ impl Act for Send {
             Err(error) => return Err(error),
         };
         let mut events = on.client.events();
-        let id = on.client.send(info.id, &text).await?;
+        let id = on.client.send(info.id, on.client.draft(info.id, &text).await?).await?;
         let message = match (&connected, info.kind) {
             (Ok(()), kind) if kind != ConversationKind::Notes => {
                 reach(&on.client, &mut events, info.id, id, self.wait).await?

@@ -117,9 +117,8 @@ impl SendFile {
         for path in &self.paths {
             files.push(on.client.upload(path, shown.file(&name(path))).await?);
         }
-        let mentions = on.client.find_mentions(info.id, &self.caption).await?;
         let attachments = files.iter().map(Into::into).collect();
-        let draft = Draft { text: self.caption.clone(), mentions, attachments, ..Draft::default() };
+        let draft = Draft { attachments, ..on.client.draft(info.id, &self.caption).await? };
         let id = on.client.send(info.id, draft).await?;
         Ok(Sent { message: (info.id, id), files })
     }

@@ -75,10 +75,9 @@ pub(crate) async fn carry_out(desk: &Desk, effect: Effect) -> Option<Answer> {
     }
 }
 
-async fn send(client: &Client, id: ConversationId, mut draft: Draft) -> Result<(), Error> {
-    // The notes have no members whom one could name.
-    draft.mentions = client.find_mentions(id, &draft.text).await.unwrap_or_default();
-    client.send(id, draft).await.map(drop)
+async fn send(client: &Client, id: ConversationId, draft: Draft) -> Result<(), Error> {
+    let mentions = client.draft(id, &draft.text).await?.mentions;
+    client.send(id, Draft { mentions, ..draft }).await.map(drop)
 }
 
 /// Does what the repl and the command line can do as well.
@@ -138,8 +137,7 @@ async fn asked(client: &Client, effect: Effect) -> Result<Option<Answer>, Error>
             Err(_) => Answer::Members(id, Vec::new()),
         },
         Effect::Edit(id, target, text) => {
-            let mentions = client.find_mentions(id, &text).await.unwrap_or_default();
-            client.edit(id, target, Draft { text, mentions, ..Draft::default() }).await?;
+            client.edit(id, target, client.draft(id, text).await?).await?;
             Answer::Written(id)
         }
         Effect::Delete(id, target) => {

@@ -1,14 +1,17 @@
 //! Telling others what has arrived here and what was read, and new members what the conversation is called.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use qpc_crypto::mls::{Kind, Role};
-use qpc_wire::GroupId;
+use qpc_crypto::{
+    Conversation, DeviceCertificate,
+    mls::{Kind, Role},
+};
+use qpc_wire::{AccountId, GroupId};
 
 use crate::{
     Error, MessageId,
     client::Inner,
-    content::{Body, Content, MAX_LIST},
+    content::{Body, Content, MAX_LIST, MAX_NAMED, Naming},
     receive,
     store::{Identity, Tx},
 };
@@ -52,16 +55,31 @@ pub(super) async fn name(inner: &Arc<Inner>, conversation: GroupId) -> Result<()
     Ok(())
 }
 
-/// Sends the name of a conversation once more, as old as it is.
+/// Sends the name of a conversation once more, as old as it is, and the names of its members.
 pub(crate) fn push_name(tx: &Tx<'_>, identity: &Identity, conversation: GroupId) -> Result<(), Error> {
     let Some((name, sent_at_ms)) = tx.name(conversation)? else { return Ok(()) };
     // Nobody takes it from others.
-    let policy = tx.load_current(conversation)?.policy()?;
+    let group = tx.load_current(conversation)?;
+    let policy = group.policy()?;
     if policy.kind != Kind::Group || policy.role(identity.account()) < Role::Admin {
         return Ok(());
     }
-    let content = Content { sent_at_ms, ..receive::told_by(tx, identity, Body::Name(name)) };
+    let members = named(tx, identity, &group)?;
+    let content = Content { sent_at_ms, ..receive::told_by(tx, identity, Body::Name(Naming { name, members })) };
     receive::push(tx, conversation, &content)
+}
+
+/// Those others in a group whose names are known here.
+fn named(tx: &Tx<'_>, identity: &Identity, group: &Conversation) -> Result<Vec<(AccountId, String)>, Error> {
+    let accounts: BTreeSet<_> = group.members().iter().map(DeviceCertificate::account_id).collect();
+    let mut named = Vec::new();
+    for account in accounts.into_iter().filter(|account| *account != identity.account()) {
+        if named.len() == MAX_NAMED {
+            break;
+        }
+        named.extend(tx.peer_name(account)?.map(|name| (account, name)));
+    }
+    Ok(named)
 }
 
 fn may_write(tx: &Tx<'_>, conversation: GroupId) -> Result<bool, Error> {

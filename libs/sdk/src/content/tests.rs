@@ -54,7 +54,8 @@ fn bodies() -> impl Strategy<Value = Body> {
     let value = |(name, value)| Synced { name, value, at_ms: 3 };
     prop_oneof![
         4 => sayings().prop_map(Body::Say),
-        1 => "[a-z ]{0,20}".prop_map(Body::Name),
+        1 => ("[a-z ]{0,20}", prop::collection::vec((any::<[u8; 16]>().prop_map(AccountId), "[a-z]{1,9}"), 0..4))
+            .prop_map(|(name, members)| Body::Name(Naming { name, members })),
         1 => (0..=MAX_TIME_MS).prop_map(Body::Timer),
         1 => ids().prop_map(Body::Delivered),
         1 => ids().prop_map(Body::Read),
@@ -129,9 +130,10 @@ fn what_is_not_known_is_kept_whole() {
     let content = Content::decode(&later).unwrap();
     assert_eq!((content.id, content.body), (MessageId([7; 16]), Body::Say(Saying::Unknown(later.clone()))));
     // Beside a known body it is skipped.
-    let mut known = made(5, Body::Name("n".into())).encode().unwrap();
+    let naming = Naming { name: "n".into(), members: Vec::new() };
+    let mut known = made(5, Body::Name(naming.clone())).encode().unwrap();
     known.extend_from_slice(&[0x9a, 0x06, 2, 1, 2]);
-    assert_eq!(Content::decode(&known).unwrap().body, Body::Name("n".into()));
+    assert_eq!(Content::decode(&known).unwrap().body, Body::Name(naming));
     let version = |version| pb::Content { version, ..pb::Content::default() }.encode_to_vec();
     assert_eq!(Content::decode(&version(3)), Err(ContentError::Version(3)));
     assert_eq!(Content::decode(&version(0)), Err(ContentError::Malformed));
@@ -143,7 +145,8 @@ fn what_no_store_holds_is_malformed() {
     assert!(decoded(&made(MAX_TIME_MS, text("t".into()))).is_ok());
     for body in [
         text("t".repeat(MAX_TEXT + 1)),
-        Body::Name("n".repeat(MAX_NAME + 1)),
+        Body::Name(Naming { name: "n".repeat(MAX_NAME + 1), members: Vec::new() }),
+        Body::Name(Naming { name: "n".into(), members: vec![(AccountId([1; 16]), "a".into()); MAX_LIST + 1] }),
         Body::Void(vec![1; MAX_LIST + 1]),
         Body::Timer(MAX_TIME_MS + 1),
     ] {

@@ -39,7 +39,7 @@ pub struct Draft {
     pub text: String,
     /// The message that it answers.
     pub reply_to: Option<MessageRef>,
-    /// Who is named in the text; see [`crate::Client::find_mentions`].
+    /// Who is named in the text; see [`crate::Client::draft`].
     pub mentions: Vec<Mention>,
     /// Files that were uploaded.
     pub attachments: Vec<pb::Attachment>,

@@ -1,5 +1,7 @@
 //! Application messages: what people write, and what clients tell each other.
 
+use std::collections::BTreeSet;
+
 use prost::Message as _;
 use qpc_crypto::{
     Conversation, DeviceCertificate, MlsError, franking,
@@ -11,7 +13,7 @@ use qpc_wire::{AccountId, GroupId, IdempotencyKey, content as pb, v1};
 use super::Received;
 use crate::{
     ContentError, Error, Event, MessageId, MessageState, Standing,
-    content::{Body, Content, MAX_LIST, Said, Saying},
+    content::{Body, Content, MAX_LIST, MAX_NAMED, Naming, Said, Saying},
     history, own, say,
     store::{ChoreKind, Identity, MAX_OUTBOX, New, Tx},
 };
@@ -99,7 +101,7 @@ pub(super) fn open(
     received.extend(take_in(tx, &origin, content)?);
     let told = received.iter().any(|received| matches!(received, Received::Message { .. }));
     if !told && !origin.is_own_account() && tx.peer_name(account)?.is_none() {
-        received.push(Received::Claim { account, claim });
+        received.push(Received::Claims(vec![(account, claim)]));
     }
     Ok(received)
 }
@@ -108,6 +110,23 @@ fn evidence(envelope: &v1::Envelope, plaintext: Vec<u8>) -> Vec<u8> {
     let tag = envelope.franking.as_ref().map(|franking| franking.tag.clone()).unwrap_or_default();
     let (group, accepted_at_ms) = (envelope.group_id.clone(), envelope.accepted_at_ms);
     pb::Evidence { content: plaintext.into(), tag, group, accepted_at_ms }.encode_to_vec()
+}
+
+/// Those members among these whose names are not known.
+fn unknown(
+    tx: &Tx<'_>,
+    origin: &Origin<'_>,
+    mut named: Vec<(AccountId, String)>,
+) -> Result<Vec<(AccountId, String)>, Error> {
+    let members: BTreeSet<_> = origin.group.members().iter().map(DeviceCertificate::account_id).collect();
+    named.truncate(MAX_NAMED);
+    let mut unknown = Vec::new();
+    for (account, claim) in named {
+        if account != origin.identity.account() && members.contains(&account) && tx.peer_name(account)?.is_none() {
+            unknown.push((account, claim));
+        }
+    }
+    Ok(unknown)
 }
 
 /// Something of a later version. Its id is the same wherever it comes.
@@ -158,15 +177,18 @@ fn take_in(tx: &Tx<'_>, origin: &Origin<'_>, content: Content) -> Result<Vec<Rec
             let event = Event::TimerChanged { conversation, expires_after_ms, by: account };
             Ok(news.then_some(Received::Event(event)).into_iter().collect())
         }
-        Body::Name(name) => {
+        Body::Name(Naming { name, members }) => {
             let policy = origin.group.policy()?;
             if policy.kind != Kind::Group || policy.role(account) < Role::Admin {
                 return Err(Error::NotAllowed("rename the conversation"));
             }
             tx.drop_chore(conversation, ChoreKind::Name)?;
             // Not later than it was accepted, so that no clock keeps a name for ever.
-            let news = tx.set_name(conversation, &name, content.sent_at_ms.min(origin.at_ms))?;
-            Ok(news.then_some(Received::Event(Event::Renamed { conversation, name })).into_iter().collect())
+            let mut received = vec![Received::Claims(unknown(tx, origin, members)?)];
+            if tx.set_name(conversation, &name, content.sent_at_ms.min(origin.at_ms))? {
+                received.push(Received::Event(Event::Renamed { conversation, name }));
+            }
+            Ok(received)
         }
         Body::Delivered(messages) => told(tx, origin, messages, 1),
         Body::Read(messages) => told(tx, origin, messages, 2),
