@@ -75,7 +75,7 @@ pub(crate) enum Usage {
     #[error("several are called {0}: give a number of /list, or the beginning of an id (qpc list --json)")]
     SeveralConversations(String),
     /// No such message.
-    #[error("no message {0}: the numbers in brackets name them, or the beginning of an id (qpc history --json)")]
+    #[error("no message {0}: the numbers in brackets name them, or the beginning of an id (qpc history --ids)")]
     NoMessage(String),
     /// No such file in a message or conversation.
     #[error("no file there: /files (qpc files) lists those of a conversation")]

@@ -1,8 +1,8 @@
 //! What there is, as [`Item`]s: the fields of their JSON, and their lines. Ids are hexadecimal, times Unix milliseconds.
 
 use qpc_sdk::{
-    ConversationInfo, ConversationKind, Device, Identification, Invite, Member, Message, MessageKind, MessageState,
-    Reaction, Role, Standing, Stats,
+    ConversationInfo, Device, Identification, Invite, Member, Message, MessageKind, MessageState, Reaction, Role,
+    Standing, Stats,
 };
 use serde::Serialize;
 
@@ -155,11 +155,6 @@ fn reaction(reaction: &Reaction) -> ReactionRecord<'_> {
 fn file(file: &qpc_wire::content::Attachment) -> FileRecord<'_> {
     let (name, media_type) = (file.name.as_str(), file.media_type.as_str());
     FileRecord { blob: show::hex(&file.blob_id), name, media_type, size: file.size }
-}
-
-/// A message in its conversation's history.
-pub(crate) fn history_message(on: &On, one: &Message, kind: ConversationKind) -> Item {
-    message(on, one, show::history_line(one, kind))
 }
 
 /// The word for a state.

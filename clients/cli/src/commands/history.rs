@@ -16,7 +16,7 @@ pub(crate) const ROW: Row = Row {
     cli: Some(Cli {
         name: "history",
         about: "Show the last messages of a conversation, from this device's own store",
-        after: "Examples:\n  qpc history @bob\n  qpc history club -n 100 --json\n  qpc history club --search bread",
+        after: "Examples:\n  qpc history @bob\n  qpc history club -n 100 --json\n  qpc history @bob --ids            # then qpc react @bob 5e63fc29 👍\n  qpc history club --search bread",
         args: args::<History>,
         run: Run::Act(act::<History>),
         aliases: &[],
@@ -32,7 +32,7 @@ pub(crate) const ROW: Row = Row {
                 [count] => count.parse().ok()?,
                 _ => return None,
             };
-            Said::act(History { target: Target::Open, count, before: None, search: None })
+            Said::act(History { target: Target::Open, count, before: None, search: None, ids: false })
         },
     }],
 };
@@ -51,6 +51,9 @@ struct History {
     /// Only those with this text, in whatever case
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
+    /// With the beginning of each id, by which other commands name a message
+    #[arg(short, long)]
+    ids: bool,
 }
 
 impl Act for History {
@@ -70,7 +73,11 @@ impl Act for History {
         }
         let messages = messages.split_off(messages.len().saturating_sub(self.count as usize));
         let shown = messages.iter().map(|message| (message.conversation, message.reference())).collect();
-        let items = messages.iter().map(|message| records::history_message(on, message, info.kind));
+        let items = messages.iter().map(|message| {
+            let line = show::history_line(message, info.kind);
+            let line = if self.ids { format!("{:.8} {line}", message.id.to_string()) } else { line };
+            records::message(on, message, line)
+        });
         let outcome = items.collect::<Outcome>().then(Effect::Messages(shown));
         Ok(if info.missing > 0 { outcome.note(show::missing(info.missing)) } else { outcome })
     }
