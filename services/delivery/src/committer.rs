@@ -454,7 +454,9 @@ fn allowed<'a>(message: &NewMessage, rosters: &'a mut BTreeMap<GroupId, Roster>)
         return Err(Error::ReadOnly);
     }
     let epoch = roster.head.epoch;
-    if message.epoch > epoch || message.epoch + PAST_EPOCHS < epoch {
+    // Of an epoch before a device has come, it could not be read by all who are to get it.
+    let oldest = epoch.saturating_sub(PAST_EPOCHS).max(roster.head.joined);
+    if !(oldest..=epoch).contains(&message.epoch) {
         return Err(Error::WrongEpoch { current: epoch });
     }
     let mark = roster.marks.get(&message.epoch);

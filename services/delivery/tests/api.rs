@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use prost::Message;
 use qpc_chassis::{Runtime, db::contract::fresh_database};
 use qpc_crypto::{
-    Conversation, FrankingKey, Incoming, ReceiptKey,
+    Changes, Conversation, FrankingKey, Incoming, ReceiptKey,
     franking::{self, Franked},
     receipt::{self, Link},
 };
@@ -121,6 +121,27 @@ async fn a_message_may_lag_three_epochs_behind_its_group_and_no_more() {
         ..world.message(&bob, &mut group[1], "again")
     };
     world.call::<Enqueue>(&bob, &renewed).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_newcomer_could_not_read_is_refused() {
+    let world = World::start().await;
+    let (alice, bob, carol) = (world.device(), world.device(), world.device());
+    let mut group = world.group(GroupKind::Group, &alice, &[&bob]).await;
+    let before = world.message(&bob, &mut group[1], "before carol");
+    let add = [carol.key_package()];
+    world.change(&alice, &mut group[0], Changes { add: &add, ..Changes::default() }).await.unwrap();
+    let refused = world.call::<Enqueue>(&bob, &before).await.unwrap_err();
+    assert_eq!(wrong_epoch(&refused), Some(group[0].epoch()));
+
+    let head = world.catch_up(&bob, &mut group[1], 1).await;
+    let request = world.message(&bob, &mut group[1], "with carol");
+    world.update(&alice, &mut group[0]).await.unwrap();
+    world.call::<Enqueue>(&bob, &request).await.unwrap();
+    let mut carols = world.join(&carol, &world.fetch(&carol, 0).await.entries[0]).await;
+    world.catch_up(&carol, &mut carols, 1).await;
+    world.catch_up(&bob, &mut group[1], head).await;
+    assert_eq!(carols.epoch_tag().unwrap(), group[1].epoch_tag().unwrap(), "and could read all that it was given");
 }
 
 #[tokio::test]

@@ -18,6 +18,8 @@ use crate::{domain::mailbox::PAST_EPOCHS, error::Error};
 pub struct Head {
     /// Current epoch.
     pub epoch: u64,
+    /// The last one in which a device has come.
+    pub joined: u64,
     /// Changes of the state so far.
     pub revision: u64,
     /// What took its place.
@@ -74,16 +76,18 @@ pub(super) fn successor(row: &Row, column: usize) -> Result<Option<GroupId>, DbE
 impl Store {
     /// Locks those of `groups` that exist until the transaction ends.
     pub async fn lock(tx: &mut Tx, groups: &BTreeSet<GroupId>) -> Result<BTreeMap<GroupId, Head>, DbError> {
-        const ALL: &str = "SELECT id, epoch, revision, successor, seq, chain, chain_ms FROM mls_group WHERE id = ANY($1) \
-             ORDER BY id FOR UPDATE";
+        const ALL: &str = "SELECT id, epoch, revision, successor, seq, chain, chain_ms, joined_epoch FROM mls_group \
+             WHERE id = ANY($1) ORDER BY id FOR UPDATE";
         // A transaction of SQLite has the whole database to itself.
-        const ONE: &str = "SELECT id, epoch, revision, successor, seq, chain, chain_ms FROM mls_group WHERE id = $1";
+        const ONE: &str =
+            "SELECT id, epoch, revision, successor, seq, chain, chain_ms, joined_epoch FROM mls_group WHERE id = $1";
         rows_of(tx, groups, ALL, ONE)
             .await?
             .iter()
             .map(|row| {
                 let link = Link { seq: row.uint(4)? + 1, prev: row.array(5)?, not_before_ms: row.uint(6)? };
-                let head = Head { epoch: row.uint(1)?, revision: row.uint(2)?, successor: successor(row, 3)?, link };
+                let (epoch, revision, joined) = (row.uint(1)?, row.uint(2)?, row.uint(7)?);
+                let head = Head { epoch, joined, revision, successor: successor(row, 3)?, link };
                 Ok((GroupId(row.array(0)?), head))
             })
             .collect()

@@ -193,6 +193,9 @@ impl Store {
         .await?;
         let state = "UPDATE group_state SET state = $2 WHERE group_id = $1";
         tx.execute(state, &[id.into(), (&change.state).into()]).await?;
+        if !change.added.is_empty() {
+            tx.execute("UPDATE mls_group SET joined_epoch = epoch WHERE id = $1", &[id.into()]).await?;
+        }
         if let Some(shared) = &change.shared {
             let sql = "UPDATE mls_group SET shared_id = $2, shared_epoch = epoch WHERE id = $1";
             tx.execute(sql, &[id.into(), shared.as_slice().into()]).await?;

@@ -33,6 +33,7 @@ pub const MIGRATIONS: &Migrations = &[
     Migration::portable(5, "franking", include_str!("../../migrations/0005_franking.sql")),
     Migration::portable(6, "inbound", include_str!("../../migrations/0006_inbound.sql")),
     Migration::portable(7, "sealed", include_str!("../../migrations/0007_sealed.sql")),
+    Migration::portable(9, "joined", include_str!("../../migrations/0009_joined.sql")),
 ];
 
 /// See the module. Cheap to clone.
