@@ -147,7 +147,7 @@ pub(crate) fn body(message: &Message) -> String {
         parts.push("↪".to_owned());
     }
     for file in &message.attachments {
-        parts.push(format!("📎 {} ({} bytes)", text::label(&file.name), file.size));
+        parts.push(format!("📎 {} ({})", text::label(&file.name), text::size(file.size)));
     }
     if !message.text.is_empty() {
         parts.push(text::safe(&message.text));

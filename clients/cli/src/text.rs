@@ -1,7 +1,11 @@
 //! Text for a terminal. What others wrote is not to be trusted with it.
 
+use indicatif::HumanBytes;
+
 /// Characters of a text that are shown on one line.
 const MAX_LINE: usize = 4_000;
+/// Zero width joiner: 👩‍🚀 is a woman, this and a rocket.
+const JOINER: char = '\u{200d}';
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// `text` without what could steer the terminal or turn the direction of writing: other lines start with an indent, other
@@ -16,6 +20,8 @@ pub(crate) fn safe(text: &str) -> String {
         match character {
             '\n' => out.push_str("\n    "),
             '\t' => out.push(' '),
+            // What joins emoji to one, or letters of some scripts, joins nothing else.
+            JOINER if !out.is_empty() => out.push(character),
             character if steers(character) => out.push('·'),
             character => out.push(character),
         }
@@ -48,6 +54,11 @@ pub(crate) fn short(text: &str) -> String {
     safe(&if short.len() < text.len() { format!("{short}…") } else { short })
 }
 
+/// A number of bytes, for a person.
+pub(crate) fn size(bytes: u64) -> String {
+    HumanBytes(bytes).to_string()
+}
+
 /// A confirmed name, or the beginning of an account id.
 pub(crate) fn name(confirmed: Option<&str>, account: &str) -> String {
     confirmed.map_or_else(|| format!("?{}", account.get(..8).unwrap_or(account)), str::to_owned)
@@ -74,6 +85,7 @@ mod tests {
     #[test]
     fn nothing_reaches_the_terminal_but_text() {
         assert_eq!(safe("grüße 👋"), "grüße 👋");
+        assert_eq!(safe("a 👩\u{200d}🚀 and \u{200b}"), "a 👩\u{200d}🚀 and ·");
         assert_eq!(safe("\u{1b}[2Jboo"), "·[2Jboo");
         assert_eq!(safe("a\u{202e}b\rc\u{7}"), "a·b·c·");
         assert_eq!(safe("one\nbob: two"), "one\n    bob: two");

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     archive::{PassphraseArgs, Whole, check_free},
-    progress::{Shown, size, unless_interrupted},
+    progress::{Shown, unless_interrupted},
 };
 use crate::{
     engine::{Act, Cli, Needs, On, Outcome, Row, Run, Said, Slash, args, program},
@@ -91,7 +91,7 @@ impl Backup {
             "made_at_ms": report.made_at_ms, "messages": report.messages, "bytes": report.bytes,
         });
         let path = text::safe(&self.file.display().to_string());
-        let line = format!("{}: {} messages · {} · {path}", report.username, report.messages, size(report.bytes));
+        let line = format!("{}: {} messages · {} · {path}", report.username, report.messages, text::size(report.bytes));
         Ok(Outcome::item("qpc.backup/1", &fields, line))
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     exit, records,
     render::Render,
     settings::Settings,
-    show, text,
+    show,
 };
 
 /// Lines of the pipe that wait to be sent.
@@ -94,7 +94,7 @@ fn lines() -> mpsc::Receiver<String> {
 async fn hear(on: &On, id: ConversationId, event: &Event, render: &Render) -> anyhow::Result<()> {
     match event {
         Event::MessageReceived(message) if message.conversation == id => {
-            let line = format!("{}: {}", show::sender(message), text::safe(&message.text));
+            let line = format!("{}: {}", show::sender(message), show::body(message));
             render.try_item(&records::message(on, message, line))?;
             on.client.mark_message_read(message).await?;
         }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     archive::{PassphraseArgs, Whole, check_free},
-    progress::{Shown, size, unless_interrupted},
+    progress::{Shown, unless_interrupted},
 };
 use crate::{
     engine::{Act, Cli, Needs, On, Outcome, Row, Run, Said, Slash, Target, args, program},
@@ -114,7 +114,7 @@ impl Export {
             "{}: {} records · {} · {}\nroot    {}",
             show::title(info),
             report.records,
-            size(report.bytes),
+            text::size(report.bytes),
             text::safe(&self.file.display().to_string()),
             report.root
         );

@@ -13,7 +13,7 @@ use qpc_sdk::{
 };
 use serde::Serialize;
 
-use super::{archive::PassphraseArgs, progress::size};
+use super::archive::PassphraseArgs;
 use crate::{
     engine::{Act, Cli, Item, Needs, On, Outcome, Row, Run, Said, Slash, args, program},
     exit,
@@ -145,7 +145,7 @@ fn part(what: Damage, offset: u64) -> &'static str {
 
 fn whole(path: &str, report: &TranscriptReport) -> String {
     [
-        format!("{path} is whole: {} records · {}", report.records, size(report.bytes)),
+        format!("{path} is whole: {} records · {}", report.records, text::size(report.bytes)),
         format!("made      {}, by the clock of who made it", text::utc(report.made_at_ms)),
         format!("account   {}", report.account),
         format!("key       {}", report.account_key),
@@ -179,7 +179,7 @@ fn line(message: &TranscriptMessage) -> String {
         line.push_str(" (edited)");
     }
     for file in &message.files {
-        line.push_str(&format!(" [{}, {}]", text::label(&file.name), size(file.size)));
+        line.push_str(&format!(" [{}, {}]", text::label(&file.name), text::size(file.size)));
     }
     for (sign, accounts) in &message.reactions {
         line.push_str(&format!(" {} {}", text::label(sign), accounts.len()));

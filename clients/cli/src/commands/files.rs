@@ -4,7 +4,6 @@ use clap::Args;
 use qpc_sdk::{Attachment, Message};
 use serde_json::json;
 
-use super::progress::size;
 use crate::{
     engine::{Act, Cli, Effect, Item, Needs, On, Outcome, Row, Run, Said, Slash, Target, act, args},
     show, text,
@@ -87,7 +86,7 @@ fn item(message: &Message, number: usize, file: &Attachment) -> Item {
         show::sender(message),
         text::label(&file.name),
         file.media_type,
-        size(file.size),
+        text::size(file.size),
         id.get(..8).unwrap_or(&id)
     );
     Item::new("qpc.file/1", &fields, line)

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     connect, files, info,
-    progress::{Shown, size, unless_interrupted},
+    progress::{Shown, unless_interrupted},
 };
 use crate::{
     engine::{Act, Cli, Item, Needs, On, Outcome, Row, Run, Said, Slash, Target, args, program},
@@ -166,5 +166,5 @@ fn item(message: &Message, file: &Attachment, path: &Path, sha256: &str) -> Item
         "size": file.size, "sha256": sha256, "blob": show::hex(&file.blob_id),
     });
     let shown = text::safe(&path.display().to_string());
-    Item::new("qpc.file_saved/1", &fields, format!("{shown} · {}\nsha256  {sha256}", size(file.size)))
+    Item::new("qpc.file_saved/1", &fields, format!("{shown} · {}\nsha256  {sha256}", text::size(file.size)))
 }

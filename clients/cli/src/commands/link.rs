@@ -81,7 +81,9 @@ async fn run(wait: WaitArgs, settings: Settings) -> anyhow::Result<ExitCode> {
     ];
     let fields = json!({"username": who.username, "account": account, "device": device, "data": folder});
     render.item(&Item::new("qpc.linked/1", &fields, lines.join("\n")));
-    render.note("Conversations and history come by themselves as long as the other device is online.");
+    render.note(
+        "The other device gives conversations and history while it is online; qpc sync, or a chat, takes them in.",
+    );
     Ok(ExitCode::SUCCESS)
 }
 

@@ -113,11 +113,6 @@ pub(super) async fn unless_interrupted<T>(work: impl Future<Output = anyhow::Res
     }
 }
 
-/// A number of bytes, for a person.
-pub(super) fn size(bytes: u64) -> String {
-    HumanBytes(bytes).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

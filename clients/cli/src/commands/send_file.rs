@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{
     connect,
-    progress::{Shown, size, unless_interrupted},
+    progress::{Shown, unless_interrupted},
 };
 use crate::{
     engine::{Act, Cli, Effect, Item, Needs, On, Outcome, Row, Run, Said, Slash, Target, args, program},
@@ -134,8 +134,11 @@ impl SendFile {
                 "message": id.to_string(), "conversation": conversation.to_string(), "state": state, "path": path,
                 "name": file.name, "media_type": file.media_type, "size": file.size, "blob": blob,
             });
-            let line =
-                format!("{state}: {} · {}\nmessage {id}\nblob    {blob}", text::label(&file.name), size(file.size));
+            let line = format!(
+                "{state}: {} · {}\nmessage {id}\nblob    {blob}",
+                text::label(&file.name),
+                text::size(file.size)
+            );
             Item::new("qpc.file_sent/1", &fields, line)
         };
         let names: Vec<&str> = sent.files.iter().map(|file| file.name.as_str()).collect();

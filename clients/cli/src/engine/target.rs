@@ -75,6 +75,8 @@ impl Target {
                 let id = on.client.dm(user).await?;
                 Ok(on.client.conversation(id).await?)
             }
+            // It may be in what waits at the server.
+            _ if known.is_err() && on.client.sync().await.is_ok() => self.find(on).await,
             _ => known,
         }
     }

@@ -32,20 +32,6 @@ pub(crate) fn list(folder: &Path) -> io::Result<(PathBuf, Vec<Entry>)> {
     Ok((folder, entries))
 }
 
-/// `1.2 MB`.
-pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
-    if bytes < 1_000 {
-        return format!("{bytes} B");
-    }
-    let (mut value, mut unit) = (bytes as f64 / 1_000.0, 0);
-    while value >= 999.95 && unit + 1 < UNITS.len() {
-        value /= 1_000.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,13 +49,5 @@ mod tests {
         assert_eq!(names, ["zoo", "A.txt", "b.txt", ".hidden"]);
         assert_eq!(entries[1], Entry { name: "A.txt".into(), folder: false, size: 4 });
         assert!(list(Path::new("/does/not/exist")).is_err());
-    }
-
-    #[test]
-    fn sizes_are_short() {
-        let sizes = [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (999_999, "1.0 MB"), (52_428_800, "52.4 MB")];
-        for (bytes, text) in sizes {
-            assert_eq!(size(bytes), text);
-        }
     }
 }

@@ -5,7 +5,6 @@ use qpc_sdk::{ConversationKind, Message, MessageKind, MessageRef, MessageState};
 use ratatui::text::{Line, Span};
 
 use super::{
-    files::size,
     glyph::{self, Glyph},
     model::{Model, Open},
     theme::Role,
@@ -127,8 +126,10 @@ impl<'a> Timeline<'a> {
             MessageKind::Text => {}
         }
         let mut lines = Vec::new();
-        let files =
-            message.attachments.iter().map(|file| format!("[file] {} · {}", text::label(&file.name), size(file.size)));
+        let files = message
+            .attachments
+            .iter()
+            .map(|file| format!("[file] {} · {}", text::label(&file.name), text::size(file.size)));
         lines.extend(files.map(|file| self.faint_line(message, &file)));
         let mut start = 0;
         for line in message.text.split('\n').take_while(|_| !message.text.is_empty()) {

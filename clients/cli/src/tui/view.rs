@@ -14,7 +14,7 @@ pub(crate) use self::{list::first_row, overlay::help_rows, writing::first_compos
 use super::{
     areas::Areas,
     command::duration,
-    files, glyph, keys,
+    glyph, keys,
     model::{Focus, Model, Overlay, Transfer},
     theme::Role,
     timeline::{self, Timeline},
@@ -175,7 +175,7 @@ fn transfer(transfer: &Transfer, all: usize) -> String {
             let (filled, percent) = (done * BAR / progress.total, done * 100 / progress.total);
             text.push_str(&"█".repeat(filled as usize));
             text.push_str(&"░".repeat((BAR - filled) as usize));
-            text.push_str(&format!(" {percent} % {}/s", files::size(progress.rate)));
+            text.push_str(&format!(" {percent} % {}/s", crate::text::size(progress.rate)));
         }
         None => text.push('…'),
     }

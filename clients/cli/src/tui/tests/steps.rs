@@ -329,7 +329,7 @@ fn a_file_is_chosen_and_its_way_is_shown() {
     let entry = |name: &str, folder| Entry { name: name.to_owned(), folder, size: 1_234_567 };
     let entries = vec![entry("letters", true), entry("cake.jpg", false), entry("cat.jpg", false)];
     answer(&mut model, Answer::Folder("/home/alice".into(), entries.clone()));
-    assert!(shown(&mut model, 80, 24).contains("cake.jpg  1.2 MB"));
+    assert!(shown(&mut model, 80, 24).contains("cake.jpg  1.18 MiB"));
     let effects = types(&mut model, "lett\n");
     assert!(matches!(&effects[..], [Effect::Folder(path)] if path.ends_with("letters")), "{effects:?}");
     answer(&mut model, Answer::Folder("/home/alice".into(), entries));
@@ -339,7 +339,7 @@ fn a_file_is_chosen_and_its_way_is_shown() {
     assert!(path.ends_with("cat.jpg") && *reply_to == Some(refers(1, samples::CAROL)));
     let progress = Progress { bytes: 40, total: 100, rate: 1_500_000, left: None };
     answer(&mut model, Answer::Progress(*transfer, progress));
-    assert!(shown(&mut model, 80, 24).contains("↑ cat.jpg ████░░░░░░ 40 % 1.5 MB/s"));
+    assert!(shown(&mut model, 80, 24).contains("↑ cat.jpg ████░░░░░░ 40 % 1.43 MiB/s"));
     answer(&mut model, Answer::Arrived(*transfer, Ok("cat.jpg is sent".to_owned())));
     assert!(shown(&mut model, 80, 24).contains("cat.jpg is sent"));
 }

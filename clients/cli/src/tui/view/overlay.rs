@@ -12,7 +12,6 @@ use crate::engine::Slash;
 use crate::tui::{
     areas::Areas,
     command::{FORMS, shared},
-    files::size,
     glyph,
     keys::{self, Keymap, Place},
     model::{Model, Overlay},
@@ -80,7 +79,7 @@ pub(super) fn draw(model: &Model, areas: &Areas, buffer: &mut Buffer) -> Option<
             let first = (choice + 1).saturating_sub(MAX_SHOWN);
             let rows = found.iter().enumerate().skip(first).take(MAX_SHOWN).map(|(index, entry)| {
                 let role = if index == *choice { Role::Chosen } else { Role::Text };
-                let size = if entry.folder { "/".to_owned() } else { format!("  {}", size(entry.size)) };
+                let size = if entry.folder { "/".to_owned() } else { format!("  {}", crate::text::size(entry.size)) };
                 Line::from(vec![span(model, glyph::plain(&entry.name), role), span(model, size, Role::Faint)])
             });
             let lines: Vec<_> = std::iter::once(field(model, query)).chain(rows).collect();
