@@ -21,7 +21,7 @@ const PETNAME: &str = "petname/";
 /// What this account does not want others to know: one byte, 1 for what they may.
 const TYPING: &str = "set/typing";
 const READ_RECEIPTS: &str = "set/read";
-/// Whether strangers have to ask: one byte, 1 if so.
+/// Whether strangers have to ask: one byte, 0 if not.
 const ASK: &str = "set/ask";
 /// Where a conversation stands that a stranger has begun, as one byte.
 const STANDING: &str = "standing/";
@@ -37,7 +37,7 @@ const RECOVERY: &str = "recovery";
 /// Length of the id of a set.
 const SET: usize = 16;
 
-/// What an account wants of all its devices.
+/// What an account wants of all its devices. All of it is on until somebody turns it off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// Others see that this account is writing, and it sees that of others.
@@ -51,8 +51,7 @@ pub struct Settings {
 /// What is set.
 pub(crate) fn settings(tx: &Tx<'_>) -> Result<Settings, Error> {
     let is_on = |name| Ok::<_, Error>(tx.synced_value(name)?.is_none_or(|value| value != [0]));
-    let ask = tx.synced_value(ASK)?.is_some_and(|value| value == [1]);
-    Ok(Settings { typing: is_on(TYPING)?, read_receipts: is_on(READ_RECEIPTS)?, ask })
+    Ok(Settings { typing: is_on(TYPING)?, read_receipts: is_on(READ_RECEIPTS)?, ask: is_on(ASK)? })
 }
 
 /// Sets it on all devices of this account.
@@ -86,6 +85,10 @@ pub(crate) fn put_standing(
     conversation: GroupId,
     standing: Standing,
 ) -> Result<(), Error> {
+    if standing == Standing::Accepted && tx.standing(conversation)? == Standing::Requested {
+        tx.set_standing(conversation, standing)?;
+        receive::tell_from_now_on(tx, identity, conversation)?;
+    }
     tx.set_standing(conversation, standing)?;
     put(tx, identity, format!("{STANDING}{conversation}"), vec![standing as u8])
 }

@@ -5,7 +5,7 @@ mod message;
 mod welcome;
 
 pub(crate) use handshake::{forked, keep_warm};
-pub(crate) use message::{push, read_all, read_one, told_by};
+pub(crate) use message::{push, read_all, read_one, tell_from_now_on, told_by};
 pub(crate) use welcome::{RETIRE_AFTER_MS, check_place};
 
 use qpc_crypto::{MlsError, receipt};

@@ -104,14 +104,15 @@ async fn say(
     saying: impl FnOnce(&Tx<'_>) -> Result<Saying, Error> + Send + 'static,
 ) -> Result<MessageId, Error> {
     let (identity, key, id) = (inner.identity.clone(), inner.idempotency_key(), MessageId(inner.runtime.random()));
-    inner
+    let takes_part = inner
         .store
         .run(move |tx| {
             let info = tx.conversation(conversation)?.ok_or(Error::UnknownConversation(conversation))?;
             let (local, sent_at_ms) = (info.kind == ConversationKind::Notes, tx.now_ms());
             strangers::check_peer(tx, info.kind, info.peer)?;
-            if info.standing != Standing::Accepted {
-                // Who answers takes part.
+            let takes_part = info.standing != Standing::Accepted;
+            if takes_part {
+                // Who answers does.
                 own::put_standing(tx, &identity, conversation, Standing::Accepted)?;
             }
             let saying = saying(tx)?;
@@ -142,7 +143,7 @@ async fn say(
                 evidence: &[],
             })?;
             if local {
-                return Ok(());
+                return Ok(takes_part);
             }
             let body = Body::Say(said.saying);
             let (from, blind) = (identity.username.clone(), tx.random());
@@ -152,10 +153,14 @@ async fn say(
                 Err(error) if is_for_later(&error) => None,
                 Err(error) => return Err(error),
             };
-            tx.push_outbox(conversation, Some(id), &content, key, sealed.as_ref())
+            tx.push_outbox(conversation, Some(id), &content, key, sealed.as_ref())?;
+            Ok(takes_part)
         })
         .await?;
     inner.outbox_wake.notify_one();
+    if takes_part {
+        inner.chore_wake.notify_one();
+    }
     Ok(id)
 }
 

@@ -73,6 +73,7 @@ async fn stand(inner: &Arc<Inner>, conversation: GroupId, standing: Standing) ->
         })
         .await?;
     inner.outbox_wake.notify_one();
+    inner.chore_wake.notify_one();
     inner.events.emit(Event::StandingChanged { conversation, standing });
     Ok(())
 }

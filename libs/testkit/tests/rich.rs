@@ -202,7 +202,7 @@ async fn a_stranger_is_told_nothing_before_the_request_is_accepted() {
     let (alice, bob) = (client(&cluster, "alice", 0, 0).await, client(&cluster, "bob", 0, 1).await);
     bob.set_settings(Settings { ask: true, ..bob.settings().await.unwrap() }).await.unwrap();
     let id = alice.dm("bob").await.unwrap();
-    alice.send(id, "do you know me?").await.unwrap();
+    let first = alice.send(id, "do you know me?").await.unwrap();
     has(&bob, id, &["do you know me?"]).await;
     assert_eq!(bob.conversation(id).await.unwrap().standing, Standing::Requested);
     bob.mark_read(id).await.unwrap();
@@ -212,6 +212,8 @@ async fn a_stranger_is_told_nothing_before_the_request_is_accepted() {
     assert_eq!(state().await, MessageState::Accepted);
 
     bob.accept(id).await.unwrap();
+    last(&alice, id, "that the first was read", |message| message.id == first && message.state == MessageState::Read)
+        .await;
     alice.send(id, "and now?").await.unwrap();
     last(&alice, id, "that it was delivered", |message| message.state == MessageState::Delivered).await;
     // Who is known may begin others.

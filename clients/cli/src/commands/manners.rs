@@ -11,7 +11,7 @@ pub(crate) const ROW: Row = Row {
         name: "privacy",
         aliases: &[],
         about: "Say what others are told of you, on all your devices",
-        after: "Examples:\n  qpc privacy\n  qpc privacy typing off\n  qpc privacy requests on\n\n\
+        after: "Examples:\n  qpc privacy\n  qpc privacy typing off\n  qpc privacy requests off\n\n\
             typing: that you write, and you see that of others. read: what you have read. requests: conversations that\n\
             strangers begin wait until you accept them, and strangers are told nothing before.",
         args: args::<Privacy>,

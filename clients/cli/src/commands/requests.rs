@@ -12,7 +12,7 @@ pub(crate) const ACCEPT: Row = Row {
         name: "accept",
         aliases: &[],
         about: "Take part in a conversation that a stranger has begun",
-        after: "Example:\n  qpc accept @eve\n\nWriting there does the same. qpc privacy requests on has strangers ask.",
+        after: "Example:\n  qpc accept @eve\n\nWriting there does the same. qpc privacy requests off lets strangers in without asking.",
         args: args::<Accept>,
         run: Run::Act(act::<Accept>),
         mends: false,

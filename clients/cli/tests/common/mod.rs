@@ -9,7 +9,7 @@ pub(crate) mod screen;
 
 use std::path::PathBuf;
 
-use qpc_sdk::{Client, ClientOptions, KsfParams, transport::Trust};
+use qpc_sdk::{Client, ClientOptions, KsfParams, Settings, transport::Trust};
 use tempfile::TempDir;
 
 pub(crate) struct Server {
@@ -54,6 +54,8 @@ impl Server {
     pub(crate) async fn client(&self, name: &str) -> Client {
         let client = Client::open(self.options(name, name)).await.unwrap();
         client.connect().await.unwrap();
+        // In most tests people know each other.
+        client.set_settings(Settings { ask: false, ..client.settings().await.unwrap() }).await.unwrap();
         client
     }
 }

@@ -287,6 +287,22 @@ pub(crate) fn read_all(tx: &Tx<'_>, conversation: GroupId) -> Result<(u64, u64),
     Ok((count, until))
 }
 
+/// A request is accepted: what has come before may be told now.
+pub(crate) fn tell_from_now_on(tx: &Tx<'_>, identity: &Identity, conversation: GroupId) -> Result<(), Error> {
+    let group = match tx.load_current(conversation) {
+        Err(Error::NotMember | Error::NotLetIn | Error::UnknownConversation(_)) => return Ok(()),
+        group => group?,
+    };
+    if !tells(tx, group.group_id(), group.epoch())? {
+        return Ok(());
+    }
+    let reads = own::settings(tx)?.read_receipts;
+    for (message, seen) in tx.written_by_others(conversation, identity.account(), MAX_READ)? {
+        tx.put_ack(conversation, message, if seen && reads { 2 } else { 1 })?;
+    }
+    tx.put_chore(conversation, ChoreKind::Acknowledge, 0)
+}
+
 /// A person has read one message. Tells whether that is news, and, if nothing in the conversation is unread after it, when
 /// its last one was accepted.
 pub(crate) fn read_one(tx: &Tx<'_>, conversation: GroupId, id: MessageId) -> Result<(bool, Option<u64>), Error> {

@@ -9,7 +9,9 @@ use qpc_chassis::{
     db::Db,
     rpc::{Identity, forward},
 };
-use qpc_sdk::{Client, ConversationId, Error, Event, EventStream, Identification, Linking, MessageState, Runtime};
+use qpc_sdk::{
+    Client, ConversationId, Error, Event, EventStream, Identification, Linking, MessageState, Runtime, Settings,
+};
 use qpc_testkit::{Cluster, eventually};
 use qpc_wire::{Method, Status, bus};
 use tokio::time::Instant;
@@ -162,6 +164,8 @@ pub async fn open(options: qpc_sdk::ClientOptions) -> Client {
     let client = Client::open(options).await.unwrap();
     client.start();
     eventually("the connection", || async { client.whoami().await.unwrap().connected.then_some(()) }).await;
+    // In most tests people know each other.
+    client.set_settings(Settings { ask: false, ..client.settings().await.unwrap() }).await.unwrap();
     client
 }
 
