@@ -93,6 +93,16 @@ impl SendStream {
         }
     }
 
+    /// What is ready on streams of a higher one is sent first.
+    pub(crate) fn set_priority(&mut self, priority: i32) {
+        match self {
+            // Fails only on a stream that is over already.
+            Self::Quic(quic) => drop(quic.set_priority(priority)),
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => {}
+        }
+    }
+
     /// Fails only on a stream that is over already.
     pub(crate) fn finish(&mut self) {
         match self {

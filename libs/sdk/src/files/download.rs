@@ -110,7 +110,7 @@ async fn fetch(inner: &Inner, attachment: &Attachment, offset: u64, teller: &Tel
             if answer.size != attachment.sealed_size || answer.length != length {
                 return Err(CallError::Malformed);
             }
-            let mut bytes = Vec::new();
+            let mut bytes = Vec::with_capacity(length as usize);
             let ended = loop {
                 match body.next(&mut bytes, length as usize).await {
                     Ok(0) => break Ok(()),

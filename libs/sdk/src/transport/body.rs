@@ -22,8 +22,11 @@ use super::{
 const STALL: Duration = Duration::from_secs(30);
 /// Bytes of a piece that is sent.
 const PIECE: usize = 256 << 10;
-/// Bytes of a piece that are taken at a time.
-const STEP: usize = 64 << 10;
+
+/// Bodies go one after the other, and after all that is short: the server has something to store while the next one comes.
+fn after(request_id: u32) -> i32 {
+    -1 - (request_id & 0x3fff_ffff) as i32
+}
 
 async fn step<T>(work: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
     timeout(STALL, work).await.unwrap_or(Err(CallError::Deadline))
@@ -39,6 +42,7 @@ impl Connection {
     ) -> Result<M::Response, CallError> {
         let (id, _counted) = self.begin();
         let (mut send, mut receive) = self.carrier().open_bi().await?;
+        send.set_priority(after(id));
         let mut wanted = step(write(&mut send, frame::request(M::INFO.id, id, request)?)).await?;
         let mut rest = body.clone();
         while wanted && !rest.is_empty() {
@@ -94,10 +98,10 @@ impl Body {
         if self.left > MAX_FRAME_PAYLOAD || self.left > most.saturating_sub(out.len()) {
             return Err(CallError::Malformed);
         }
-        let (len, from) = (self.left.min(STEP), out.len());
-        out.resize(from + len, 0);
-        step(async { self.receive.read_exact(&mut out[from..]).await.map_err(read_failed) }).await?;
-        self.left -= len;
-        Ok(len)
+        let chunk = step(async { self.receive.read_chunk(self.left).await.map_err(read_failed) }).await?;
+        let chunk = chunk.ok_or(CallError::Malformed)?;
+        out.extend_from_slice(&chunk);
+        self.left -= chunk.len();
+        Ok(chunk.len())
     }
 }

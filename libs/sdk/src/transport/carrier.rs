@@ -98,6 +98,16 @@ impl SendStream {
         }
     }
 
+    /// What is ready on streams of a higher one is sent first.
+    pub(super) fn set_priority(&mut self, priority: i32) {
+        match self {
+            // Fails only on a stream that is over already.
+            Self::Quic(quic) => drop(quic.set_priority(priority)),
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => {}
+        }
+    }
+
     /// Fails only if the server stopped the stream.
     pub(super) fn finish(&mut self) {
         match self {
@@ -115,6 +125,21 @@ impl RecvStream {
             Self::Quic(quic) => quic.read_exact(out).await,
             #[cfg(feature = "sim")]
             Self::Sim(sim, rest) => sim::read_exact(sim, rest, out).await,
+        }
+    }
+
+    /// The next bytes, one at least and `most` at most; none at the end.
+    pub(super) async fn read_chunk(&mut self, most: usize) -> Result<Option<Bytes>, ReadExactError> {
+        match self {
+            Self::Quic(quic) => Ok(quic.read_chunk(most, true).await?.map(|chunk| chunk.bytes)),
+            #[cfg(feature = "sim")]
+            Self::Sim(sim, rest) => {
+                if rest.is_empty() {
+                    *rest = sim::read_chunk(sim).await?.unwrap_or_default();
+                }
+                let chunk = rest.split_to(rest.len().min(most));
+                Ok((!chunk.is_empty()).then_some(chunk))
+            }
         }
     }
 }
@@ -145,6 +170,15 @@ mod sim {
         }
     }
 
+    pub(super) async fn read_chunk(stream: &mut RecvStream) -> Result<Option<Bytes>, ReadError> {
+        match stream.chunk().await {
+            Ok(chunk) => Ok(chunk),
+            Err(Cut::Stream(code)) => Err(ReadError::Reset(code.into())),
+            Err(Cut::Connection(end)) => Err(ReadError::ConnectionLost(ended(end))),
+            Err(Cut::Early | Cut::Ended) => Err(ReadError::ClosedStream),
+        }
+    }
+
     /// `rest` is what was read and not asked for yet.
     pub(super) async fn read_exact(
         stream: &mut RecvStream,
@@ -153,13 +187,7 @@ mod sim {
     ) -> Result<(), ReadExactError> {
         while !out.is_empty() {
             if rest.is_empty() {
-                *rest = match stream.chunk().await {
-                    Ok(Some(chunk)) => chunk,
-                    Ok(None) => return Err(ReadExactError::FinishedEarly(out.len())),
-                    Err(Cut::Stream(code)) => return Err(ReadError::Reset(code.into()).into()),
-                    Err(Cut::Connection(end)) => return Err(ReadError::ConnectionLost(ended(end)).into()),
-                    Err(Cut::Early | Cut::Ended) => return Err(ReadError::ClosedStream.into()),
-                };
+                *rest = read_chunk(stream).await?.ok_or(ReadExactError::FinishedEarly(out.len()))?;
             }
             let taken = out.len().min(rest.len());
             let (head, tail) = out.split_at_mut(taken);
