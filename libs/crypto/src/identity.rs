@@ -61,8 +61,8 @@ signing_key!(
     AccountKey
 );
 signing_key!(
-    /// The key of one device: it signs logins, attachments, its queue key and transcripts, and is the MLS signature key of
-    /// the device's leaves.
+    /// The key of one device: it signs logins, attachments, its queue key, transcripts and what it says sealed, and is the MLS
+    /// signature key of the device's leaves.
     DeviceKey
 );
 

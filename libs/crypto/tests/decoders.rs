@@ -9,6 +9,7 @@ use openmls_memory_storage::MemoryStorage;
 use proptest::prelude::*;
 use qpc_crypto::{
     AccountKey, Changes, Conversation, DeviceCertificate, DeviceKey, GroupView, Policy, Provider, QueueKey, Suite,
+    franking,
     mls::{InviteTerms, join_welcome, key_package, key_package_ref, peek_private_message, peek_welcome, split_welcome},
     opaque, padding, queue,
 };
@@ -35,6 +36,8 @@ struct Samples {
     queue_key: QueueKey,
     sealed_key: Vec<u8>,
     sealed: Vec<u8>,
+    /// A content signed by the device.
+    signed: Vec<u8>,
 }
 
 const GROUP: GroupId = GroupId([3; 16]);
@@ -68,6 +71,7 @@ static SAMPLES: LazyLock<Samples> = LazyLock::new(|| {
     let (_, external) =
         Conversation::join_external(&bob_store, &bob, &bob_certificate, &pending.group_info, &tree, &[], None).unwrap();
     let message = group.encrypt(&alice_store, &alice, b"hello").unwrap();
+    let signed = franking::with_signature(b"said", &franking::sign(&bob, GROUP, b"said"));
     let queue_key = QueueKey::generate(&mut rng);
     let public = queue_key.public_bytes();
     let sealed = queue::seal_for(&mut rng, b"payload", GROUP, &[(DEVICE, &public)]).unwrap();
@@ -89,6 +93,7 @@ static SAMPLES: LazyLock<Samples> = LazyLock::new(|| {
         queue_key,
         sealed_key: sealed.keys[0].1.clone(),
         sealed: sealed.payload,
+        signed,
     }
 });
 
@@ -122,6 +127,7 @@ fn decode_all(bytes: &[u8]) {
         assert_eq!(join_welcome(split.suite, &split.encrypted_group_info, &secrets).unwrap(), bytes);
     }
     let _ = padding::unpad(bytes);
+    let _ = franking::is_signed(certificate, GROUP, bytes);
     let _ = opaque::ServerSetup::from_bytes(bytes);
     let _ = opaque::register_finish(bytes);
     let _ = opaque::login_finish(bytes, bytes, b"");
@@ -150,11 +156,11 @@ proptest! {
     }
 
     #[test]
-    fn damaged_messages_are_refused_in_peace(place: prop::sample::Index, kind: u8, which in 0..12usize) {
+    fn damaged_messages_are_refused_in_peace(place: prop::sample::Index, kind: u8, which in 0..13usize) {
         let samples = [
             &SAMPLES.certificate, &SAMPLES.key_package, &SAMPLES.group_info, &SAMPLES.snapshot,
             &SAMPLES.commit, &SAMPLES.welcome, &SAMPLES.message, &SAMPLES.current_info, &SAMPLES.tree, &SAMPLES.leave,
-            &SAMPLES.external, &SAMPLES.policy,
+            &SAMPLES.external, &SAMPLES.policy, &SAMPLES.signed,
         ];
         decode_all(&damaged(samples[which], place, kind));
     }
@@ -169,6 +175,8 @@ proptest! {
         prop_assert!(check(&SAMPLES.certificate, &|bytes| DeviceCertificate::parse(bytes).is_ok()));
         prop_assert!(check(&SAMPLES.key_package, &|bytes| key_package::validate(bytes).is_ok()));
         prop_assert!(check(&SAMPLES.group_info, &|bytes| GroupView::found(bytes).is_ok()));
+        let signed = |bytes: &[u8]| franking::is_signed(&SAMPLES.device.1, GROUP, bytes);
+        prop_assert!(check(&SAMPLES.signed, &signed));
         let current = || GroupView::restore(&SAMPLES.current).unwrap();
         prop_assert!(check(&SAMPLES.current_info, &|bytes| current().check_group_info(bytes).is_ok()));
         let open = |key: &[u8], payload: &[u8]| SAMPLES.queue_key.open_for(DEVICE, GROUP, key, payload).is_ok();

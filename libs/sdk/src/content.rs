@@ -97,6 +97,8 @@ impl Content {
             from: self.from.clone(),
             again: self.again.map(|(place, accepted_at_ms)| pb::Again { place, accepted_at_ms }),
             blind: bytes(&self.blind),
+            // Stands behind all of it; see `qpc_crypto::franking`.
+            signature: Bytes::new(),
             body: Some(self.body.encode()),
         };
         match content.encoded_len() {

@@ -49,6 +49,12 @@ pub fn franking(group: &[u8; 16], account: &[u8; 16], device: &[u8; 16], at_ms: 
     [b"qpc franking v1".as_slice(), group, account, device, &at_ms.to_be_bytes(), commitment].concat()
 }
 
+/// Signed by the device key for a content that leaves without saying by whom; `commitment` is that to the content without the
+/// signature.
+pub fn sealed_content(group: &[u8; 16], commitment: &[u8; 32]) -> Vec<u8> {
+    [b"qpc sealed content v1".as_slice(), group, commitment].concat()
+}
+
 /// Signed by the device key for what it relays without being stored.
 pub fn whisper(group: &[u8; 16], epoch: u64, body: &[u8]) -> Vec<u8> {
     [b"qpc whisper v1".as_slice(), group, &epoch.to_be_bytes(), body].concat()
