@@ -282,7 +282,11 @@ async fn decoys_look_like_messages_to_the_server_and_like_nothing_to_people() {
             payload: request.payload,
             accepted_at_ms: receipt.accepted_at_ms,
             receipt: Some(receipt.clone()),
-            franking: Some(v1::Franking { tag: request.commitment.clone(), commitment: request.commitment }),
+            franking: Some(v1::Franking {
+                tag: request.commitment.clone(),
+                commitment: request.commitment,
+                anonymous: true,
+            }),
             ..v1::Envelope::default()
         })),
     };

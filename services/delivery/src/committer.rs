@@ -27,7 +27,7 @@ use qpc_crypto::{
     mls::Role,
     receipt::{self, Accepted, Link},
 };
-use qpc_wire::{AccountId, CorrelationId, DeviceId, GroupId, Status, v1};
+use qpc_wire::{CorrelationId, DeviceId, GroupId, Status, v1};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{Instrument, Level, Span};
 
@@ -360,13 +360,14 @@ impl Worker {
 
 impl Worker {
     fn frank(&self, message: &NewMessage, commitment: Commitment, at_ms: u64) -> v1::Franking {
-        let (account, device) = match message.permit {
-            Permit::Device(Identity { account, device }) => (account, device),
-            // That it was said here, and not by whom.
-            Permit::Key(_) | Permit::Token { .. } => (AccountId([0; AccountId::LEN]), DeviceId([0; DeviceId::LEN])),
+        let franked = |account, device| Franked { group: message.group, account, device, at_ms, commitment };
+        let (franked, anonymous) = match message.permit {
+            Permit::Device(Identity { account, device }) => (franked(account, device), false),
+            // That it was said here, and not by whom: members then want a signature by whoever says it.
+            Permit::Key(_) | Permit::Token { .. } => (Franked::by_nobody(message.group, at_ms, commitment), true),
         };
-        let tag = self.franking_key.tag(&Franked { group: message.group, account, device, at_ms, commitment });
-        v1::Franking { commitment: Bytes::copy_from_slice(&commitment), tag: Bytes::copy_from_slice(&tag) }
+        let tag = self.franking_key.tag(&franked);
+        v1::Franking { commitment: Bytes::copy_from_slice(&commitment), tag: Bytes::copy_from_slice(&tag), anonymous }
     }
 }
 

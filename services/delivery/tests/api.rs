@@ -415,7 +415,7 @@ async fn the_server_tags_what_a_sender_has_committed_to() {
         commitment,
     };
     let key = FrankingKey::from_bytes(&world.deps.secrets.derive("delivery/franking"));
-    assert!(key.verify(&franked, &given.tag));
+    assert!(key.verify(&franked, &given.tag) && !given.anonymous);
     assert!(!key.verify(&Franked { account: bob.identity.account, ..franked }, &given.tag));
 
     let short = EnqueueRequest { commitment: vec![1; 31].into(), ..world.message(&alice, &mut group[0], "short") };

@@ -9,7 +9,7 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use common::{Device, World, code, wrong_epoch};
+use common::{Device, World, code, envelope, wrong_epoch};
 use futures_util::future::join_all;
 use qpc_chassis::{
     Runtime,
@@ -18,7 +18,8 @@ use qpc_chassis::{
     runtime::{Clock, SystemEntropy},
 };
 use qpc_crypto::{
-    Changes, Conversation, Incoming, MlsError, ReceiptKey,
+    Changes, Conversation, FrankingKey, Incoming, MlsError, ReceiptKey,
+    franking::{self, Franked},
     receipt::{self, Link},
     token::{KEY_MS, Token, TokenKeys, TokenRequest, key_epoch},
 };
@@ -109,6 +110,32 @@ async fn the_receipt_names_all_and_so_nobody_and_the_sender_gets_an_echo() {
     assert_eq!(keys.iter().filter(named).count(), 2, "CreateGroup and Enqueue");
     let nameless: Vec<_> = keys.iter().filter(|row| row.bytes(0).unwrap().starts_with(&[0; 16])).collect();
     assert_eq!(nameless.len(), 1);
+}
+
+/// So recipients know that the tag names nobody, and want a signature.
+#[tokio::test]
+async fn the_tag_of_a_sealed_message_names_nobody_and_says_so() {
+    let world = World::start().await;
+    let (alice, bob) = (world.device(), world.device());
+    let mut group = world.group(GroupKind::Direct, &alice, &[&bob]).await;
+    let committed = franking::commitment(b"sealed");
+    let message = sealed(&world, &alice, &mut group[0], "sealed");
+    let message = SealedEnqueueRequest { commitment: Bytes::copy_from_slice(&committed), ..message };
+    world.call_anonymously::<SealedEnqueue>(&message).await.unwrap();
+    let token = &tokens(&world, 1)[0];
+    let message = paid(&world, &alice, &mut group[0], "sealed", token);
+    let message = SealedEnqueueRequest { commitment: Bytes::copy_from_slice(&committed), ..message };
+    world.call_anonymously::<SealedEnqueue>(&message).await.unwrap();
+    let key = FrankingKey::from_bytes(&world.deps.secrets.derive("delivery/franking"));
+    let entries = world.fetch(&bob, 1).await.entries;
+    assert_eq!(entries.len(), 2);
+    for entry in &entries {
+        let told = envelope(entry);
+        let given = told.franking.clone().unwrap();
+        let franked = Franked::by_nobody(group[0].group_id(), told.accepted_at_ms, committed);
+        assert!(given.anonymous && key.verify(&franked, &given.tag));
+        assert!(!key.verify(&Franked { account: alice.identity.account, ..franked }, &given.tag));
+    }
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ fn payload(tag: u16, body: usize, recipients: &[u8]) -> Payload {
         body: Bytes::from(vec![tag as u8; body]),
         shared: None,
         receipt: Some(Receipt { seq: u64::from(tag), ..Receipt::default() }),
-        franking: Some(Franking { commitment: vec![tag as u8; 32].into(), tag: vec![9; 32].into() }),
+        franking: Some(Franking { commitment: vec![tag as u8; 32].into(), tag: vec![9; 32].into(), anonymous: true }),
         disappears_ms: None,
         recipients: recipients.iter().map(|n| Recipient::plain(DeviceId([*n; 16]))).collect(),
     }
