@@ -16,7 +16,7 @@ use crate::{
     content::{Body, Content, Saying},
     outbox,
     receive::{self, Delivered, Received},
-    store::{ConversationState, Identity, Pending, PendingKind, Store},
+    store::{ConversationState, Identity, Pending, PendingKind, Store, Way},
 };
 
 /// How MLS state is encoded, which openmls leaves to the application.
@@ -143,7 +143,7 @@ impl Device {
             let from = self.identity.username.clone();
             let (message, blind) = (MessageId(tx.random()), tx.random());
             let content = Content { id: message, sent_at_ms: tx.now_ms(), from, again: None, blind, body }.encode()?;
-            Ok(outbox::encrypt(tx, &self.identity, id, &content)?.payload)
+            Ok(outbox::encrypt(tx, &self.identity, id, &content, Way::Named)?.payload)
         })
     }
 

@@ -152,8 +152,9 @@ pub enum Error {
     /// The other of a conversation is blocked by this account.
     #[error("you have blocked them: unblock them first")]
     Blocked,
-    /// A message whose writer has not committed to it, or to something else: it could not be reported.
-    #[error("the message is not the one that its writer has committed to")]
+    /// A message whose writer has not committed to it, or to something else, or came sealed and is not signed: it could not be
+    /// reported.
+    #[error("the message is not the one that its writer has committed to, or it came sealed and is not signed")]
     NotFranked,
     /// Nothing that could be shown to the server: messages of this account, or of which nothing is left, or that came from
     /// another device of this account.

@@ -2,9 +2,9 @@
 //!
 //! A message is encrypted once, when it is written, in the transaction that keeps it: the ciphertext that is sent, and
 //! the key under which it is sent, are the same however often and after however many restarts. It is encrypted anew,
-//! under a new key, only when the server says that the epoch is too old, or when the group was joined again or replaced;
-//! and later than it was written, when it is written while somebody's leaving has to be committed first. Whoever gets it
-//! twice sees it once, by its id.
+//! under a new key, only when the server says that the epoch is too old, when the group was joined again or replaced, or when
+//! it is to leave sealed and was not written for that; and later than it was written, when it is written while somebody's
+//! leaving has to be committed first. Whoever gets it twice sees it once, by its id.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -38,12 +38,14 @@ const KEEP_AT_LEAST_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 /// Devices that left in one epoch and are told apart in a receipt.
 const MAX_LEAVERS: usize = 64;
 
-/// Encrypts for the epoch of a conversation.
+/// Encrypts for the epoch of a conversation. What people say is signed where it is to leave sealed: the server then has no word
+/// of its own on who said it.
 pub(crate) fn encrypt(
     tx: &Tx<'_>,
     identity: &Identity,
     conversation: GroupId,
     content: &[u8],
+    way: Way,
 ) -> Result<Sealed, Error> {
     let group = tx.current_group(conversation)?;
     if tx.is_stuck(group)? {
@@ -56,8 +58,15 @@ pub(crate) fn encrypt(
     if mls.role_of_self()? < Some(Role::Member) {
         return Err(Error::NotAllowed("write"));
     }
-    let payload = mls.encrypt(&tx.mls(), &identity.device_key, content)?;
-    Ok(Sealed { group, epoch: mls.epoch(), tag: mls.epoch_tag()?.to_vec(), payload })
+    let signature = must_be_signed(way, content).then(|| franking::sign(&identity.device_key, group, content));
+    let mut sealed =
+        Sealed { group, epoch: mls.epoch(), tag: mls.epoch_tag()?.to_vec(), payload: Vec::new(), signature };
+    sealed.payload = mls.encrypt(&tx.mls(), &identity.device_key, &sealed.plaintext(content))?;
+    Ok(sealed)
+}
+
+fn must_be_signed(way: Way, content: &[u8]) -> bool {
+    way == Way::Sealed && matches!(Content::decode(content), Ok(Content { body: Body::Say(_), .. }))
 }
 
 /// Conversations whose messages wait because one of them goes wrong.
@@ -160,13 +169,18 @@ fn asked_pause(error: &Error) -> Duration {
 async fn send(inner: &Arc<Inner>, connection: &Connection, outgoing: Outgoing) -> Result<(), Error> {
     let Some(sealed) = outgoing.sealed.clone() else { return seal(inner, connection, outgoing, None).await };
     let way = sealed::way(inner, &outgoing).await?;
+    let outgoing = Outgoing { way: Some(way), ..outgoing };
+    if sealed.signature.is_none() && must_be_signed(way, &outgoing.content) {
+        // Written when it was still to leave by name.
+        return seal(inner, connection, outgoing, None).await;
+    }
     let request = v1::EnqueueRequest {
         idempotency_key: outgoing.key.to_bytes(),
         group_id: sealed.group.to_bytes(),
         epoch: sealed.epoch,
         payload: sealed.payload.clone().into(),
         epoch_tag: sealed.tag.clone().into(),
-        commitment: Bytes::copy_from_slice(&franking::commitment(&outgoing.content)),
+        commitment: Bytes::copy_from_slice(&franking::commitment(&sealed.plaintext(&outgoing.content))),
         keep_ms: keep_ms(&outgoing.content),
     };
     if let Some(message) = outgoing.message {
@@ -328,11 +342,12 @@ async fn seal(
         sync::pull(inner, connection).await?;
     }
     let (identity, conversation, key) = (inner.identity.clone(), outgoing.conversation, inner.idempotency_key());
-    let (n, content) = (outgoing.n, outgoing.content.clone());
+    let (n, content, way, seals) = (outgoing.n, outgoing.content.clone(), outgoing.way, inner.sealed);
     let sealed = inner
         .store
         .run(move |tx| {
-            let sealed = encrypt(tx, &identity, conversation, &content)?;
+            let way = way.map_or_else(|| sealed::wanted(tx, seals, conversation), Ok)?;
+            let sealed = encrypt(tx, &identity, conversation, &content, way)?;
             // Counted also when the group here is still behind, so that it cannot go on for ever.
             tx.seal_in_outbox(n, key, &sealed)?;
             Ok(sealed.epoch)

@@ -10,7 +10,7 @@ use crate::{
     Error, MessageId, MessageKind, MessageRef, MessageState,
     client::Inner,
     content::{Body, Content, Draft, MAX_TEXT, Mention, Said, Saying, Text, is_sign},
-    outbox, own,
+    outbox, own, sealed,
     store::{ConversationKind, New, Standing, Tx},
     strangers,
 };
@@ -104,6 +104,7 @@ async fn say(
     saying: impl FnOnce(&Tx<'_>) -> Result<Saying, Error> + Send + 'static,
 ) -> Result<MessageId, Error> {
     let (identity, key, id) = (inner.identity.clone(), inner.idempotency_key(), MessageId(inner.runtime.random()));
+    let seals = inner.sealed;
     let takes_part = inner
         .store
         .run(move |tx| {
@@ -148,7 +149,8 @@ async fn say(
             let body = Body::Say(said.saying);
             let (from, blind) = (identity.username.clone(), tx.random());
             let content = Content { id, sent_at_ms, from, again: None, blind, body }.encode()?;
-            let sealed = match outbox::encrypt(tx, &identity, conversation, &content) {
+            let way = sealed::wanted(tx, seals, conversation)?;
+            let sealed = match outbox::encrypt(tx, &identity, conversation, &content, way) {
                 Ok(sealed) => Some(sealed),
                 Err(error) if is_for_later(&error) => None,
                 Err(error) => return Err(error),

@@ -32,17 +32,22 @@ pub(crate) async fn way(inner: &Inner, outgoing: &Outgoing) -> Result<Way, Error
     if let Some(way) = outgoing.way {
         return Ok(way);
     }
-    let (n, conversation, sealed) = (outgoing.n, outgoing.conversation, inner.sealed);
+    let (n, conversation, seals) = (outgoing.n, outgoing.conversation, inner.sealed);
     inner
         .store
         .run(move |tx| {
-            // The server knows that whoever writes to an account's own devices is that account.
-            let own = tx.conversation(conversation)?.is_some_and(|info| info.kind == ConversationKind::Own);
-            let way = if sealed && !own { Way::Sealed } else { Way::Named };
+            let way = wanted(tx, seals, conversation)?;
             tx.set_way(n, way)?;
             Ok(way)
         })
         .await
+}
+
+/// How a message would leave now, from a client that seals or does not.
+pub(crate) fn wanted(tx: &Tx<'_>, seals: bool, conversation: GroupId) -> Result<Way, Error> {
+    // The server knows that whoever writes to an account's own devices is that account.
+    let own = tx.conversation(conversation)?.is_some_and(|info| info.kind == ConversationKind::Own);
+    Ok(if seals && !own { Way::Sealed } else { Way::Named })
 }
 
 /// Sends an encrypted message. The outer error: not now. The inner one: what a connection or the server says to it, which is

@@ -81,7 +81,8 @@ impl Post {
 
     fn application(&mut self, seq: u64, outgoing: &Outgoing) -> Delivered {
         let sealed = outgoing.sealed.as_ref().unwrap();
-        let crafted = Crafted { payload: sealed.payload.clone(), content: outgoing.content.clone() };
+        let content = sealed.plaintext(&outgoing.content).into_owned();
+        let crafted = Crafted { payload: sealed.payload.clone(), content };
         self.entry(seq, sealed.group, sealed.epoch, &crafted).into()
     }
 
@@ -152,6 +153,14 @@ impl Post {
 async fn receive(client: &Client, delivered: Delivered) -> Vec<Received> {
     let identity = client.inner.identity.clone();
     client.inner.store.run(move |tx| receive::entry(tx, &identity, &delivered)).await.unwrap()
+}
+
+/// The same, as it comes when it was sent without saying by whom.
+fn anonymous(delivered: impl Into<Delivered>) -> Delivered {
+    let mut delivered = delivered.into();
+    let Some(Body::Envelope(envelope)) = &mut delivered.entry.body else { panic!("a gap") };
+    envelope.franking.as_mut().unwrap().anonymous = true;
+    delivered
 }
 
 /// The same, put into the mailbox once more.

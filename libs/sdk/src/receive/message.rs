@@ -70,7 +70,7 @@ pub(super) fn open(
     let Incoming::Message { sender, epoch, plaintext } = group.process(&tx.mls(), &envelope.payload)? else {
         return Err(MlsError::Malformed("application message").into());
     };
-    let franked = envelope.franking.as_ref().is_some_and(|it| it.commitment == franking::commitment(&plaintext)[..]);
+    let franked = is_franked(envelope, &sender, id, &plaintext);
     let content = match Content::decode(&plaintext) {
         Err(ContentError::Version(_)) => not_understood(plaintext.clone(), envelope.accepted_at_ms),
         content => content?,
@@ -82,7 +82,7 @@ pub(super) fn open(
         _ => now,
     };
     let (account, claim) = (sender.account_id(), content.from.clone());
-    let evidence = evidence(envelope, plaintext);
+    let evidence = evidence(envelope, &sender, plaintext);
     let origin =
         Origin { identity, conversation, group: &group, sender, seq, epoch, place: (id, place), at_ms, evidence };
     if matches!(content.body, Body::Say(_)) && !franked {
@@ -106,10 +106,23 @@ pub(super) fn open(
     Ok(received)
 }
 
-fn evidence(envelope: &v1::Envelope, plaintext: Vec<u8>) -> Vec<u8> {
-    let tag = envelope.franking.as_ref().map(|franking| franking.tag.clone()).unwrap_or_default();
-    let (group, accepted_at_ms) = (envelope.group_id.clone(), envelope.accepted_at_ms);
-    pb::Evidence { content: plaintext.into(), tag, group, accepted_at_ms }.encode_to_vec()
+/// Whether it can be shown to the server who said it: by the tag, or where that names nobody by a signature.
+fn is_franked(envelope: &v1::Envelope, sender: &DeviceCertificate, group: GroupId, plaintext: &[u8]) -> bool {
+    let Some(v1::Franking { commitment, anonymous, .. }) = &envelope.franking else { return false };
+    *commitment == franking::commitment(plaintext)[..] && (!anonymous || franking::is_signed(sender, group, plaintext))
+}
+
+fn evidence(envelope: &v1::Envelope, sender: &DeviceCertificate, plaintext: Vec<u8>) -> Vec<u8> {
+    let v1::Franking { tag, anonymous, .. } = envelope.franking.clone().unwrap_or_default();
+    let certificate = if anonymous { sender.to_bytes().to_vec() } else { Vec::new() };
+    pb::Evidence {
+        content: plaintext.into(),
+        tag,
+        group: envelope.group_id.clone(),
+        accepted_at_ms: envelope.accepted_at_ms,
+        certificate: certificate.into(),
+    }
+    .encode_to_vec()
 }
 
 /// Those members among these whose names are not known.

@@ -1,5 +1,8 @@
 //! Messages that the server has not accepted yet, in the order of writing.
 
+use std::borrow::Cow;
+
+use qpc_crypto::franking::{SIGNATURE_LEN, with_signature};
 use qpc_wire::{GroupId, IdempotencyKey};
 use rusqlite::{OptionalExtension as _, params};
 
@@ -42,6 +45,18 @@ pub(crate) struct Sealed {
     /// Tag of the epoch.
     pub(crate) tag: Vec<u8>,
     pub(crate) payload: Vec<u8>,
+    /// What stands behind the content in the payload, where it is to leave sealed.
+    pub(crate) signature: Option<[u8; SIGNATURE_LEN]>,
+}
+
+impl Sealed {
+    /// What was encrypted of a content.
+    pub(crate) fn plaintext<'a>(&self, content: &'a [u8]) -> Cow<'a, [u8]> {
+        match &self.signature {
+            Some(signature) => Cow::Owned(with_signature(content, signature)),
+            None => Cow::Borrowed(content),
+        }
+    }
 }
 
 impl Tx<'_> {
@@ -67,8 +82,8 @@ impl Tx<'_> {
             return Err(Error::OutboxFull);
         }
         self.sql.execute(
-            "INSERT INTO outbox (conversation, message, content, idempotency_key, group_id, epoch, payload, tag)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO outbox (conversation, message, content, idempotency_key, group_id, epoch, payload, tag, signature)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             params![
                 conversation.as_ref(),
                 message.map(|id| id.0),
@@ -78,6 +93,7 @@ impl Tx<'_> {
                 sealed.map_or(0, |sealed| sealed.epoch),
                 sealed.map_or(&[][..], |sealed| &sealed.payload),
                 sealed.map_or(&[][..], |sealed| &sealed.tag),
+                sealed.map_or(&[][..], signature),
             ],
         )?;
         Ok(())
@@ -106,11 +122,12 @@ impl Tx<'_> {
 
     fn outgoing(&self, n: i64) -> Result<Option<Outgoing>, Error> {
         let sql =
-            "SELECT n, conversation, message, content, idempotency_key, group_id, epoch, payload, attempts, tag, way
+            "SELECT n, conversation, message, content, idempotency_key, group_id, epoch, payload, attempts, tag, way,
+                    signature
              FROM outbox WHERE n = ?1";
         let found = self.sql.query_row(sql, [n], |row| {
             let (group, payload): (Option<[u8; 16]>, Vec<u8>) = (row.get(5)?, row.get(7)?);
-            let (epoch, tag) = (row.get(6)?, row.get(9)?);
+            let (epoch, tag, signature) = (row.get(6)?, row.get(9)?, row.get::<_, Vec<u8>>(11)?);
             Ok(Outgoing {
                 n: row.get(0)?,
                 conversation: GroupId(row.get(1)?),
@@ -122,6 +139,7 @@ impl Tx<'_> {
                     epoch,
                     tag,
                     payload,
+                    signature: signature.as_slice().try_into().ok(),
                 }),
                 attempts: row.get(8)?,
                 way: match row.get::<_, u8>(10)? {
@@ -138,9 +156,17 @@ impl Tx<'_> {
     pub(crate) fn seal_in_outbox(&self, n: i64, key: IdempotencyKey, sealed: &Sealed) -> Result<(), Error> {
         self.sql.execute(
             "UPDATE outbox SET idempotency_key = ?2, group_id = ?3, epoch = ?4, payload = ?5, tag = ?6,
-                    attempts = attempts + 1
+                    signature = ?7, attempts = attempts + 1
              WHERE n = ?1",
-            params![n, key.as_ref(), sealed.group.as_ref(), sealed.epoch, sealed.payload, sealed.tag],
+            params![
+                n,
+                key.as_ref(),
+                sealed.group.as_ref(),
+                sealed.epoch,
+                sealed.payload,
+                sealed.tag,
+                signature(sealed)
+            ],
         )?;
         Ok(())
     }
@@ -173,4 +199,8 @@ impl Tx<'_> {
         self.sql.execute("DELETE FROM outbox WHERE n = ?1", [n])?;
         Ok(())
     }
+}
+
+fn signature(sealed: &Sealed) -> &[u8] {
+    sealed.signature.as_ref().map_or(&[], |signature| signature)
 }

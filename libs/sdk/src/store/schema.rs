@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("0007_kept.sql"),
     include_str!("0008_drafts.sql"),
     include_str!("0009_account.sql"),
+    include_str!("0010_signed.sql"),
 ];
 
 /// The version since which MLS state is MessagePack.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use qpc_wire::AccountId;
 
 use super::*;
-use crate::{Message, MessageKind, content::Said as Told};
+use crate::{Message, MessageKind, content::Said as Told, store::Way};
 
 /// Alice and Bob in a conversation.
 struct Pair {
@@ -44,7 +44,7 @@ impl Pair {
                 Some(sealed) => sealed,
                 // What clients tell each other is encrypted when it is sent.
                 None => {
-                    let encrypt = move |tx: &Tx<'_>| crate::outbox::encrypt(tx, &identity, id, &content);
+                    let encrypt = move |tx: &Tx<'_>| crate::outbox::encrypt(tx, &identity, id, &content, Way::Named);
                     self.alice.inner.store.run(encrypt).await.unwrap()
                 }
             };

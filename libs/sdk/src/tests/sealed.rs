@@ -1,14 +1,20 @@
-//! What a client keeps of sealed messages: tokens, their keys, and how a message leaves.
+//! What a client keeps of sealed messages: tokens, their keys, how a message leaves; and what it takes of those of others.
 
 use std::collections::BTreeSet;
 
 use qpc_crypto::token::{self, Token, TokenKeys, TokenRequest};
 use qpc_wire::{IdempotencyKey, v1};
 
-use super::{TempDir, open};
+use qpc_crypto::{Suite, franking};
+use qpc_wire::{GroupId, content::Evidence};
+
+use super::{Crafted, Post, Said, TempDir, anonymous, encrypted, open, options, receive, take_outbox, text, written};
 use crate::{
-    Client, Error,
-    store::{Tx, Way},
+    Client, ClientOptions, Error, Event, MessageId, MessageRef,
+    content::Content,
+    receive::{Delivered, Received},
+    sealed::{wanted, way},
+    store::{Outgoing, Tx, Way},
 };
 
 async fn run<T: Send + 'static>(client: &Client, work: impl FnOnce(&Tx<'_>) -> Result<T, Error> + Send + 'static) -> T {
@@ -84,4 +90,94 @@ async fn what_was_asked_for_and_how_a_message_leaves_outlast_a_crash() {
     assert_eq!(run(&client, |tx| tx.permit(1)).await, None);
     run(&client, |tx| tx.end_token_request(&[])).await;
     assert!(run(&client, |tx| tx.token_request()).await.is_none());
+}
+
+fn refused(received: &[Received]) -> bool {
+    matches!(received, [Received::Event(Event::Undecryptable { error, .. })] if matches!(**error, Error::NotFranked))
+}
+
+fn content(body: Said) -> Vec<u8> {
+    let id = MessageId([6; 16]);
+    Content { id, sent_at_ms: 5, from: "bob".into(), again: None, blind: [4; 16], body }.encode().unwrap()
+}
+
+/// What nobody could be held to is not shown: the server does not know who has sent it, so who says it has to sign.
+#[tokio::test]
+async fn what_people_say_sealed_is_shown_if_the_device_that_says_it_has_signed_it() {
+    let folder = TempDir::new().unwrap();
+    let (alice, bob) = (open(&folder, "alice").await, open(&folder, "bob").await);
+    let mut post = Post::new();
+    let (id, welcome) = post.acquaint(&alice, &bob, Suite::Classic).await;
+    receive(&bob, welcome).await;
+    let said = content(written("you cannot hold me to it"));
+    let sign = |by: &Client, group, content: &[u8]| franking::sign(&by.inner.identity.device_key, group, content);
+    let signed = |signature| franking::with_signature(&said, &signature);
+    let forged = [
+        said.clone(),
+        signed(sign(&alice, id, &said)),
+        signed(sign(&bob, GroupId([9; 16]), &said)),
+        signed(sign(&bob, id, &content(written("something else")))),
+        // With a field behind the signature.
+        [&*signed(sign(&bob, id, &said)), &[0xa0, 0x06, 1]].concat(),
+    ];
+    let mut seq = 1;
+    for plaintext in forged {
+        let crafted = encrypted(&bob, id, plaintext).await;
+        assert!(refused(&receive(&alice, anonymous(post.entry(seq, id, 1, &crafted))).await), "{seq}");
+        seq += 1;
+    }
+    // Signed, and committed to without the signature: the tag would be of something else.
+    let Crafted { payload, .. } = encrypted(&bob, id, signed(sign(&bob, id, &said))).await;
+    let half = Crafted { payload, content: said.clone() };
+    assert!(refused(&receive(&alice, anonymous(post.entry(seq, id, 1, &half))).await));
+    assert_eq!(alice.history(id, 9).await.unwrap(), []);
+
+    let crafted = encrypted(&bob, id, signed(sign(&bob, id, &said))).await;
+    let received = receive(&alice, anonymous(post.entry(seq + 1, id, 1, &crafted))).await;
+    assert_eq!(text(&received), "you cannot hold me to it");
+    let target = MessageRef { author: bob.inner.identity.account(), id: MessageId([6; 16]) };
+    let (_, kept) = run(&alice, move |tx| tx.evidence(id, target, 9)).await.remove(0);
+    let kept = <Evidence as prost::Message>::decode(&*kept).unwrap();
+    assert_eq!(kept.certificate, bob.inner.identity.certificate.to_bytes().to_vec());
+    assert!(franking::is_signed(&bob.inner.identity.certificate, id, &kept.content));
+
+    // What clients tell each other is nobody's word, and needs no signature.
+    let told = encrypted(&bob, id, content(Said::Read(vec![MessageId([1; 16])]))).await;
+    assert!(!refused(&receive(&alice, anonymous(post.entry(seq + 2, id, 1, &told))).await));
+    assert_eq!(alice.stats().await.unwrap().undecryptable, u64::from(seq as u32));
+}
+
+/// A client that seals signs what it says, whatever it says; and where it is to leave by name nobody needs that.
+#[tokio::test]
+async fn what_is_written_by_a_client_that_seals_is_signed() {
+    let folder = TempDir::new().unwrap();
+    let seals = ClientOptions { sealed: true, ..options(folder.path(), "alice", "correct horse") };
+    let alice = Client::open(seals).await.unwrap();
+    let bob = open(&folder, "bob").await;
+    let mut post = Post::new();
+    let (id, welcome) = post.acquaint(&alice, &bob, Suite::Classic).await;
+    receive(&bob, welcome).await;
+    let target = MessageRef { author: alice.inner.identity.account(), id: alice.send(id, "sealed").await.unwrap() };
+    alice.edit(id, target, "edited").await.unwrap();
+    alice.react(id, target, "👍").await.unwrap();
+    let outgoing = take_outbox(&alice).await;
+    assert_eq!(outgoing.len(), 3);
+    for (seq, outgoing) in (2..).zip(&outgoing) {
+        let received = receive(&bob, anonymous(post.application(seq, outgoing))).await;
+        assert!(!refused(&received), "{seq}");
+    }
+    assert_eq!(bob.history(id, 9).await.unwrap()[0].text, "edited");
+    assert_eq!(run(&bob, move |tx| tx.evidence(id, target, 9)).await.len(), 2, "the edit can be shown too");
+
+    // By name it is taken as well, and shown without the signature being needed.
+    alice.send(id, "by name").await.unwrap();
+    let by_name: Delivered = post.application(5, &take_outbox(&alice).await[0]);
+    assert_eq!(text(&receive(&bob, by_name).await), "by name");
+    alice.close().await;
+    let alice = open(&folder, "alice").await;
+    alice.send(id, "not signed").await.unwrap();
+    let unsigned: Vec<Outgoing> = take_outbox(&alice).await;
+    assert_eq!(unsigned[0].sealed.as_ref().unwrap().signature, None);
+    assert_eq!(way(&alice.inner, &unsigned[0]).await.unwrap(), Way::Named);
+    assert_eq!(run(&alice, move |tx| wanted(tx, true, id)).await, Way::Sealed);
 }
