@@ -56,6 +56,7 @@ fn gather(
                 accepted_at_ms: evidence.accepted_at_ms,
                 content: evidence.content,
                 tag: evidence.tag,
+                certificate: evidence.certificate,
             });
         }
     }

@@ -12,7 +12,9 @@ use std::{
 use common::{all_accepted, client, delivery_tables, numbered, open, receives, until};
 use prost::Message as _;
 use qpc_chassis::db::Db;
-use qpc_sdk::{Client, ClientOptions, ConversationId, Error, Event, ReceiptFile, decoy_cost, verify_receipts};
+use qpc_sdk::{
+    Client, ClientOptions, ConversationId, Error, Event, MessageRef, ReceiptFile, decoy_cost, verify_receipts,
+};
 use qpc_testkit::{Backend, Cluster, Faults, Shape, eventually};
 use qpc_wire::{
     Method, bus,
@@ -206,6 +208,85 @@ async fn what_cannot_be_sealed_waits_and_says_so_and_goes_out_under_no_name() {
     let alices = alice.whoami().await.unwrap().device.to_bytes();
     let by_alice = of_delivery.calls::<Enqueue>().into_iter().skip(named).filter(|call| call.device_id == alices);
     assert_eq!(by_alice.count(), 0);
+}
+
+/// What was found of the reports that the server keeps, in their order.
+fn verdicts(cluster: &Cluster) -> Vec<String> {
+    let auth = rusqlite::Connection::open(cluster.folder().join("auth.db")).unwrap();
+    let mut rows = auth.prepare("SELECT verdict FROM reports ORDER BY reported_ms, rowid").unwrap();
+    rows.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+async fn shows(client: &Client, conversation: ConversationId, text: &str) {
+    eventually(&format!("{text:?}"), || async {
+        client.history(conversation, 9).await.ok()?.iter().any(|message| message.text == text).then_some(())
+    })
+    .await;
+}
+
+/// What the server cannot say of a sealed message, its signature does: also to members of a group, of edits, and of what was
+/// sent by name as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_sealed_can_be_reported_with_its_edits() {
+    common::show_log();
+    let cluster = Cluster::start(Shape::pairs(Backend::Embedded)).await.unwrap();
+    let alice = client(&cluster, "alice", 0, 0).await;
+    let (bob, carol) = (sealed(&cluster, "bob", 0).await, client(&cluster, "carol", 0, 1).await);
+    let group = alice.create_group("three", &["bob".into(), "carol".into()]).await.unwrap();
+    for client in [&bob, &carol] {
+        common::let_in(client, group).await;
+    }
+    let by_name = alice.send(group, "something bad").await.unwrap();
+    all_accepted(&alice, group).await;
+    let author = alice.whoami().await.unwrap().account;
+    alice.close().await;
+
+    let alice = sealed(&cluster, "alice", 0).await;
+    let vile = MessageRef { author, id: alice.send(group, "something vile").await.unwrap() };
+    for client in [&bob, &carol] {
+        shows(client, group, "something vile").await;
+        client.report(group, &[vile], "she will not stop").await.unwrap();
+    }
+    // The edit is shown with it.
+    alice.edit(group, vile, "nothing at all").await.unwrap();
+    shows(&carol, group, "nothing at all").await;
+    carol.report(group, &[vile], "").await.unwrap();
+    let by_name = MessageRef { author, id: by_name };
+    carol.report(group, &[vile, by_name], "").await.unwrap();
+    let verdicts = verdicts(&cluster);
+    assert_eq!(verdicts.len(), 4);
+    let signed = "signed by a device of the accused and sealed";
+    assert!(verdicts[..3].iter().all(|verdict| verdict.starts_with(signed)), "{verdicts:?}");
+    assert!(verdicts[3].starts_with("partly sent by the accused"), "{verdicts:?}");
+    // Who wrote it has nothing to show.
+    assert!(matches!(alice.report(group, &[vile], "").await, Err(Error::NothingToReport)));
+}
+
+/// It is signed then, and nothing of what was encrypted before is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_to_leave_by_name_is_encrypted_anew_to_leave_sealed() {
+    common::show_log();
+    let cluster = Cluster::start(Shape::pairs(Backend::Embedded)).await.unwrap();
+    let tap = Tap::on(&cluster, "delivery").await;
+    let (alice, bob) = (client(&cluster, "alice", 0, 0).await, client(&cluster, "bob", 0, 1).await);
+    let conversation = alice.dm("bob").await.unwrap();
+    common::let_in(&bob, conversation).await;
+    assert!(alice.settle(Duration::from_secs(30)).await);
+    let me = alice.whoami().await.unwrap();
+    alice.close().await;
+    let named = tap.calls::<Enqueue>().len();
+
+    let offline = Client::open(cluster.client_options("alice", 0, 0)).await.unwrap();
+    let id = offline.send(conversation, "written by name").await.unwrap();
+    offline.close().await;
+    let alice = sealed(&cluster, "alice", 0).await;
+    shows(&bob, conversation, "written by name").await;
+    all_accepted(&alice, conversation).await;
+    bob.report(conversation, &[MessageRef { author: me.account, id }], "").await.unwrap();
+    assert_eq!(verdicts(&cluster).len(), 1);
+    let by_alice = tap.calls::<Enqueue>().into_iter().skip(named).filter(|call| call.device_id == me.device.to_bytes());
+    assert_eq!(by_alice.count(), 0);
+    assert_eq!(bob.stats().await.unwrap().undecryptable, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

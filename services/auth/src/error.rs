@@ -44,7 +44,7 @@ pub(crate) enum Error {
     NotBanned,
     #[error("the account is to be deleted")]
     ToBeDeleted,
-    #[error("the tags do not say that this account sent this")]
+    #[error("nothing shows that this account sent this")]
     NotProved,
     #[error("no such report")]
     UnknownReport,

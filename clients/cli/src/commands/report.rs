@@ -15,8 +15,8 @@ pub(crate) const ROW: Row = Row {
         aliases: &[],
         about: "Show the server's moderators a message, with proof of who sent it",
         after: "Example:\n  qpc report @mallory 3f2a --note \"does not stop\"\n\n\
-            They see this message, its edits and your note, who you are, and nothing else. What was sent without saying by\n\
-            whom cannot be reported, nor what is deleted here.",
+            They see this message, its edits and your note, who you are, and nothing else. What is deleted here cannot be\n\
+            reported.",
         args: args::<Report>,
         run: Run::Act(act::<Report>),
         mends: false,

@@ -190,6 +190,21 @@ impl Store {
             .collect()
     }
 
+    /// Until when a device spoke for its account, Unix milliseconds: until it was revoked, or the account deleted. None of a
+    /// device that was never let in.
+    pub(crate) async fn good_until(&self, account: AccountId, device: DeviceId) -> Result<Option<u64>, Error> {
+        let row = self
+            .db
+            .row(
+                "SELECT revoked_ms FROM devices WHERE device_id = $1 AND account_id = $2 \
+                 UNION SELECT at_ms FROM revocations WHERE device_id = $1 AND account_id = $3",
+                &[(&device).into(), (&account).into(), revocations::NOBODY],
+            )
+            .await?;
+        let until = row.map(|row| row.uint(0)).transpose()?;
+        Ok(until.map(|until| if until == 0 { u64::MAX } else { until }))
+    }
+
     /// The account with exactly this name. The devices of one that is banned are not shown.
     pub(crate) async fn user(&self, username: &str) -> Result<Option<User>, Error> {
         let rows = self

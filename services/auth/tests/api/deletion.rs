@@ -8,7 +8,7 @@ use crate::{
     world::{Connection, Person, World, bytes, code, connection, key, until},
 };
 
-fn request(on: &Connection, person: &Person) -> v1::DeleteAccountRequest {
+pub(crate) fn request(on: &Connection, person: &Person) -> v1::DeleteAccountRequest {
     let proof = proofs::delete_account(&on.binding.unwrap(), &person.certificate.account_id().0);
     v1::DeleteAccountRequest { idempotency_key: key(), account_proof: bytes(&person.account.sign(&proof)) }
 }
