@@ -15,6 +15,8 @@ use crate::{domain::name_key::NameKey, error::Error};
 
 /// Devices that an account may have.
 const MOST: u32 = 5;
+/// When [`revoke`] revokes.
+const REVOKED_MS: u64 = 30;
 
 /// A store in a new folder, which goes when the second value does.
 pub(crate) async fn sqlite() -> (Store, tempfile::TempDir) {
@@ -109,7 +111,7 @@ async fn log_in(store: &Store, certificate: &DeviceCertificate, expires_ms: u64)
 
 async fn revoke(store: &Store, account: AccountId, caller: DeviceId, device: DeviceId) -> Result<(), Error> {
     let mut tx = store.db().begin().await?;
-    Store::revoke(&mut tx, account, caller, device, 30).await?;
+    Store::revoke(&mut tx, account, caller, device, REVOKED_MS).await?;
     Ok(tx.commit().await?)
 }
 
@@ -187,6 +189,8 @@ async fn a_deleted_account_leaves_its_name_and_nothing_else(store: &Store) {
     assert_eq!((deletion.account, &deletion.devices), (person.id(), &devices));
     store.finish_deletion(person.id()).await.unwrap();
     assert_eq!(store.deletions().await.unwrap(), []);
+    assert_eq!(store.good_until(person.id(), device.device_id()).await.unwrap(), Some(50));
+    assert_eq!(store.good_until(person.id(), lost.device_id()).await.unwrap(), Some(REVOKED_MS));
     let of_account = "SELECT 1 FROM revocations WHERE account_id = $1";
     assert!(store.db().row(of_account, &[(&person.id()).into()]).await.unwrap().is_none());
 
@@ -326,8 +330,14 @@ async fn a_revoked_device_stays_out(store: &Store) {
 
     assert!(matches!(revoke(store, id, caller, foreign.device_id()).await, Err(Error::UnknownDevice)));
     assert!(matches!(revoke(store, id, caller, DeviceId([9; 16])).await, Err(Error::UnknownDevice)));
+    assert_eq!(store.good_until(id, two.device_id()).await.unwrap(), Some(u64::MAX));
     revoke(store, id, caller, two.device_id()).await.unwrap();
     revoke(store, id, caller, two.device_id()).await.expect("once more changes nothing");
+    assert_eq!(store.good_until(id, two.device_id()).await.unwrap(), Some(REVOKED_MS));
+    assert_eq!(store.good_until(id, one.device_id()).await.unwrap(), Some(u64::MAX));
+    for nobodys in [foreign.device_id(), DeviceId([9; 16])] {
+        assert_eq!(store.good_until(id, nobodys).await.unwrap(), None);
+    }
     assert_eq!(store.session(&token, 0).await.unwrap(), None);
     assert!(matches!(log_in(store, &two, 100).await, Err(Error::DeviceRevoked)));
     let refused = revoke(store, id, two.device_id(), one.device_id()).await;
