@@ -10,7 +10,7 @@ use qpc_wire::{GroupId, content::Evidence};
 
 use super::{Crafted, Post, Said, TempDir, anonymous, encrypted, open, options, receive, take_outbox, text, written};
 use crate::{
-    Client, ClientOptions, Error, Event, MessageId, MessageRef,
+    Client, ClientOptions, Error, Event, MessageId, MessageKind, MessageRef,
     content::Content,
     receive::{Delivered, Received},
     sealed::{wanted, way},
@@ -141,23 +141,36 @@ async fn what_people_say_sealed_is_shown_if_the_device_that_says_it_has_signed_i
     assert_eq!(kept.certificate, bob.inner.identity.certificate.to_bytes().to_vec());
     assert!(franking::is_signed(&bob.inner.identity.certificate, id, &kept.content));
 
+    // Something of a later version is somebody's word too.
+    let later = qpc_wire::content::Content { version: 3, ..Default::default() };
+    let later = prost::Message::encode_to_vec(&later);
+    let crafted = encrypted(&bob, id, later.clone()).await;
+    assert!(refused(&receive(&alice, anonymous(post.entry(seq + 2, id, 1, &crafted))).await));
+    let crafted = encrypted(&bob, id, franking::with_signature(&later, &sign(&bob, id, &later))).await;
+    let received = receive(&alice, anonymous(post.entry(seq + 3, id, 1, &crafted))).await;
+    assert!(matches!(&received[..], [Received::Message { message, .. }, ..] if message.kind == MessageKind::Unknown));
+
     // What clients tell each other is nobody's word, and needs no signature.
     let told = encrypted(&bob, id, content(Said::Read(vec![MessageId([1; 16])]))).await;
-    assert!(!refused(&receive(&alice, anonymous(post.entry(seq + 2, id, 1, &told))).await));
-    assert_eq!(alice.stats().await.unwrap().undecryptable, u64::from(seq as u32));
+    assert!(!refused(&receive(&alice, anonymous(post.entry(seq + 4, id, 1, &told))).await));
+    assert_eq!(alice.stats().await.unwrap().undecryptable, seq + 1);
 }
 
 /// A client that seals signs what it says, whatever it says; and where it is to leave by name nobody needs that.
 #[tokio::test]
 async fn what_is_written_by_a_client_that_seals_is_signed() {
     let folder = TempDir::new().unwrap();
-    let seals = ClientOptions { sealed: true, ..options(folder.path(), "alice", "correct horse") };
-    let alice = Client::open(seals).await.unwrap();
+    let seals = || ClientOptions { sealed: true, ..options(folder.path(), "alice", "correct horse") };
+    let alice = Client::open(seals()).await.unwrap();
     let bob = open(&folder, "bob").await;
     let mut post = Post::new();
     let (id, welcome) = post.acquaint(&alice, &bob, Suite::Classic).await;
     receive(&bob, welcome).await;
     let target = MessageRef { author: alice.inner.identity.account(), id: alice.send(id, "sealed").await.unwrap() };
+    let first = run(&alice, |tx| tx.first_in_outbox(&[])).await;
+    alice.close().await;
+    let alice = Client::open(seals()).await.unwrap();
+    assert_eq!(run(&alice, |tx| tx.first_in_outbox(&[])).await, first, "same signature after a restart");
     alice.edit(id, target, "edited").await.unwrap();
     alice.react(id, target, "👍").await.unwrap();
     let outgoing = take_outbox(&alice).await;
