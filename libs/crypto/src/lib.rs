@@ -13,7 +13,8 @@
 //!
 //! [`queue`] wraps a payload for a device's mailbox (X-Wing), [`aead`] seals what stays at home, [`file`] what is too large
 //! for a message, [`receipt`] is the server's signed word that a message was stored, and [`franking`] its word to itself about
-//! who sent what. [`token`] is what a message costs whose sender the server does not know. [`archive`] is what leaves the
+//! who sent what. [`token`] is what a message costs whose sender the server does not know, [`vapid`] who a push service hears that
+//! the server is. [`archive`] is what leaves the
 //! device as a file of its own: transcripts and backups. [`safety`] is what two people compare, [`recovery`] how somebody
 //! comes back who has lost every device; [`base32`] writes codes that people type.
 
@@ -34,6 +35,7 @@ pub mod receipt;
 pub mod recovery;
 pub mod safety;
 pub mod token;
+pub mod vapid;
 
 pub use certificate::{CertificateError, DeviceCertificate};
 pub use franking::FrankingKey;
@@ -48,3 +50,4 @@ pub use queue::{PayloadKey, QueueKey, SealedPayload};
 pub use receipt::ReceiptKey;
 pub use recovery::{BadRecoveryCode, RecoveryCode, RecoveryError};
 pub use safety::{SafetyMismatch, SafetyNumber};
+pub use vapid::VapidKey;
