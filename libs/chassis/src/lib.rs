@@ -7,6 +7,7 @@
 //! - [`cache`]: what may be lost (presence, token buckets), in Redis or in process;
 //! - [`limits`]: rate limits that all replicas share, as settings;
 //! - [`rpc`]: calls, the handler router, the layers every call passes, the client to other services;
+//! - [`outbound`]: requests to addresses that clients name, which are not trusted;
 //! - [`push`]: presence of devices and doorbells to the gateway that holds them;
 //! - [`runtime`]: clock, randomness and tracked tasks as arguments (`libs/runtime`, which clients stand on too);
 //! - [`config`], [`secrets`], [`telemetry`], [`metrics`], [`health`], [`run`]: a process from start to drained stop.
@@ -22,6 +23,7 @@ pub mod health;
 pub mod limits;
 pub mod metrics;
 pub mod objects;
+pub mod outbound;
 pub mod push;
 pub mod rpc;
 pub mod run;

@@ -52,6 +52,8 @@ pub const MAX_KEY_PACKAGES: usize = 100;
 pub const MAX_FETCH_DEVICES: usize = 50;
 /// Devices named by one hybrid key fetch.
 pub const MAX_HYBRID_KEYS: usize = 500;
+/// Bytes of the URL at which a device is woken.
+pub const MAX_PUSH_ENDPOINT: usize = 1 << 10;
 /// Bytes of a username, UTF-8.
 pub const MAX_USERNAME: usize = 64;
 /// Devices of one account.

@@ -26,11 +26,13 @@ struct Owned {
 }
 
 /// A name that ends in `*` means all that begin so.
-const OWNED: [Owned; 13] = [
+const OWNED: [Owned; 14] = [
     Owned { library: "sqlx", owners: &["libs/chassis"], tests: false },
     Owned { library: "async-nats", owners: &["libs/chassis"], tests: false },
     Owned { library: "redis", owners: &["libs/chassis"], tests: false },
     Owned { library: "object_store", owners: &["libs/chassis"], tests: false },
+    // What it calls is looked at in one place.
+    Owned { library: "reqwest", owners: &["libs/chassis"], tests: false },
     // A server of that protocol, for the contract of stores.
     Owned { library: "s3s*", owners: &[], tests: true },
     // Tests speak the wire protocol badly on purpose, which the SDK does not.
