@@ -1,9 +1,10 @@
-//! For tests only: a whole installation in one process ([`Cluster`]), a bus that misbehaves ([`FaultyBus`]), and waiting
-//! for conditions ([`eventually`]). With the feature `sim` also whole installations with their clients in virtual time,
+//! For tests only: a whole installation in one process ([`Cluster`]), a bus that misbehaves ([`FaultyBus`]), a
+//! push service ([`PushService`]), and waiting for conditions ([`eventually`]). With the feature `sim` also whole installations with their clients in virtual time,
 //! where a seed decides everything (`sim`).
 
 mod cluster;
 mod faults;
+mod push_service;
 #[cfg(feature = "sim")]
 pub mod sim;
 
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 
 pub use cluster::{Backend, Cluster, Shape};
 pub use faults::{Faults, FaultyBus};
+pub use push_service::{Heard, PushService};
 
 /// Longest wait for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -180,6 +180,9 @@ methods! {
     204 Ack                   Delivery   Device    Natural 5000  AckRequest                  AckResponse;
     205 BatchEnqueue          Delivery   Device    Natural 10000 BatchEnqueueRequest         BatchEnqueueResponse;
     206 Relay                 Delivery   Device    Natural 5000  RelayRequest                RelayResponse;
+    207 SetPushEndpoint       Delivery   Device    Natural 5000  SetPushEndpointRequest      SetPushEndpointResponse;
+    208 RemovePushEndpoint    Delivery   Device    Natural 5000  RemovePushEndpointRequest   RemovePushEndpointResponse;
+    209 FetchPushEndpoint     Delivery   Device    Read    5000  FetchPushEndpointRequest    FetchPushEndpointResponse;
     210 SealedEnqueue         Delivery   Anonymous Keyed   10000 SealedEnqueueRequest        SealedEnqueueResponse;
     211 IssueTokens           Auth       Device    Keyed   5000  IssueTokensRequest          IssueTokensResponse;
     212 TokenKeys             Auth       Anonymous Read    5000  TokenKeysRequest            TokenKeysResponse;

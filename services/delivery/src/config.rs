@@ -1,8 +1,10 @@
 //! Settings.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use qpc_chassis::limits::Rate;
+use qpc_chassis::{limits::Rate, outbound::Exempt};
+
+use crate::wake::Contact;
 
 /// Settings of the delivery service.
 #[derive(Debug, Clone, clap::Args)]
@@ -30,6 +32,27 @@ pub struct Config {
     /// Groups founded by one account
     #[arg(long, env = "QPC_GROUPS_FOUNDED", value_name = "RATE", default_value_t = Self::GROUPS)]
     pub groups_founded: Rate,
+    /// Wake devices that are not there by the push services of their platforms
+    #[arg(
+        long, env = "QPC_WAKE_UPS", value_name = "BOOL",
+        num_args = 0..=1, default_missing_value = "true", default_value_t = true, action = clap::ArgAction::Set
+    )]
+    pub wake_ups: bool,
+    /// Milliseconds that something waits for a device until it is woken
+    #[arg(long, env = "QPC_WAKE_AFTER_MS", default_value_t = 5_000)]
+    pub wake_after_ms: u64,
+    /// Milliseconds between two wake-ups of a device at the least
+    #[arg(long, env = "QPC_WAKE_EVERY_MS", default_value_t = 30_000)]
+    pub wake_every_ms: u64,
+    /// How push services reach the operator: mailto:… or https://…; some take nothing without
+    #[arg(long, env = "QPC_WAKE_CONTACT")]
+    pub wake_contact: Option<Contact>,
+    /// Push services to be called though they are not on the internet: hosts, addresses or nets, with commas
+    #[arg(long, env = "QPC_WAKE_ALLOW", value_name = "HOST|NET", value_delimiter = ',')]
+    pub wake_allow: Vec<Exempt>,
+    /// Authorities that sign certificates of push services besides those of the system, PEM
+    #[arg(long, env = "QPC_WAKE_CA", value_name = "FILE")]
+    pub wake_ca: Option<PathBuf>,
 }
 
 impl Config {
@@ -48,6 +71,12 @@ impl Default for Config {
             sends: Self::SENDS,
             inbound_bytes: Self::INBOUND,
             groups_founded: Self::GROUPS,
+            wake_ups: true,
+            wake_after_ms: 5_000,
+            wake_every_ms: 30_000,
+            wake_contact: None,
+            wake_allow: Vec::new(),
+            wake_ca: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Everything that can go wrong in this service, and the one mapping to wire codes.
 
-use qpc_chassis::{db::DbError, limits::Limited};
+use qpc_chassis::{db::DbError, limits::Limited, outbound::InvalidDestination};
 use qpc_crypto::{aead, mls::MlsError, queue, receipt::ReceiptError};
 use qpc_wire::{Code, DeviceId, GroupId, Status, ids::InvalidId, limits, status::Detail, v1};
 
@@ -118,6 +118,21 @@ pub enum Error {
     /// Nothing is shared under this id, or not any more.
     #[error("nothing is kept under this id")]
     NoSuchPart,
+    /// A device wants to be woken at something that is not called.
+    #[error(transparent)]
+    Endpoint(InvalidDestination),
+    /// Wake-ups are off.
+    #[error("this server wakes nobody")]
+    WakesNobody,
+    /// The caller was revoked meanwhile.
+    #[error("the device was revoked")]
+    Revoked,
+    /// A stored endpoint cannot be unsealed.
+    #[error("stored endpoint: {0}")]
+    SealedEndpoint(#[source] aead::AeadError),
+    /// What was unsealed is no endpoint.
+    #[error("stored endpoint is damaged")]
+    DamagedEndpoint,
     /// A receipt that was made here is malformed.
     #[error("receipt: {0}")]
     Receipt(#[from] ReceiptError),
@@ -222,6 +237,7 @@ impl From<Error> for Status {
             | Error::TooManyAdds(_)
             | Error::TooManyTags(_)
             | Error::StagedPart
+            | Error::Endpoint(_)
             | Error::NotDirect
             | Error::WelcomeMismatch { .. } => Self::invalid(message),
             Error::NoSuchGroup | Error::NoSuchPart => Self::new(Code::NotFound, message),
@@ -235,7 +251,8 @@ impl From<Error> for Status {
             Error::DevicesRevoked(devices) => failed(Detail::DevicesRevoked(v1::DevicesRevoked {
                 device_ids: devices.iter().map(|device| device.to_bytes()).collect(),
             })),
-            Error::NotAnonymous => Self::new(Code::FailedPrecondition, message),
+            Error::NotAnonymous | Error::WakesNobody => Self::new(Code::FailedPrecondition, message),
+            Error::Revoked => Self::new(Code::PermissionDenied, message),
             Error::GroupExists | Error::TokenSpent => Self::new(Code::AlreadyExists, message),
             Error::GroupTooLarge { .. } => Self::new(Code::ResourceExhausted, message),
             Error::NoQueueKey(_) | Error::InviteExpired | Error::InviteUsedUp | Error::StagedIncomplete => {
@@ -246,6 +263,8 @@ impl From<Error> for Status {
             Error::StoredGroup(_)
             | Error::SealedGroup(_)
             | Error::DamagedGroup
+            | Error::SealedEndpoint(_)
+            | Error::DamagedEndpoint
             | Error::Receipt(_)
             | Error::Seal(_) => Self::internal(),
         }

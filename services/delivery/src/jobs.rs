@@ -1,16 +1,22 @@
 //! Periodic work.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use qpc_chassis::run::Deps;
 
-use crate::store::Store;
+use crate::{store::Store, wake::Waker};
 
 /// Time between two looks for expired messages.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 
+/// Time between two looks for devices to be woken.
+const WAKE_EVERY: Duration = Duration::from_secs(1);
+
 /// Starts all jobs.
-pub(crate) fn start(deps: &Deps, store: Store) {
+pub(crate) fn start(deps: &Deps, store: Store, waker: Option<Arc<Waker>>) {
+    if let Some(waker) = waker {
+        deps.every(WAKE_EVERY, move |now_ms| waker.clone().look(now_ms));
+    }
     deps.every(EXPIRE_EVERY, move |now_ms| {
         let store = store.clone();
         async move {

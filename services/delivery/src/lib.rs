@@ -4,7 +4,7 @@
 //! messages as have gathered into one transaction. A commit to a group is checked against the group's public state in
 //! `handshake` and decided by a compare-and-set in [`store`]. What is large lies once in the store, sealed by the `vault`,
 //! and is pointed to. Rules without I/O are in [`domain`]; doorbells to devices
-//! in `events`.
+//! in `events`. A device that no doorbell reaches is woken from outside (`wake`).
 
 pub mod api;
 pub mod committer;
@@ -16,6 +16,7 @@ mod handshake;
 mod jobs;
 pub mod store;
 mod vault;
+mod wake;
 
 use std::sync::Arc;
 
@@ -33,10 +34,12 @@ use qpc_wire::{limits::MAX_GROUP_LEAVES, methods, v1::Pointer};
 
 pub use config::Config;
 pub use error::Error;
+pub use wake::{Contact, InvalidContact};
 
 use committer::{Committers, Terms, Worker};
 use store::{MIGRATIONS, Store};
 use vault::Vault;
+use wake::Waker;
 
 /// Name of the service.
 pub const SERVICE: &str = "delivery";
@@ -49,7 +52,9 @@ pub struct State {
     client: Client,
     committers: Committers,
     receipt_key: Arc<ReceiptKey>,
-    vault: Vault,
+    vault: Arc<Vault>,
+    /// None where nobody is woken.
+    waker: Option<Arc<Waker>>,
     /// Those under which auth issues tokens.
     token_keys: TokenKeys,
     undecryptable: Counter,
@@ -88,6 +93,8 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         Terms { kept_ms, inbound: config.inbound_bytes },
         &deps.metrics,
     );
+    let vault = Arc::new(Vault::new(deps.secrets.derive("delivery/group-state")));
+    let waker = Waker::new(&deps, &store, &vault, &config);
     let state = Arc::new(State {
         runtime: deps.runtime.clone(),
         store: store.clone(),
@@ -95,7 +102,8 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         client: deps.client(),
         committers: Committers::start(config.committers, config.commit_batch, worker),
         receipt_key,
-        vault: Vault::new(deps.secrets.derive("delivery/group-state")),
+        vault,
+        waker: waker.clone(),
         token_keys: TokenKeys::new(deps.secrets.derive("token/keys")),
         undecryptable: deps.metrics.counter("delivery_undecryptable", "Entries that devices could not decrypt"),
         acknowledged: deps.metrics.counter("delivery_acknowledged", "Entries that devices have acknowledged"),
@@ -118,11 +126,14 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         .on::<methods::LeaveGroup, _, _, _>(api::leave_group::handle)
         .on::<methods::StagePart, _, _, _>(api::stage_part::handle)
         .on::<methods::FetchPart, _, _, _>(api::fetch_part::handle)
+        .on::<methods::SetPushEndpoint, _, _, _>(api::set_push_endpoint::handle)
+        .on::<methods::RemovePushEndpoint, _, _, _>(api::remove_push_endpoint::handle)
+        .on::<methods::FetchPushEndpoint, _, _, _>(api::fetch_push_endpoint::handle)
         .on::<methods::CountDeliveries, _, _, _>(api::count_deliveries::handle)
         .on::<methods::ForgetDevice, _, _, _>(api::forget_device::handle)
         .on::<methods::ForgetAccount, _, _, _>(api::forget_account::handle)
         .on::<methods::ReportMailboxes, _, _, _>(api::report_mailboxes::handle);
-    jobs::start(&deps, store);
+    jobs::start(&deps, store, waker);
     serve(&deps, SERVICE, router, ServeOptions::default()).await?;
     Ok(())
 }

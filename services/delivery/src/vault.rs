@@ -74,6 +74,24 @@ impl Vault {
     }
 }
 
+impl Vault {
+    /// Seals where a device is woken.
+    pub(crate) fn seal_endpoint(&self, rng: &mut (impl RngCore + CryptoRng), device: DeviceId, url: &str) -> Vec<u8> {
+        aead::seal(rng, &self.key, &endpoint_name(device), url.as_bytes())
+    }
+
+    /// Where a device is woken.
+    pub(crate) fn open_endpoint(&self, device: DeviceId, sealed: &[u8]) -> Result<String, Error> {
+        let plain = aead::open(&self.key, &endpoint_name(device), sealed).map_err(Error::SealedEndpoint)?;
+        String::from_utf8(plain).map_err(|_| Error::DamagedEndpoint)
+    }
+}
+
+/// Longer than a group id and shorter than the name of a part.
+fn endpoint_name(device: DeviceId) -> Vec<u8> {
+    [b"endpoint", device.as_ref()].concat()
+}
+
 /// Longer than a group id, so that no part can stand in for a group.
 fn part_name(device: DeviceId, staged_id: &[u8; 16], part: u64) -> Vec<u8> {
     [b"staged", device.as_ref(), staged_id, &part.to_be_bytes()].concat()
@@ -94,6 +112,14 @@ mod tests {
         assert!(matches!(vault.open_group(GroupId([3; 16]), &sealed), Err(Error::SealedGroup(_))));
         let lying = aead::seal(&mut OsRng, &[1; 32], id.as_ref(), &[0, 0, 0, 9, 1]);
         assert!(matches!(vault.open_group(id, &lying), Err(Error::DamagedGroup)));
+    }
+
+    #[test]
+    fn an_endpoint_is_opened_for_its_device_only() {
+        let (vault, device) = (Vault::new([1; 32]), DeviceId([2; 16]));
+        let sealed = vault.seal_endpoint(&mut OsRng, device, "https://push.example/x");
+        assert_eq!(vault.open_endpoint(device, &sealed).unwrap(), "https://push.example/x");
+        assert!(matches!(vault.open_endpoint(DeviceId([3; 16]), &sealed), Err(Error::SealedEndpoint(_))));
     }
 
     #[test]

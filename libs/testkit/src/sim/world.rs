@@ -180,6 +180,8 @@ impl Servers {
         let mut options = Options::default();
         // A person of a simulation does in minutes what others do in days.
         options.without_rates();
+        // There is nothing outside.
+        options.delivery.wake_ups = false;
         let started = match service {
             0 => qpc_auth::start(deps, options.auth).await,
             1 => qpc_keypackage::start(deps, options.keypackage).await,

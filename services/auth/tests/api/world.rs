@@ -329,7 +329,14 @@ async fn start_others(deps: &Deps) -> Arc<Others> {
         )
         .on::<methods::ReportMailboxes, _, _, _>(
             async |_: Arc<Others>, _: Ctx, request: v1::ReportMailboxesRequest| {
-                let mailbox = |device_id| v1::MailboxReport { device_id, head: 9, acked: 7, entries: 2, bytes: 200 };
+                let mailbox = |device_id| v1::MailboxReport {
+                    device_id,
+                    head: 9,
+                    acked: 7,
+                    entries: 2,
+                    bytes: 200,
+                    push_host: String::new(),
+                };
                 let groups = vec![v1::GroupReport { group_id: request.account_id, kind: 2, epoch: 5, role: 4 }];
                 let mailboxes = request.device_ids.into_iter().map(mailbox).collect();
                 Ok::<_, Status>(v1::ReportMailboxesResponse { mailboxes, groups })

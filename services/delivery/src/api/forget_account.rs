@@ -17,6 +17,7 @@ pub async fn handle(state: Arc<State>, _: Ctx, request: ForgetAccountRequest) ->
     for device in &request.device_ids {
         let device = DeviceId::try_from(device)?;
         state.store.revoke(&device, state.runtime.now_ms()).await?;
+        state.store.remove_endpoint(&device).await?;
         state.store.empty(&device, state.runtime.now_ms()).await?;
         state.store.disown(&device).await?;
     }

@@ -14,6 +14,7 @@ use crate::{State, error::Error};
 pub async fn handle(state: Arc<State>, _: Ctx, request: ForgetDeviceRequest) -> Result<ForgetDeviceResponse, Error> {
     let device = DeviceId::try_from(&request.device_id)?;
     state.store.revoke(&device, state.runtime.now_ms()).await?;
+    state.store.remove_endpoint(&device).await?;
     state.store.empty(&device, state.runtime.now_ms()).await?;
     Ok(ForgetDeviceResponse {})
 }

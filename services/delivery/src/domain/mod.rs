@@ -6,4 +6,5 @@ pub mod mailbox;
 pub mod permit;
 pub mod removal;
 pub mod staged;
+pub mod wake;
 pub mod welcome;

@@ -50,7 +50,7 @@ impl Store {
             Some(row) => (row.uint(0)?, row.uint(1)?),
             None => (0, 0),
         };
-        Ok(MailboxReport { device_id: device.to_bytes(), head, acked, entries, bytes })
+        Ok(MailboxReport { device_id: device.to_bytes(), head, acked, entries, bytes, push_host: String::new() })
     }
 
     /// The groups that a device is in.

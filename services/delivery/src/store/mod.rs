@@ -5,6 +5,7 @@ mod account;
 mod append;
 pub mod chain;
 pub mod contract;
+mod endpoint;
 mod group;
 mod mailbox;
 mod revoked;
@@ -15,6 +16,7 @@ use qpc_chassis::db::{Db, DbError, Migration, Migrations};
 
 pub use append::{Fit, append, append_within};
 pub use chain::{Head, Mark, Roster};
+pub use endpoint::{Due, Endpoint, EndpointState, Times};
 pub use group::{Change, GroupRow, Member, NewGroup, Single};
 pub use mailbox::{Acked, SHARED_MS};
 pub use shared::StagedPart;
@@ -33,6 +35,7 @@ pub const MIGRATIONS: &Migrations = &[
     Migration::portable(5, "franking", include_str!("../../migrations/0005_franking.sql")),
     Migration::portable(6, "inbound", include_str!("../../migrations/0006_inbound.sql")),
     Migration::portable(7, "sealed", include_str!("../../migrations/0007_sealed.sql")),
+    Migration::portable(8, "push_endpoint", include_str!("../../migrations/0008_push_endpoint.sql")),
     Migration::portable(9, "joined", include_str!("../../migrations/0009_joined.sql")),
 ];
 

@@ -102,6 +102,15 @@ impl World {
         world
     }
 
+    /// The same over another database.
+    pub async fn start_at_on(clock: Arc<MockClock>, db: String, config: qpc_delivery::Config) -> Self {
+        let runtime = Runtime::new(clock, Arc::new(SystemEntropy));
+        let mut world = Self::around_on(Arc::new(LocalBus::default()), runtime).await;
+        (world.deps.db, world.deps.db_pool) = (db, 8);
+        qpc_delivery::start(world.deps.clone(), config).await.unwrap();
+        world
+    }
+
     /// Everything but the service, which is elsewhere on `bus`.
     pub async fn around(bus: Arc<dyn Bus>) -> Self {
         Self::around_on(bus, Runtime::system()).await

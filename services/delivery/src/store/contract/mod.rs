@@ -10,6 +10,7 @@ use qpc_wire::{
     v1::{Entry, EnvelopeKind, Franking, GapReason, Pointer, Receipt, entry::Body},
 };
 
+mod endpoint;
 mod groups;
 mod shared;
 
@@ -35,6 +36,7 @@ pub async fn check(store: &Store) {
     large_mailboxes_come_in_pieces(store).await;
     mailboxes_take_so_much_and_no_more(store).await;
     a_forgotten_mailbox_is_empty_and_goes_on(store).await;
+    endpoint::check(store).await;
     groups::check(store).await;
     shared::check(store).await;
 }
