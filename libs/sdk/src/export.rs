@@ -105,6 +105,7 @@ fn server(report: &v1::AccountReportResponse) -> Value {
             "sessions": report.sessions,
             "mailbox": {
                 "head": mailbox.head, "acked": mailbox.acked, "entries": mailbox.entries, "bytes": mailbox.bytes,
+                "push_host": mailbox.push_host,
             },
             "keys": keys.collect::<Vec<_>>(),
             "queue_key": report.queue_key,

@@ -58,6 +58,7 @@ mod timers;
 mod transcript;
 pub mod transport;
 mod trust;
+mod wake;
 mod whisper;
 
 pub use backup::{BackupReport, restore_backup};
@@ -89,4 +90,5 @@ pub use transcript::{
     read_transcript, verify_transcript, verify_transcript_proof,
 };
 pub use trust::{PeerIdentity, PeerTrust, SafetyProof};
+pub use wake::{PushEndpoint, PushState};
 pub use whisper::TYPING_FOR;

@@ -84,7 +84,7 @@ impl Shape {
 pub struct Cluster {
     deps: Deps,
     folder: TempDir,
-    blob_daily_mib: u32,
+    adjust: Box<dyn Fn(&mut Options) + Send + Sync>,
     gateways: Vec<Running>,
     services: Vec<Deps>,
 }
@@ -97,14 +97,15 @@ struct Running {
 impl Cluster {
     /// Starts everything.
     pub async fn start(shape: Shape) -> Result<Self> {
-        Self::start_with(shape, Options::default().blob.blob_daily_mib).await
+        Self::start_with(shape, |_| {}).await
     }
 
-    /// The same with a limit of the MiB of files that an account may bring on one day.
-    pub async fn start_with(shape: Shape, blob_daily_mib: u32) -> Result<Self> {
+    /// The same with other settings.
+    pub async fn start_with(shape: Shape, adjust: impl Fn(&mut Options) + Send + Sync + 'static) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let deps = deps(&shape, &folder).await?;
-        let mut cluster = Self { deps, folder, blob_daily_mib, gateways: Vec::new(), services: Vec::new() };
+        let adjust = Box::new(adjust);
+        let mut cluster = Self { deps, folder, adjust, gateways: Vec::new(), services: Vec::new() };
         for _ in 0..shape.replicas {
             cluster.add_services().await?;
         }
@@ -142,7 +143,7 @@ impl Cluster {
         // One address for everybody, and people who write and found faster than any.
         options.without_rates();
         options.drain_grace_ms = 2_000;
-        options.blob.blob_daily_mib = self.blob_daily_mib;
+        (self.adjust)(&mut options);
         options
     }
 

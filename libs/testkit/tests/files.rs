@@ -361,7 +361,10 @@ async fn names_and_places_are_safe() {
 }
 
 async fn limits_are_told_before_a_byte_is_sent(backend: Backend) {
-    let world = World::of(Cluster::start_with(Shape::pairs(backend), 64).await.unwrap()).await;
+    let world = World::of(
+        Cluster::start_with(Shape::pairs(backend), |options| options.blob.blob_daily_mib = 64).await.unwrap(),
+    )
+    .await;
     let large = world.folder.join("large.bin");
     fs::File::create(&large).unwrap().set_len(60_000_000).unwrap();
     let status = refusal(world.alice.upload(&large, silent).await.unwrap_err());

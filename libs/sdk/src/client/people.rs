@@ -4,8 +4,8 @@ use qpc_wire::{AccountId, DeviceId, GroupId};
 
 use super::Client;
 use crate::{
-    Device, Error, ExportOptions, LinkCode, PeerIdentity, RecoveryCode, RecoveryStatus, SafetyNumber, SafetyProof,
-    deletion, devices, export, linking, recovery, strangers, trust,
+    Device, Error, ExportOptions, LinkCode, PeerIdentity, PushEndpoint, RecoveryCode, RecoveryStatus, SafetyNumber,
+    SafetyProof, deletion, devices, export, linking, recovery, strangers, trust, wake,
 };
 
 impl Client {
@@ -99,6 +99,23 @@ impl Client {
     /// Revokes all other devices of this account, as after a loss. Returns which. Needs a connection.
     pub async fn revoke_others(&self) -> Result<Vec<DeviceId>, Error> {
         devices::revoke_others(&self.inner).await
+    }
+
+    /// Has this device woken by a push service while it is away: by a request without content to `url`, the endpoint of a Web
+    /// Push subscription (RFC 8030) made with [`PushEndpoint::server_key`]. It takes the place of the one before. Needs a
+    /// connection.
+    pub async fn set_push_endpoint(&self, url: &str) -> Result<(), Error> {
+        wake::set(&self.inner, url).await
+    }
+
+    /// Has this device woken no more. Needs a connection.
+    pub async fn remove_push_endpoint(&self) -> Result<(), Error> {
+        wake::remove(&self.inner).await
+    }
+
+    /// How this device is woken. Needs a connection.
+    pub async fn push_endpoint(&self) -> Result<PushEndpoint, Error> {
+        wake::read(&self.inner).await
     }
 
     /// Makes 8 codes, each of which brings this account to a new device, once ([`crate::Recovery::restore`]). Show them to the
