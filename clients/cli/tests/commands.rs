@@ -92,7 +92,11 @@ fn mask_line(line: &str) -> String {
         let run = |fits: fn(&u8) -> bool| rest.bytes().take_while(fits).count();
         let hex = run(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase());
         let number = run(|byte| byte.is_ascii_digit() || *byte == b'.');
-        let len = if rest.starts_with("qpc:join/") {
+        let key = run(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte));
+        let len = if key == 87 {
+            masked.push_str("KEY");
+            key
+        } else if rest.starts_with("qpc:join/") {
             masked.push_str("LINK");
             run(|byte| byte.is_ascii_graphic() && *byte != b'"')
         } else if hex >= 32 {
@@ -170,6 +174,11 @@ async fn accounts(script: &mut Script<'_>) {
     script.both(&["devices"]).await;
     script.alice(&["devices", "rm", "nothing"]).await;
     script.alice(&["devices", "add", "nonsense"]).await;
+    script.both(&["devices", "push"]).await;
+    script.alice(&["devices", "push", "set", "http://push.example.org/x"]).await;
+    script.both(&["devices", "push", "set", "https://push.example.org/a-secret"]).await;
+    script.both(&["devices", "push", "show"]).await;
+    script.both(&["devices", "push", "off"]).await;
     script.alice(&["list"]).await;
 }
 

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use qpc_sdk::{Device, DeviceId, Error, Event, EventStream, LinkCode};
 use serde_json::json;
 
+use super::push::{self, PushAction};
 use crate::{
     args::WaitArgs,
     console::complain,
@@ -22,10 +23,11 @@ const MIN_ID: usize = 4;
 pub(crate) const ROW: Row = Row {
     cli: Some(Cli {
         name: "devices",
-        about: "List, name, revoke and link the devices of an account",
+        about: "List, name, revoke and link the devices of an account, and have this one woken",
         after: "Examples:\n  qpc devices -u alice\n  \
             qpc devices add ABCDE-FGHJK-...        the code that qpc link shows\n  \
-            qpc devices rename 3f2a \"old laptop\"\n  qpc devices rm \"old laptop\"",
+            qpc devices rename 3f2a \"old laptop\"\n  qpc devices rm \"old laptop\"\n  \
+            qpc devices push set https://ntfy.example.org/up1234?up=1",
         args: args::<Devices>,
         run: Run::Act(|matches| {
             let devices = <Devices as clap::FromArgMatches>::from_arg_matches(matches)?;
@@ -41,13 +43,16 @@ pub(crate) const ROW: Row = Row {
     slash: &[
         Slash {
             names: &["devices"],
-            form: "/devices [list | add CODE | rm N | rename N NAME]",
+            form: "/devices [list | add CODE | rm N | rename N NAME | push [show | off | set URL]]",
             about: "your devices, and what can be done with them",
             parse: |words| match words {
                 [] | ["list"] => Said::act(Devices { action: None, wait: false }),
                 ["add", code @ ..] => link(code),
                 ["rm", number] => revoke(number),
                 ["rename", number, name @ ..] => rename(number, name),
+                ["push", words @ ..] => {
+                    Said::act(Devices { action: Some(DeviceAction::Push { action: push::parse(words)? }), wait: false })
+                }
                 _ => None,
             },
         },
@@ -106,6 +111,11 @@ enum DeviceAction {
     Revoke {
         /// Its name, or the beginning of its id
         device: String,
+    },
+    /// Have this device woken by a push service while it is away, by requests that say nothing
+    Push {
+        #[command(subcommand)]
+        action: Option<PushAction>,
     },
     /// Make a device that shows a code one of this account, and wait until it has the conversations
     #[command(visible_alias = "link")]
@@ -167,6 +177,7 @@ impl Act for Devices {
                 // The numbers have changed: they are to be looked at before the next one.
                 Ok(Outcome::item("qpc.device_revoked/1", &fields, line).then(Effect::Devices(Vec::new())))
             }
+            Some(DeviceAction::Push { action }) => push::act(on, action.as_ref()).await,
             Some(DeviceAction::Add { code, wait }) => self.link(on, &code.join(" "), *wait).await,
         }
     }

@@ -40,6 +40,7 @@ mod petname;
 mod ping;
 mod profile;
 mod progress;
+mod push;
 mod react;
 mod read;
 mod receipts;

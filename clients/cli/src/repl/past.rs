@@ -14,7 +14,7 @@ const NAME: &str = "repl/history";
 const SEPARATOR: char = '\u{1e}';
 
 /// What begins a line that holds a secret.
-const SECRETS: [&str; 4] = ["/link", "/devices add", "/recovery", "/join"];
+const SECRETS: [&str; 5] = ["/link", "/devices add", "/devices push set", "/recovery", "/join"];
 
 /// Whether a line is to be forgotten.
 pub(crate) fn is_secret(line: &str) -> bool {
@@ -114,12 +114,17 @@ mod tests {
 
     #[test]
     fn secrets_are_told_from_what_only_looks_so() {
-        for line in
-            ["/link ABCDE-FGHIJ", " /devices  add ABCDE", "/recovery restore x", "my Password is x", "/join qpc:join/x"]
-        {
+        for line in [
+            "/link ABCDE-FGHIJ",
+            " /devices  add ABCDE",
+            "/devices push set https://x",
+            "/recovery restore x",
+            "my Password is x",
+            "/join qpc:join/x",
+        ] {
             assert!(is_secret(line), "{line}");
         }
-        for line in ["/link", "/links a", "hello", "/devices", "/dm bob", "say /link x"] {
+        for line in ["/link", "/links a", "hello", "/devices", "/devices push off", "/dm bob", "say /link x"] {
             assert!(!is_secret(line), "{line}");
         }
     }
