@@ -169,6 +169,7 @@ impl User {
             device_certificate: Bytes::copy_from_slice(&self.certificate.to_bytes()),
             account_proof: account.sign(&proofs::register(self.connection.binding(), username)).to_vec().into(),
             registration_state: answer.registration_state,
+            ..Default::default()
         };
         self.connection.call::<OpaqueRegisterFinish>(&finish).await?;
         Ok(())

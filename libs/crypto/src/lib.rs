@@ -16,8 +16,10 @@
 //! who sent what. [`token`] is what a message costs whose sender the server does not know, [`vapid`] who a push service hears that
 //! the server is. [`archive`] is what leaves the
 //! device as a file of its own: transcripts and backups. [`safety`] is what two people compare, [`recovery`] how somebody
-//! comes back who has lost every device; [`base32`] writes codes that people type.
+//! comes back who has lost every device, [`admission`] what a server may want of whoever registers; [`base32`] writes codes that
+//! people type.
 
+pub mod admission;
 pub mod aead;
 pub mod archive;
 pub mod base32;
@@ -37,6 +39,7 @@ pub mod safety;
 pub mod token;
 pub mod vapid;
 
+pub use admission::AccountInvite;
 pub use certificate::{CertificateError, DeviceCertificate};
 pub use franking::FrankingKey;
 pub use identity::{AccountKey, BadSignature, DeviceKey, account_id, device_id, sha256, verify};

@@ -15,7 +15,10 @@ use qpc_wire::{
 };
 use zeroize::Zeroizing;
 
-use crate::{Error, client::Inner, recovery, retry, transport::Connection};
+use crate::{Error, NotAdmitted, admission, client::Inner, recovery, retry, transport::Connection};
+
+/// Times that a registration is begun before the server's refusal of its work stands.
+const BEGINNINGS: u32 = 3;
 
 /// Registers if need be, logs in if need be, binds the connection, and learns the server's receipt key.
 pub(crate) async fn authenticate(inner: &Inner, connection: &Connection) -> Result<(), Error> {
@@ -31,12 +34,13 @@ pub(crate) async fn authenticate(inner: &Inner, connection: &Connection) -> Resu
 
 /// Registers name, account and this device.
 pub(crate) async fn register(inner: &Inner, connection: &Connection) -> Result<(), Error> {
-    match try_register(inner, connection).await {
+    match begin_registering(inner, connection).await {
         Ok(()) => {}
-        // Perhaps it was us, and the answer was lost: then the password and this device's certificate open it.
-        Err(Error::Call(error)) if error.code() == Some(Code::AlreadyExists) => match login(inner, connection).await {
+        // Perhaps it was us, and the answer was lost: then the password and this device's certificate open it, though the
+        // name is taken now, the invite used up, or the server closed.
+        Err(error @ (Error::NameTaken(_) | Error::NotAdmitted(_))) => match login(inner, connection).await {
             Ok(()) => {}
-            Err(Error::LoginRefused(_)) => return Err(Error::NameTaken(inner.identity.username.clone())),
+            Err(Error::LoginRefused(_)) => return Err(error),
             Err(error) => return Err(error),
         },
         Err(error) => return Err(error),
@@ -49,6 +53,17 @@ pub(crate) async fn register(inner: &Inner, connection: &Connection) -> Result<(
             tx.set_registered()
         })
         .await
+}
+
+/// Begins anew where work came too late, or the terms have changed meanwhile.
+async fn begin_registering(inner: &Inner, connection: &Connection) -> Result<(), Error> {
+    for _ in 1..BEGINNINGS {
+        match try_register(inner, connection).await {
+            Err(Error::NotAdmitted(NotAdmitted::WorkNotTaken)) => {}
+            result => return result,
+        }
+    }
+    try_register(inner, connection).await
 }
 
 async fn try_register(inner: &Inner, connection: &Connection) -> Result<(), Error> {
@@ -64,6 +79,7 @@ async fn try_register(inner: &Inner, connection: &Connection) -> Result<(), Erro
     let response = started.registration_response;
     let (ksf, password, mut rng) = (inner.ksf, inner.password.clone(), inner.runtime.rng());
     let registration_state = started.registration_state;
+    let shown = admission::meet(inner, &started.terms.unwrap_or_default(), &registration_state).await?;
     let (upload, _export_key) = inner
         .runtime
         .blocking(move || client.finish(&mut rng, password.as_bytes(), &response, ksf))
@@ -82,9 +98,14 @@ async fn try_register(inner: &Inner, connection: &Connection) -> Result<(), Erro
         device_certificate: Bytes::copy_from_slice(&identity.certificate.to_bytes()),
         account_proof: Bytes::copy_from_slice(&proof),
         registration_state,
+        work: shown.work,
+        invite: shown.invite,
     };
-    retry::call::<OpaqueRegisterFinish>(&inner.runtime, connection, &request).await?;
-    Ok(())
+    match retry::call::<OpaqueRegisterFinish>(&inner.runtime, connection, &request).await {
+        Err(error) if error.code() == Some(Code::AlreadyExists) => Err(Error::NameTaken(request.username)),
+        Err(error) => Err(admission::refused(error)),
+        Ok(_) => Ok(()),
+    }
 }
 
 /// Proves the password and keeps the session token.

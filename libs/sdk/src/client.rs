@@ -4,7 +4,7 @@ mod people;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use qpc_crypto::{KsfParams, Role, Suite};
+use qpc_crypto::{AccountInvite, KsfParams, Role, Suite};
 use qpc_wire::{AccountId, DeviceId, GroupId, IdempotencyKey, limits::is_username};
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::DropGuard;
@@ -66,6 +66,8 @@ pub struct ClientOptions {
     pub decoys: Option<Duration>,
     /// Key of an account that exists, for a further device of it; see [`Client::export_account_key`].
     pub account_key: Option<Zeroizing<[u8; 32]>>,
+    /// Shown to a server that registers by invite only.
+    pub invite: Option<AccountInvite>,
     /// Clock, randomness, tasks.
     pub runtime: Runtime,
 }
@@ -93,6 +95,7 @@ impl ClientOptions {
             sealed: false,
             decoys: None,
             account_key: None,
+            invite: None,
             runtime: Runtime::system(),
         }
     }
@@ -142,6 +145,7 @@ pub(crate) struct Inner {
     pub(crate) connector: Connector,
     pub(crate) suite: Suite,
     pub(crate) ksf: KsfParams,
+    pub(crate) invite: Option<AccountInvite>,
     pub(crate) sync_every: Duration,
     pub(crate) warm_every: Duration,
     pub(crate) sealed: bool,
@@ -207,6 +211,7 @@ impl Client {
             connector,
             suite: options.suite,
             ksf: options.ksf,
+            invite: options.invite,
             sync_every: options.sync_every,
             warm_every: options.warm_every,
             sealed: options.sealed,

@@ -393,7 +393,8 @@ async fn refused(inner: &Inner, connection: &Connection, pending: Pending, error
             tracing::warn!(group = %id, %error, "the server cannot follow this device's commit");
             fork(inner, conversation, id).await?
         }
-        None => return Err(error),
+        // No refusal of a commit.
+        Some(Detail::RegistrationRefused(_)) | None => return Err(error),
     })
 }
 

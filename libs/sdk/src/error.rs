@@ -10,7 +10,7 @@ use qpc_crypto::{
 use qpc_wire::{Code, DeviceId, GroupId, ids::InvalidId};
 
 use crate::{
-    BadInvite, BadLinkCode, ChainError, ContentError,
+    BadInvite, BadLinkCode, ChainError, ContentError, NotAdmitted,
     transport::{CallError, ConnectError},
 };
 
@@ -46,6 +46,9 @@ pub enum Error {
     /// The name is registered, and not by this device.
     #[error("the name {0:?} is taken")]
     NameTaken(String),
+    /// The server makes no account of it.
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
     /// This device is registered.
     #[error("already registered")]
     AlreadyRegistered,

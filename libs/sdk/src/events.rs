@@ -40,6 +40,13 @@ pub enum Event {
     Connected,
     /// The connection is gone; another one is being tried.
     Disconnected,
+    /// The server wants a proof of work before it makes the account, and this device is at it.
+    Working {
+        /// Tries that were made.
+        done: u64,
+        /// Tries that it takes on average: it may be done sooner, and it may take several times as many.
+        expected: u64,
+    },
     /// The server refuses this device or its password; nothing is tried any more.
     LoginRefused(Arc<Error>),
     /// Somebody began a conversation, or [`crate::Client::dm`] did.
@@ -257,7 +264,8 @@ impl EventStream {
     }
 }
 
-/// Where events come from.
+/// Where events come from. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Events(broadcast::Sender<Event>);
 
 impl Events {

@@ -3,7 +3,8 @@
 //! [`Client`] is the surface. Behind it, `link` keeps a connection alive and runs three loops on it: `sync` takes the
 //! mailbox in, `outbox` sends what was written, and acknowledgements follow. `receive` is what one mailbox entry does,
 //! in one transaction of the `store` together with the step of MLS. `conversation` founds direct conversations, `commit`
-//! changes groups, `account` registers and logs in, `directory` says who people are, `trust` whether that is to be believed,
+//! changes groups, `account` registers and logs in, `admission` does what
+//! a server wants for that, `directory` says who people are, `trust` whether that is to be believed,
 //! `publish` keeps KeyPackages in stock, `recovery` brings an account back whose devices are lost; [`discover`] finds
 //! servers on the local network. `files` brings and takes what is too large for a message, `desk` is for user interfaces.
 //! [`transport`] knows frames and streams and nothing else; [`runtime`] is the machine (`libs/runtime`).
@@ -12,6 +13,7 @@
 //! account did not sign, a receipt that does not hold, password costs below the floor.
 
 mod account;
+mod admission;
 mod backup;
 #[cfg(feature = "bench")]
 pub mod bench;
@@ -61,6 +63,7 @@ mod trust;
 mod wake;
 mod whisper;
 
+pub use admission::NotAdmitted;
 pub use backup::{BackupReport, restore_backup};
 pub use client::{Client, ClientOptions, Identification, Stats};
 pub use content::{ContentError, Draft, Mention, MessageRef};
@@ -75,7 +78,7 @@ pub use groups::{Invite, InviteLink, Member, invite::BadInvite};
 pub use linking::{BadLinkCode, LinkCode, Linked, Linking};
 pub use own::Settings;
 pub use qpc_crypto::{
-    BadRecoveryCode, KsfParams, RecoveryCode, Role, SafetyMismatch, SafetyNumber, Suite,
+    AccountInvite, BadRecoveryCode, KsfParams, RecoveryCode, Role, SafetyMismatch, SafetyNumber, Suite,
     archive::{ArchiveError, Damage, Kind as ArchiveKind},
 };
 pub use qpc_runtime::{self as runtime, Runtime};

@@ -131,7 +131,11 @@ async fn keep(inner: Arc<Inner>) {
 /// Whether another try would end the same way until a person has done something about it.
 fn is_final(error: &Error) -> bool {
     match error.root() {
-        Error::LoginRefused(_) | Error::NameTaken(_) | Error::InvalidUsername(_) | Error::IdentityChanged(_) => true,
+        Error::LoginRefused(_)
+        | Error::NameTaken(_)
+        | Error::NotAdmitted(_)
+        | Error::InvalidUsername(_)
+        | Error::IdentityChanged(_) => true,
         error @ Error::Connect(_) => !error.is_transient(),
         _ => false,
     }

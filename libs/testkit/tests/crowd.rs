@@ -65,6 +65,7 @@ async fn register(cluster: &Cluster, name: String) -> Absent {
         device_certificate: Bytes::copy_from_slice(&certificate.to_bytes()),
         account_proof: account.sign(&proofs::register(&[1; 32], &name)).to_vec().into(),
         registration_state: answer.registration_state,
+        ..Default::default()
     };
     call::<OpaqueRegisterFinish>(cluster, None, &finish).await.unwrap();
 

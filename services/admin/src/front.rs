@@ -79,6 +79,9 @@ admin! {
     unban_user UnbanUser UnbanUserRequest UnbanUserResponse;
     request_deletion RequestDeletion RequestDeletionRequest RequestDeletionResponse;
     set_quota SetQuota SetQuotaRequest SetQuotaResponse;
+    create_invite CreateInvite CreateInviteRequest CreateInviteResponse;
+    list_invites ListInvites ListInvitesRequest ListInvitesResponse;
+    revoke_invite RevokeInvite RevokeInviteRequest RevokeInviteResponse;
     list_devices ListDevices ListDevicesRequest ListDevicesResponse;
     revoke_device RevokeDevice RevokeDeviceRequest RevokeDeviceResponse;
     list_reports ListReports ListReportsRequest ListReportsResponse;

@@ -1,6 +1,8 @@
 //! What admins may do, each in the transaction that also writes the audit log.
 
+use bytes::Bytes;
 use qpc_chassis::db::Tx;
+use qpc_crypto::AccountInvite;
 use qpc_wire::{
     AccountId, DeviceId,
     admin::v1::{self, Who, who},
@@ -11,11 +13,20 @@ use qpc_wire::{
 use crate::{
     Auth,
     error::Error,
-    store::{accounts, audit, gateways, reports},
+    store::{
+        accounts, audit, gateways,
+        invites::{self, NewInvite},
+        reports,
+    },
 };
 
 /// Rows of a page: at most, and when no number is named.
 const PAGE: (u32, u32) = (500, 100);
+/// Accounts that one invite is good for at the most.
+pub(crate) const MAX_USES: u32 = 100_000;
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+/// Life of an invite, milliseconds: at most, and when none is named.
+const INVITE_MS: (u64, u64) = (366 * DAY_MS, 7 * DAY_MS);
 
 /// What is left to do once a call is committed.
 #[derive(Debug, Default)]
@@ -45,6 +56,9 @@ pub(crate) fn action(call: &Call) -> &'static str {
         Call::Stats(_) => "Stats",
         Call::ListAudit(_) => "ListAudit",
         Call::VerifyAudit(_) => "VerifyAudit",
+        Call::CreateInvite(_) => "CreateInvite",
+        Call::ListInvites(_) => "ListInvites",
+        Call::RevokeInvite(_) => "RevokeInvite",
     }
 }
 
@@ -66,6 +80,7 @@ pub(crate) fn subject(call: &Call) -> String {
         Call::RevokeDevice(request) => id(&request.device_id),
         Call::ShowReport(request) => id(&request.report_id),
         Call::ResolveReport(request) => id(&request.report_id),
+        Call::RevokeInvite(request) => id(&request.invite_id),
         Call::DrainGateway(request) => {
             let is_id = request.gateway_id.len() <= 32 && request.gateway_id.bytes().all(|c| c.is_ascii_hexdigit());
             if is_id { request.gateway_id.clone() } else { String::new() }
@@ -74,6 +89,8 @@ pub(crate) fn subject(call: &Call) -> String {
         | Call::ListReports(_)
         | Call::ListGateways(_)
         | Call::Stats(_)
+        | Call::CreateInvite(_)
+        | Call::ListInvites(_)
         | Call::ListAudit(_)
         | Call::VerifyAudit(_) => String::new(),
     }
@@ -108,6 +125,9 @@ pub(crate) async fn run(
             Ok(Answer::RevokeDevice(v1::RevokeDeviceResponse {}))
         }
         Call::ListReports(_) | Call::ShowReport(_) | Call::ResolveReport(_) => moderate(tx, call, now_ms).await,
+        Call::CreateInvite(_) | Call::ListInvites(_) | Call::RevokeInvite(_) => {
+            invite(auth, tx, call, now_ms, subject).await
+        }
         Call::ListGateways(_) | Call::DrainGateway(_) | Call::Stats(_) => operate(auth, tx, call, now_ms).await,
         Call::ListAudit(request) => {
             let entries = audit::list(tx, below(request.before), page(request.limit)).await?;
@@ -173,6 +193,42 @@ async fn moderate(tx: &mut Tx, call: Call, now_ms: u64) -> Result<Answer, Error>
             text("a resolution", 1, &request.resolution)?;
             reports::resolve(tx, &request.report_id, &request.resolution, now_ms).await?;
             Ok(Answer::ResolveReport(v1::ResolveReportResponse {}))
+        }
+        _ => Err(Error::NoCall),
+    }
+}
+
+async fn invite(auth: &Auth, tx: &mut Tx, call: Call, now_ms: u64, subject: &mut String) -> Result<Answer, Error> {
+    match call {
+        Call::CreateInvite(request) => {
+            text("a note", 0, &request.note)?;
+            let (most_ms, usual_ms) = INVITE_MS;
+            let uses = if request.uses == 0 { 1 } else { request.uses };
+            let valid_ms = if request.valid_ms == 0 { usual_ms } else { request.valid_ms };
+            if uses > MAX_USES || valid_ms > most_ms {
+                return Err(Error::Invite);
+            }
+            let (id, code) = (auth.runtime.random(), AccountInvite::from_random(auth.runtime.random()));
+            *subject = hex::encode(id);
+            let (lookup, expires_ms, note) = (auth.admission.lookup(&code), now_ms + valid_ms, &request.note);
+            invites::create(tx, &NewInvite { id, lookup, uses, note, now_ms, expires_ms }).await?;
+            let invite = v1::Invite {
+                invite_id: Bytes::copy_from_slice(&id),
+                uses: uses.into(),
+                used: 0,
+                created_at_ms: now_ms,
+                expires_at_ms: expires_ms,
+                note: request.note,
+            };
+            Ok(Answer::CreateInvite(v1::CreateInviteResponse { invite: Some(invite), code: code.to_string() }))
+        }
+        Call::ListInvites(request) => {
+            let invites = invites::list(tx, below(request.before_ms), page(request.limit)).await?;
+            Ok(Answer::ListInvites(v1::ListInvitesResponse { invites }))
+        }
+        Call::RevokeInvite(request) => {
+            invites::revoke(tx, &request.invite_id).await?;
+            Ok(Answer::RevokeInvite(v1::RevokeInviteResponse {}))
         }
         _ => Err(Error::NoCall),
     }

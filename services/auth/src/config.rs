@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use qpc_chassis::limits::Rate;
+use qpc_crypto::admission::MAX_BITS;
 
 /// Settings of the auth service.
 #[derive(Debug, Clone, clap::Args)]
@@ -27,6 +28,12 @@ pub struct Config {
     /// Accounts registered from one address
     #[arg(long, env = "QPC_REGISTRATIONS_PER_ADDRESS", value_name = "RATE", default_value_t = Self::REGISTRATIONS)]
     pub registrations_per_address: Rate,
+    /// Who may register
+    #[arg(long, env = "QPC_REGISTRATION", value_enum, value_name = "MODE", default_value_t)]
+    pub registration: Registration,
+    /// Bits of the proof of work, where one is wanted; each doubles it
+    #[arg(long, env = "QPC_REGISTRATION_WORK", value_name = "BITS", default_value_t = Self::WORK, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BITS)))]
+    pub registration_work: u32,
     /// New devices that offer to be linked, from one address
     #[arg(long, env = "QPC_LINKS_PER_ADDRESS", value_name = "RATE", default_value_t = Self::LINKS)]
     pub links_per_address: Rate,
@@ -44,6 +51,20 @@ pub struct Config {
     pub tokens_per_day: u32,
 }
 
+/// Who may register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Registration {
+    /// Everybody
+    #[default]
+    Open,
+    /// Everybody whose machine has worked for it
+    ProofOfWork,
+    /// Who has an invite of an admin
+    InviteOnly,
+    /// Nobody
+    Closed,
+}
+
 const MINUTE: u64 = 60;
 
 impl Config {
@@ -54,6 +75,7 @@ impl Config {
     const FAILURES_PER_ADDRESS: Rate = Rate::new(100, 100, Duration::from_secs(60 * MINUTE));
     const RECOVERIES_PER_ADDRESS: Rate = Rate::new(10, 10, Duration::from_secs(60 * MINUTE));
     const REGISTRATIONS: Rate = Rate::new(6, 1, Duration::from_secs(30));
+    const WORK: u32 = 13;
     const LINKS: Rate = Rate::new(6, 1, Duration::from_secs(2 * MINUTE));
     const LOOKUPS: Rate = Rate::new(100, 1, Duration::from_secs(15 * MINUTE));
     const REPORTS: Rate = Rate::new(20, 1, Duration::from_secs(10 * MINUTE));
@@ -74,6 +96,8 @@ impl Default for Config {
             login_failures_per_address: Self::FAILURES_PER_ADDRESS,
             recoveries_per_address: Self::RECOVERIES_PER_ADDRESS,
             registrations_per_address: Self::REGISTRATIONS,
+            registration: Registration::default(),
+            registration_work: Self::WORK,
             links_per_address: Self::LINKS,
             name_lookups: Self::LOOKUPS,
             reports: Self::REPORTS,

@@ -2,7 +2,9 @@
 
 use qpc_chassis::{cache::CacheError, db::DbError, limits::Limited};
 use qpc_crypto::{CertificateError, KdfError, aead, opaque::OpaqueError, token::TokenError};
-use qpc_wire::{Code, Status, ids::InvalidId, limits::MAX_TOKENS};
+use qpc_wire::{Code, Status, ids::InvalidId, limits::MAX_TOKENS, status::Detail};
+
+use crate::{admin::MAX_USES, admission::Refused, store::invites::MOST};
 
 /// Milliseconds after which a call refused for want of the cache may be tried again.
 const CACHE_RETRY_MS: u64 = 1_000;
@@ -92,6 +94,15 @@ pub(crate) enum Error {
     /// Nobody has the name, or the account key did not sign this on this connection: which of them, nobody learns.
     #[error("the account key does not allow this password")]
     ResetRefused,
+    /// On other terms than were met.
+    #[error(transparent)]
+    Registration(#[from] Refused),
+    #[error("no such invite")]
+    UnknownInvite,
+    #[error("there are {MOST} invites: revoke some")]
+    TooManyInvites,
+    #[error("an invite is good for 1 to {MAX_USES} accounts and 1 ms to 366 days")]
+    Invite,
     #[error(transparent)]
     Id(#[from] InvalidId),
     #[error("OPAQUE setup {id} was sealed with another secret file")]
@@ -128,10 +139,11 @@ impl From<Error> for Status {
             | Error::TokenCount(_)
             | Error::Tokens(_)
             | Error::RecoveryCodes
+            | Error::Invite
             | Error::Id(_) => Code::InvalidArgument,
             Error::Taken | Error::LinkTaken => Code::AlreadyExists,
             Error::LoginFailed | Error::SessionInvalid | Error::ResetRefused => Code::Unauthenticated,
-            Error::DeviceLimit(_) | Error::TooManyTokens { .. } => Code::ResourceExhausted,
+            Error::DeviceLimit(_) | Error::TooManyTokens { .. } | Error::TooManyInvites => Code::ResourceExhausted,
             Error::Links(_) => Code::Unavailable,
             Error::ForeignDevice | Error::DeviceRevoked | Error::Banned | Error::DeletionProof => {
                 Code::PermissionDenied
@@ -139,12 +151,15 @@ impl From<Error> for Status {
             Error::NotBanned | Error::TokenKey | Error::ToBeDeleted | Error::Resolved | Error::RecoverySet => {
                 Code::FailedPrecondition
             }
+            Error::Registration(Refused::Closed | Refused::Invite(_)) => Code::PermissionDenied,
+            Error::Registration(Refused::Work { .. }) => Code::FailedPrecondition,
             Error::UnknownSession
             | Error::UnknownUser
             | Error::UnknownDevice
             | Error::UnknownReport
             | Error::UnknownGateway
             | Error::UnknownCode
+            | Error::UnknownInvite
             | Error::UnknownLink => Code::NotFound,
             Error::SetupSealed { .. } | Error::SetupDamaged { .. } | Error::SetupMissing(_) => return Self::internal(),
             Error::Limited(_) | Error::Store(_) | Error::Call(_) => {
@@ -161,6 +176,10 @@ impl From<Error> for Status {
             Error::Links(_) => CACHE_RETRY_MS,
             _ => 0,
         };
-        Self { retry_after_ms, ..Self::new(code, error.to_string()) }
+        let detail = match &error {
+            Error::Registration(refused) => Some(Detail::RegistrationRefused(refused.detail())),
+            _ => None,
+        };
+        Self { retry_after_ms, detail, ..Self::new(code, error.to_string()) }
     }
 }

@@ -6,7 +6,7 @@ use qpc_chassis::run::Deps;
 
 use crate::{domain::name_key::NameKey, error::Error, forget::Forget, store::Store};
 
-/// Time between two sweeps of expired sessions and past counts of tokens.
+/// Time between two sweeps of expired sessions and invites, and past counts of tokens.
 const SWEEP_EVERY: Duration = Duration::from_secs(300);
 /// Time between two looks for accounts that admins want gone.
 const DELETE_EVERY: Duration = Duration::from_secs(60);
@@ -14,6 +14,8 @@ const DELETE_EVERY: Duration = Duration::from_secs(60);
 const DELETE_AFTER_MS: u64 = 24 * 60 * 60 * 1000;
 /// Time between two looks for services that have not forgotten a revoked device yet.
 const FORGET_EVERY: Duration = Duration::from_secs(1);
+/// Time that an invite is still shown, and told from one that never was, after it has expired, milliseconds.
+const INVITES_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 /// Batches of one sweep, so that it cannot go on for ever.
 const SWEEP_BATCHES: usize = 100;
 
@@ -67,7 +69,8 @@ pub(crate) fn start(deps: &Deps, store: &Store, forget: &Arc<Forget>, names: Nam
 
 async fn sweep(store: &Store, now_ms: u64) -> Result<(), Error> {
     for _ in 0..SWEEP_BATCHES {
-        if store.sweep_sessions(now_ms).await? + store.sweep_tokens(now_ms).await? == 0 {
+        let invites = store.sweep_invites(now_ms.saturating_sub(INVITES_MS)).await?;
+        if store.sweep_sessions(now_ms).await? + store.sweep_tokens(now_ms).await? + invites == 0 {
             break;
         }
     }

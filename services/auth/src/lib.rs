@@ -3,7 +3,7 @@
 //! A call enters at [`api`], one file per method, with [`Auth`] as its state. What needs neither clock nor database is in
 //! [`domain`]: the rules of a registration and the content of a login state. [`store`] keeps accounts, devices and
 //! sessions; [`setups`] the secrets of OPAQUE; [`attempts`] limits guesses at passwords, and [`links`] keeps there
-//! what a new device and an old one say to each other; [`recoveries`] limits tries to come back without any device;
+//! what a new device and an old one say to each other; [`admission`] says who may register, [`recoveries`] limits tries to come back without any device;
 //! [`events`] is what devices hear; [`forget`] has other services delete what they keep of revoked devices and deleted
 //! accounts; [`admin`] is what operators may do, with an audit log; [`jobs`] removes what has expired, and accounts that
 //! admins want gone.
@@ -12,6 +12,7 @@
 //! this service and this connection.
 
 mod admin;
+mod admission;
 mod api;
 mod attempts;
 mod config;
@@ -37,11 +38,11 @@ use qpc_chassis::{
 use qpc_crypto::{FrankingKey, ReceiptKey, token::TokenKeys};
 use qpc_wire::Owner;
 
-pub use config::Config;
+pub use config::{Config, Registration};
 
 use crate::{
-    attempts::Attempts, domain::name_key::NameKey, forget::Forget, links::Links, recoveries::Recoveries,
-    setups::Setups, store::Store,
+    admission::Admission, attempts::Attempts, domain::name_key::NameKey, forget::Forget, links::Links,
+    recoveries::Recoveries, setups::Setups, store::Store,
 };
 
 /// Name of the service on the bus, in the database and in metrics.
@@ -53,6 +54,7 @@ struct Auth {
     store: Store,
     setups: Setups,
     attempts: Attempts,
+    admission: Admission,
     links: Links,
     recoveries: Recoveries,
     limits: Limits,
@@ -98,6 +100,7 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         store,
         setups,
         attempts: Attempts::new(&deps, &config),
+        admission: Admission::new(&deps, &config),
         links: Links::new(&deps, &config),
         recoveries: Recoveries::new(&deps, &config),
         limits: Limits::new(&deps),

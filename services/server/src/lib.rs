@@ -27,6 +27,7 @@ use qpc_chassis::{
 use tokio::time::Instant;
 
 pub use options::Options;
+pub use qpc_auth::Registration;
 pub use qpc_gateway::{Gateway, Limits};
 
 /// Name of the process.

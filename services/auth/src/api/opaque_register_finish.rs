@@ -31,8 +31,11 @@ pub(super) async fn handle(
     if let Some(first) = replay(auth.store.db(), &call).await? {
         return Ok(first);
     }
+    // In this order: what costs nothing, then what is counted, then what costs something.
+    let brought = auth.admission.look(&state, &request, now_ms)?;
     let address = (!ctx.address_hash.is_empty()).then(|| auth.registrations.one(&[&ctx.address_hash])).flatten();
     auth.limits.admit("registrations", [address]).await?;
+    let invite = brought.prove()?;
     let account = NewAccount {
         name_tag: auth.name_tag(&registration.username),
         username: registration.username,
@@ -45,6 +48,9 @@ pub(super) async fn handle(
     };
     once(auth.store.db(), &call, |tx| {
         Box::pin(async move {
+            if let Some(lookup) = invite {
+                Store::use_invite(tx, &lookup, now_ms).await?;
+            }
             Store::register(tx, &account).await?;
             Ok(OpaqueRegisterFinishResponse {
                 account_id: account.certificate.account_id().to_bytes(),

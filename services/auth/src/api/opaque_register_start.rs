@@ -23,11 +23,13 @@ pub(super) async fn handle(
     let username = registration::username(&request.username)?;
     let (setup_id, setup) = auth.setups.current()?;
     let mut rng = auth.runtime.rng();
-    let state = RegistrationState::new(setup_id, &mut rng);
+    let work = auth.admission.work(auth.runtime.now_ms());
+    let state = RegistrationState::new(setup_id, work, &mut rng);
     let response =
         opaque::register_start(setup, &state.credential_id, &request.registration_request).map_err(Error::Opaque)?;
     Ok(OpaqueRegisterStartResponse {
         registration_response: response.into(),
         registration_state: state.seal(&auth.state_key, username, &mut rng).into(),
+        terms: Some(auth.admission.terms(work.as_ref())),
     })
 }

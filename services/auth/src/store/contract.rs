@@ -1,6 +1,7 @@
 //! What the store does on every engine.
 
 mod admin;
+mod invites;
 
 use std::time::Duration;
 
@@ -56,6 +57,7 @@ async fn check(store: &Store) {
     what_was_told_is_not_told_again(store).await;
     users_are_found_by_their_exact_name(store).await;
     admin::check(store).await;
+    invites::check(store).await;
     tokens_are_counted_by_account_and_day(store).await;
     a_recovery_code_is_used_once(store).await;
     a_deleted_account_leaves_its_name_and_nothing_else(store).await;

@@ -6,6 +6,7 @@ pub(crate) mod audit;
 pub(crate) mod contract;
 mod deletion;
 pub(crate) mod gateways;
+pub(crate) mod invites;
 mod recovery;
 pub(crate) mod reports;
 mod revocations;
@@ -26,6 +27,7 @@ pub(crate) const MIGRATIONS: &Migrations = &[
     Migration::portable(4, "deletion", include_str!("../../migrations/0004_deletion.sql")),
     Migration::portable(5, "tokens", include_str!("../../migrations/0005_tokens.sql")),
     Migration::portable(7, "admin", include_str!("../../migrations/0007_admin.sql")),
+    Migration::portable(8, "invites", include_str!("../../migrations/0008_invites.sql")),
 ];
 
 /// An account with its first device.

@@ -34,7 +34,7 @@ fn unban(user: Option<Who>) -> Call {
     Call::UnbanUser(admin::UnbanUserRequest { user })
 }
 
-async fn audit(world: &World, before: u64) -> Vec<admin::AuditEntry> {
+pub(crate) async fn audit(world: &World, before: u64) -> Vec<admin::AuditEntry> {
     match administer(world, Call::ListAudit(admin::ListAuditRequest { before, limit: 500 })).await.unwrap() {
         Answer::ListAudit(list) => list.entries,
         other => panic!("{other:?}"),
@@ -259,6 +259,19 @@ fn every_call(alice: &Person) -> Vec<(Call, &'static str, Code, String)> {
             "ff".to_owned(),
         ),
         (Call::Stats(Default::default()), "Stats", Code::Ok, nobody.clone()),
+        (
+            Call::CreateInvite(admin::CreateInviteRequest { uses: 100_001, ..Default::default() }),
+            "CreateInvite",
+            Code::InvalidArgument,
+            nobody.clone(),
+        ),
+        (Call::ListInvites(Default::default()), "ListInvites", Code::Ok, nobody.clone()),
+        (
+            Call::RevokeInvite(admin::RevokeInviteRequest { invite_id: bytes(&[4; 16]) }),
+            "RevokeInvite",
+            Code::NotFound,
+            "04".repeat(16),
+        ),
         (Call::ListAudit(Default::default()), "ListAudit", Code::Ok, nobody.clone()),
         (Call::VerifyAudit(Default::default()), "VerifyAudit", Code::Ok, nobody),
     ]

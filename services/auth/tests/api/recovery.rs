@@ -126,7 +126,13 @@ async fn an_address_shows_ten_codes_and_then_one_in_six_minutes_right_or_wrong()
 }
 
 /// A new password for `name`, on the word of `person`.
-async fn reset(world: &World, from: &Connection, name: &str, person: &Person, password: &str) -> Result<(), Status> {
+pub(crate) async fn reset(
+    world: &World,
+    from: &Connection,
+    name: &str,
+    person: &Person,
+    password: &str,
+) -> Result<(), Status> {
     let request = begin(world, from, name, password).await;
     let request = sign(from, person, request);
     world.call::<methods::ResetPassword>(from, request).await.map(drop)

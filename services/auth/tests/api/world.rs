@@ -16,6 +16,7 @@ use qpc_chassis::{
     bulk::LocalBulk,
     bus::{Bus, LocalBus},
     cache::{Cache, MemoryCache},
+    db::contract::fresh_database,
     rpc::{Ctx, Router, ServeOptions, forward, serve},
     run::Deps,
     runtime::{Clock, SystemEntropy},
@@ -50,6 +51,8 @@ pub(crate) struct World {
     pub(crate) deps: Deps,
     pub(crate) others: Arc<Others>,
     clock: Arc<MockClock>,
+    /// What each replica of the service runs on.
+    replicas: Vec<Deps>,
     _folder: tempfile::TempDir,
 }
 
@@ -137,8 +140,21 @@ impl World {
     }
 
     pub(crate) async fn with(config: Config, cache: impl FnOnce(Arc<MockClock>) -> Arc<dyn Cache>) -> Self {
+        Self::on(None, config, cache).await
+    }
+
+    /// On a new database of the server that the environment names.
+    #[allow(clippy::disallowed_methods, reason = "tests of servers are told where they are")]
+    pub(crate) async fn on_postgres(config: Config) -> Self {
+        let url = std::env::var("QPC_TEST_POSTGRES").expect("QPC_TEST_POSTGRES is not set; run cargo xtask test");
+        let db = fresh_database(&url, &format!("auth_{:016x}", rng().next_u64())).await;
+        Self::on(Some(db), config, |clock| Arc::new(MemoryCache::new(clock))).await
+    }
+
+    async fn on(db: Option<String>, config: Config, cache: impl FnOnce(Arc<MockClock>) -> Arc<dyn Cache>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(MockClock(AtomicU64::new(START_MS)));
+        let db_pool = if db.is_some() { 4 } else { 1 };
         let deps = Deps {
             runtime: Runtime::new(clock.clone(), Arc::new(SystemEntropy)),
             bus: Arc::new(LocalBus::default()),
@@ -147,12 +163,28 @@ impl World {
             secrets: Secrets::new([5; 32]),
             metrics: Arc::default(),
             health: Arc::default(),
-            db: format!("sqlite:{}", folder.path().display()),
-            db_pool: 1,
+            db: db.unwrap_or_else(|| format!("sqlite:{}", folder.path().display())),
+            db_pool,
         };
         let others = start_others(&deps).await;
+        let mut world = Self { deps, others, clock, replicas: Vec::new(), _folder: folder };
+        world.add_replica(config).await;
+        world
+    }
+
+    /// One more replica of the service.
+    pub(crate) async fn add_replica(&mut self, config: Config) {
+        let deps = self.deps.child();
         qpc_auth::start(deps.clone(), config).await.unwrap();
-        Self { deps, others, clock, _folder: folder }
+        self.replicas.push(deps);
+    }
+
+    /// Ends all replicas and starts one with other settings.
+    pub(crate) async fn restart(&mut self, config: Config) {
+        for deps in self.replicas.drain(..) {
+            assert!(deps.runtime.drain(DEADLINE).await);
+        }
+        self.add_replica(config).await;
     }
 
     pub(crate) fn pass(&self, time: Duration) {
@@ -189,6 +221,15 @@ impl World {
 
     /// Everything up to the last call of a registration.
     pub(crate) async fn registration(&self, from: &Connection, person: &Person) -> v1::OpaqueRegisterFinishRequest {
+        self.terms(from, person).await.0
+    }
+
+    /// The same, with what the server wants for it.
+    pub(crate) async fn terms(
+        &self,
+        from: &Connection,
+        person: &Person,
+    ) -> (v1::OpaqueRegisterFinishRequest, v1::RegistrationTerms) {
         let (client, request) = RegisterClient::start(&mut rng(), person.password.as_bytes()).unwrap();
         let request =
             v1::OpaqueRegisterStartRequest { username: person.name.clone(), registration_request: request.into() };
@@ -196,7 +237,7 @@ impl World {
         let ksf = KsfParams::FLOOR;
         let password = person.password.as_bytes();
         let (upload, _) = client.finish(&mut rng(), password, &response.registration_response, ksf).unwrap();
-        v1::OpaqueRegisterFinishRequest {
+        let request = v1::OpaqueRegisterFinishRequest {
             idempotency_key: key(),
             username: person.name.clone(),
             registration_upload: upload.into(),
@@ -208,7 +249,9 @@ impl World {
             device_certificate: bytes(&person.certificate.to_bytes()),
             account_proof: person.register_proof(from),
             registration_state: response.registration_state,
-        }
+            ..Default::default()
+        };
+        (request, response.terms.unwrap())
     }
 
     pub(crate) async fn register(&self, person: &Person) {
