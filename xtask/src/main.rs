@@ -94,7 +94,7 @@ enum Bench {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Starts Postgres, NATS, Redis, two gateways and two of each service
+    /// Starts Postgres, NATS, Redis, two gateways, two of each service and of the admin API
     Up {
         /// Unoptimised binaries, which build faster
         #[arg(long)]

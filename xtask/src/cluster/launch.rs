@@ -21,7 +21,7 @@ use crate::{
     step::{self, Show},
 };
 
-/// Services of the cluster beside the gateways, each run in the folder of the cluster (bodies of blobs lie below it), with
+/// Services of the cluster beside the gateways and the admin API, each run in the folder of the cluster (bodies of blobs lie below it), with
 /// flags: every client of a cluster on one machine comes from one address,
 /// and a load generator does what thousands of people do. Sending is never refused, and counted as anywhere.
 const SERVICES: [(&str, &[&str]); 4] = [
@@ -115,9 +115,29 @@ pub(crate) fn start(folder: &Path, profile: Profile, reaper: &mut Reaper) -> Res
     }
     let ca_cert = data.join("cert.pem");
     ensure!(ca_cert.is_file(), "the gateways made no {}", ca_cert.display());
+    let (admins, admin_folder) = start_admins(&mut launcher)?;
     let processes = launcher.processes;
     let Servers { postgres, nats, redis, .. } = servers;
-    Ok(State { gateways, ca_cert, postgres, nats, redis, postgres_folder, processes })
+    Ok(State { gateways, ca_cert, admins, admin_folder, postgres, nats, redis, postgres_folder, processes })
+}
+
+/// The admin API; returns where it is served, and the folder of its certificates.
+fn start_admins(launcher: &mut Launcher<'_>) -> Result<(Vec<String>, PathBuf)> {
+    println!("starting the admin API");
+    let folder = launcher.folder.join("admin");
+    let data = folder.display().to_string();
+    let mut addresses = Vec::new();
+    for replica in 1..=REPLICAS {
+        let address = format!("127.0.0.1:{}", ports::tcp()?);
+        let args = ["--admin-listen", &address, "--admin-data", &data];
+        let mut child = launcher.spawn("admin", replica, Rank::Edge, address.clone(), &args)?;
+        // As with the gateways, the first makes the certificates.
+        launcher.wait(&mut child)?;
+        addresses.push(address);
+    }
+    let certificate = folder.join("admin.pem");
+    ensure!(certificate.is_file(), "the admin API made no {}", certificate.display());
+    Ok((addresses, folder))
 }
 
 struct Launcher<'a> {

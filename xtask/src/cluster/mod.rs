@@ -51,6 +51,7 @@ fn up(folder: &Path, profile: Profile) -> Result<bool> {
     for (user, gateway) in ["alice", "bob"].into_iter().zip(&state.gateways) {
         println!("  {} repl -u {user} --server {gateway} --ca-cert {}", qpc.display(), state.ca_cert.display());
     }
+    println!("What operators do:\n  {}", state.admin_command(&qpc.display().to_string()));
     println!("End it with: cargo xtask cluster down --dir {}", folder.display());
     Ok(true)
 }
@@ -99,6 +100,8 @@ fn status(folder: &Path, json: bool) -> Result<bool> {
             "running": all_ready,
             "gateways": state.gateways,
             "ca_cert": state.ca_cert,
+            "admins": state.admins,
+            "admin_folder": state.admin_folder,
             "postgres": state.postgres,
             "nats": state.nats,
             "redis": state.redis,
@@ -111,6 +114,7 @@ fn status(folder: &Path, json: bool) -> Result<bool> {
             println!("{look}");
         }
         println!("Postgres {}\nCA certificate {}", state.postgres, state.ca_cert.display());
+        println!("Admin API: {}", state.admin_command("qpc"));
     }
     Ok(all_ready)
 }

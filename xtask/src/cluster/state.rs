@@ -19,6 +19,10 @@ pub(crate) struct State {
     pub(crate) gateways: Vec<String>,
     /// What clients verify the gateways with.
     pub(crate) ca_cert: PathBuf,
+    /// HOST:PORT of the admin API.
+    pub(crate) admins: Vec<String>,
+    /// Holds what `qpc admin` needs to be let in there.
+    pub(crate) admin_folder: PathBuf,
     pub(crate) postgres: String,
     pub(crate) nats: String,
     pub(crate) redis: String,
@@ -62,6 +66,12 @@ impl State {
     /// Removes it.
     pub(crate) fn forget(folder: &Path) -> Result<()> {
         fs::remove_file(folder.join(FILE)).context("remove the state file")
+    }
+
+    /// A command that calls the admin API, for the binary `qpc`.
+    pub(super) fn admin_command(&self, qpc: &str) -> String {
+        let api = self.admins.first().map_or("", String::as_str);
+        format!("{qpc} admin --api {api} --folder {} stats", self.admin_folder.display())
     }
 
     /// Process ids of the gateways, in their order.
