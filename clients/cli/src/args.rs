@@ -3,6 +3,7 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgAction, Args, Command, ValueEnum};
+use qpc_sdk::AccountInvite;
 
 use crate::commands;
 
@@ -128,6 +129,14 @@ pub(crate) enum ColorArg {
     Always,
     /// Nowhere
     Never,
+}
+
+/// What may be needed where an account is made.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct FirstRun {
+    /// Invite to a server that takes new accounts by invite only
+    #[arg(long, env = "QPC_INVITE", hide_env_values = true, value_name = "CODE")]
+    pub(crate) invite: Option<AccountInvite>,
 }
 
 /// How long to wait for a person at another device.

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use qpc_crypto::MlsError;
-use qpc_sdk::{ArchiveError, Error, ReceiptFileError, transport::ConnectError};
+use qpc_sdk::{ArchiveError, Error, NotAdmitted, ReceiptFileError, transport::ConnectError};
 use qpc_wire::Code;
 
 /// What is wrong with the command line, beyond what its parser sees.
@@ -198,6 +198,10 @@ fn advice(error: &anyhow::Error) -> Option<&'static str> {
         }
         Error::Connect(_) | Error::Offline => "qpc doctor looks for the reason.",
         Error::IdentityChanged(_) => "Nothing was sent. Ask the person by another way whether they began anew.",
+        Error::NotAdmitted(NotAdmitted::NoInvite) => "Whoever runs the server makes invites; then: --invite CODE.",
+        Error::NotAdmitted(NotAdmitted::UnknownInvite | NotAdmitted::ExpiredInvite | NotAdmitted::UsedInvite) => {
+            "Compare it with what you were given, or ask whoever runs the server for another one."
+        }
         Error::NameTaken(_) => "If it is yours: qpc link makes this a further device of it.",
         _ => return None,
     })
@@ -264,7 +268,8 @@ pub(crate) fn of_sdk(error: &Error) -> u8 {
         | Error::UnknownConversation(_)
         | Error::NoKeyPackage { .. }
         | Error::NotAMember(_)
-        | Error::Expired(_) => 5,
+        | Error::Expired(_)
+        | Error::NotAdmitted(NotAdmitted::UnknownInvite | NotAdmitted::ExpiredInvite | NotAdmitted::UsedInvite) => 5,
         Error::NameTaken(_)
         | Error::RecoveryExists
         | Error::AlreadyRegistered
@@ -281,6 +286,7 @@ pub(crate) fn of_sdk(error: &Error) -> u8 {
         | Error::NotAllowed(_)
         | Error::Blocked
         | Error::LastOwner
+        | Error::NotAdmitted(_)
         | Error::Mls(MlsError::Denied(_)) => 7,
         Error::IdentityChanged(_)
         | Error::Safety(_)

@@ -39,7 +39,7 @@ mod outbox;
 mod petname;
 mod ping;
 mod profile;
-mod progress;
+pub(crate) mod progress;
 mod push;
 mod react;
 mod read;
@@ -72,6 +72,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::ArgMatches;
 use qpc_sdk::Client;
 
+use self::progress::Shown;
 pub(crate) use self::send::{Send, compose};
 use crate::{
     engine::{Action, Cli, Needs, On, Outcome, Row, Run, Slash},
@@ -160,9 +161,10 @@ async fn on_client(action: &dyn Action, client: &Client, settings: &Settings) ->
 
 /// Connects; [`Usage::Timeout`] if that takes too long.
 async fn connect(client: &Client, settings: &Settings) -> anyhow::Result<()> {
-    match tokio::time::timeout(settings.timeout(), client.connect()).await {
-        Ok(done) => Ok(done?),
-        Err(_) => Err(Usage::Timeout(settings.timeout()).into()),
+    let patience = settings.timeout();
+    match progress::connect(client, Some(patience), Shown::by(settings).work()).await {
+        Some(done) => Ok(done?),
+        None => Err(Usage::Timeout(patience).into()),
     }
 }
 

@@ -4,16 +4,23 @@
 use std::{
     future::Future,
     io::{self, IsTerminal as _},
+    pin::pin,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
-use qpc_sdk::{ArchiveProgress, Error, Progress};
+use qpc_sdk::{ArchiveProgress, Client, Error, Event, Progress};
+use tokio::time::{Instant, sleep_until};
 
 use crate::{console::complain, settings::Settings, text};
 
 /// Parts of the way at each of which a chat is told.
 const STEPS: u64 = 4;
+/// The bar of a proof of work, and what stands before it.
+const WORK: &str = "{prefix} {wide_bar} {percent} %";
+/// What this device is doing when it looks for a proof of work.
+pub(crate) const WORKING: &str = "the server wants a proof of work for a new account; this takes a while";
 /// A chat is not told of files that are there at once, bytes.
 const MIN_TOLD: u64 = 4 << 20;
 
@@ -77,6 +84,41 @@ impl Shown {
             }
         }
     }
+
+    /// For a proof of work, of tries and of those that it takes on average.
+    pub(super) fn work(self) -> impl FnMut(u64, u64) {
+        let mut at = None;
+        move |done, expected| {
+            if self == Self::Bar {
+                let at = at.get_or_insert_with(|| bar(WORK, WORKING.to_owned()));
+                at.set_length(expected.max(done));
+                at.set_position(done);
+            }
+        }
+    }
+}
+
+/// Connects, which may take a proof of work first: `tell` hears how far that is. None if anything else takes longer than `patience`.
+pub(crate) async fn connect(
+    client: &Client,
+    patience: Option<Duration>,
+    mut tell: impl FnMut(u64, u64),
+) -> Option<Result<(), Error>> {
+    let mut events = client.events();
+    let mut connecting = pin!(client.connect());
+    let late = || Instant::now() + patience.unwrap_or_default();
+    let mut until = late();
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut connecting => return Some(done),
+            Some(event) = events.next() => if let Event::Working { done, expected } = event {
+                tell(done, expected);
+                until = late();
+            },
+            () = sleep_until(until), if patience.is_some() => return None,
+        }
+    }
 }
 
 fn bar(template: &str, name: String) -> ProgressBar {
@@ -115,8 +157,6 @@ pub(super) async fn unless_interrupted<T>(work: impl Future<Output = anyhow::Res
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn at(bytes: u64) -> Progress {
@@ -139,7 +179,7 @@ mod tests {
     #[test]
     fn the_bars_are_drawn() {
         for template in
-            ["{prefix} {wide_bar} {bytes} of {total_bytes}{msg}", "{prefix} {wide_bar} {pos} of {len} messages"]
+            ["{prefix} {wide_bar} {bytes} of {total_bytes}{msg}", "{prefix} {wide_bar} {pos} of {len} messages", WORK]
         {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }

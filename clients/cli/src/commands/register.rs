@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use qpc_sdk::{Client, Error};
+use qpc_sdk::{Client, ClientOptions, Error};
 
 use super::connect;
 use crate::{
+    args::FirstRun,
     engine::{Cli, On, Row, Run, args, program},
     records,
     render::Render,
@@ -18,8 +19,10 @@ pub(crate) const ROW: Row = Row {
         name: "register-user",
         aliases: &["register"],
         about: "Make an account, with this device as its first one",
-        after: "Examples:\n  qpc register-user alice\n  qpc register-user alice --password-file pw.txt --json\n\n\
-            The password never leaves this device. A name that is taken is exit code 6.",
+        after: "Examples:\n  qpc register-user alice\n  qpc register-user alice --password-file pw.txt --json\n  \
+            qpc register-user alice --invite 05K2-…-8PQZ\n\n\
+            The password never leaves this device. A name that is taken is exit code 6. A server may want a proof of work, which\n\
+            takes some seconds, or an invite (exit code 5 if it is none or no longer one, 7 without), or take nobody (7).",
         args: args::<Register>,
         run: Run::Program(|matches, settings| program(&matches, settings, run)),
         mends: false,
@@ -32,6 +35,8 @@ pub(crate) const ROW: Row = Row {
 struct Register {
     /// Name of the account: 1 to 64 of a-z 0-9 . _ - and a letter or digit first [default: --username]
     user: Option<String>,
+    #[command(flatten)]
+    first: FirstRun,
 }
 
 async fn run(args: Register, settings: Settings) -> anyhow::Result<ExitCode> {
@@ -41,7 +46,8 @@ async fn run(args: Register, settings: Settings) -> anyhow::Result<ExitCode> {
     };
     let (folder, render) = (settings.folder(&username)?, Render::new(&settings));
     let new = !is_device(&folder);
-    let client = Client::open(settings.options(&username)?).await?;
+    let options = ClientOptions { invite: args.first.invite, ..settings.options(&username)? };
+    let client = Client::open(options).await?;
     let done = register(&client, &settings).await;
     if let Ok(on) = &done {
         let (who, stats) = (&on.who, client.stats().await?);
@@ -57,9 +63,11 @@ async fn run(args: Register, settings: Settings) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether the server has refused the name, so that nothing about this device is known to it.
+/// Whether the server has refused the name or whoever it is, so that nothing about this device is known to it.
 fn is_final(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<Error>().is_some_and(|error| matches!(error.root(), Error::NameTaken(_)))
+    error
+        .downcast_ref::<Error>()
+        .is_some_and(|error| matches!(error.root(), Error::NameTaken(_) | Error::NotAdmitted(_)))
 }
 
 async fn register(client: &Client, settings: &Settings) -> anyhow::Result<On> {

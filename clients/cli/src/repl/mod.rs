@@ -18,12 +18,14 @@ mod shown;
 use std::{process::ExitCode, time::Duration};
 
 use clap::Args;
-use qpc_sdk::{Client, Error};
+use qpc_sdk::{Client, ClientOptions, Error};
 use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) use self::{command::slashes, own::Sitting, shown::Shown};
 use self::{input::Input, screen::Screen, session::Session};
 use crate::{
+    args::FirstRun,
+    commands::progress::{self, WORKING},
     engine::{Cli, Row, Run, args, program},
     exit,
     render::Render,
@@ -58,6 +60,8 @@ struct Repl {
     /// List the commands of the chat, and end
     #[arg(long)]
     help_commands: bool,
+    #[command(flatten)]
+    first: FirstRun,
 }
 
 /// How a session ended.
@@ -77,7 +81,7 @@ async fn run(args: Repl, settings: Settings) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let username = settings.username()?;
-    let options = settings.options(&username)?;
+    let options = ClientOptions { invite: args.first.invite, ..settings.options(&username)? };
     // Listened to from here on, so that an interrupt while a command runs is not lost.
     let interrupts = signal(SignalKind::interrupt())?;
     let client = Client::open(options).await?;
@@ -89,7 +93,12 @@ async fn run(args: Repl, settings: Settings) -> anyhow::Result<ExitCode> {
     }
     let server = settings.server();
     let mut session = Session::new(client.clone(), screen.clone(), settings).await?;
-    match client.connect().await {
+    let working = |done, _| {
+        if done == 0 {
+            screen.print(WORKING);
+        }
+    };
+    match progress::connect(&client, None, working).await.unwrap_or(Err(Error::Interrupted)) {
         Ok(()) => screen.print(format_args!("{} is online at {server}. /help lists the commands.", who.username)),
         Err(error) if error.is_transient() => {
             screen.print(format_args!("not connected ({error}); trying again. What you write is kept and sent then."));

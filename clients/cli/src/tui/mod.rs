@@ -26,7 +26,7 @@ mod work;
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use clap::Args;
-use qpc_sdk::{Client, Error, Runtime};
+use qpc_sdk::{Client, ClientOptions, Error, Runtime};
 
 use self::{
     driver::Driver,
@@ -37,6 +37,7 @@ use self::{
     update::Answer,
 };
 use crate::{
+    args::FirstRun,
     console::complain,
     engine::{Cli, Row, Run, args, program},
     exit::{self, Usage},
@@ -78,6 +79,8 @@ struct Tui {
     /// Ring when a message comes while you are elsewhere
     #[arg(long)]
     bell: bool,
+    #[command(flatten)]
+    first: FirstRun,
 }
 
 /// How it ended.
@@ -106,7 +109,8 @@ async fn run(args: Tui, settings: Settings) -> anyhow::Result<ExitCode> {
         return Err(Usage::NoTerminal.into());
     }
     let username = settings.username()?;
-    let client = Client::open(settings.options(&username)?).await?;
+    let invite = args.first.invite.clone();
+    let client = Client::open(ClientOptions { invite, ..settings.options(&username)? }).await?;
     let who = client.whoami().await?;
     let model = Model::new(who.account, who.username, args.options(&settings));
     let drafts = Answer::Drafts(client.drafts().await?);

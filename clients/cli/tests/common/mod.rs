@@ -18,7 +18,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    #[allow(dead_code, reason = "not every test file is content with the usual settings")]
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub(crate) async fn start_with(change: impl FnOnce(&mut qpc_server::Options)) -> Self {
         let folder = TempDir::new().unwrap();
         let mut options = qpc_server::Options {
             data: folder.path().join("server"),
@@ -27,6 +32,7 @@ impl Server {
             ..Default::default()
         };
         options.without_rates();
+        change(&mut options);
         let embedded = qpc_server::start(options, &defaults()).await.unwrap();
         Self { folder, embedded }
     }

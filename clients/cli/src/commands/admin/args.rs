@@ -86,6 +86,11 @@ pub(crate) enum Action {
         /// Device id
         device: String,
     },
+    /// Invites to register, where that needs one
+    Invites {
+        #[command(subcommand)]
+        action: InvitesAction,
+    },
     /// Gateways
     Gateways,
     /// Have a gateway send its clients away and take no new ones
@@ -139,4 +144,61 @@ pub(crate) enum AuditAction {
     },
     /// Whether the log is as it was written; exit code 8 if not
     Verify,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum InvitesAction {
+    /// Make one; its code is shown this once
+    Create {
+        /// Accounts that can be registered with it
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        uses: u32,
+        /// Time that it is good for: 90m, 12h, 7d; at most 366d
+        #[arg(long, value_name = "TIME", default_value = "7d", value_parser = time)]
+        expires: u64,
+        /// What it is for, for other admins
+        #[arg(long, default_value = "")]
+        note: String,
+    },
+    /// Invites, newest first, also those that have expired in the last 30 days
+    List {
+        /// From before this time, Unix milliseconds
+        #[arg(long, value_name = "MS", default_value_t = 0, hide_default_value = true)]
+        before_ms: u64,
+        /// At the most [default: 100, at most 500]
+        #[arg(long, default_value_t = 0, hide_default_value = true)]
+        limit: u32,
+    },
+    /// Make one void; accounts that were registered with it stay
+    Revoke {
+        /// Id of the invite
+        invite: String,
+    },
+}
+
+/// Milliseconds of a number with its unit.
+fn time(text: &str) -> Result<u64, &'static str> {
+    let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
+    let unit_ms: u64 = match &text[digits.len()..] {
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err("a number and s, m, h or d"),
+    };
+    let number = digits.parse::<u64>().ok().filter(|number| *number > 0);
+    number.and_then(|number| number.checked_mul(unit_ms)).ok_or("a number above 0, and s, m, h or d")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::time;
+
+    #[test]
+    fn times_are_numbers_with_a_unit() {
+        assert_eq!(["90m", "12h", "7d", "1s"].map(time), [Ok(5_400_000), Ok(43_200_000), Ok(604_800_000), Ok(1_000)]);
+        for bad in ["", "7", "d", "0d", "-1d", "7w", "7 d", "99999999999999999d"] {
+            assert!(time(bad).is_err(), "{bad}");
+        }
+    }
 }

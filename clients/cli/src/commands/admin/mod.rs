@@ -15,7 +15,7 @@ use qpc_admin_api::{
 };
 use serde_json::{Value, json};
 
-use self::args::{Action, AdminArgs, AuditAction};
+use self::args::{Action, AdminArgs, AuditAction, InvitesAction};
 use crate::{
     console,
     engine::{Cli, Item, Row, Run, args as arguments, program},
@@ -34,6 +34,7 @@ pub(crate) const ROW: Row = Row {
             qpc admin stats --json | jq .users\n  \
             qpc admin users --banned\n  \
             qpc admin ban mallory --reason spam\n  \
+            qpc admin invites create --uses 5 --expires 7d\n  \
             qpc admin --api admin.example:7001 --folder ~/admin-certs audit verify\n  \
             qpc admin drain 0011223344556677       as qpc admin gateways shows it\n\n\
             USER is a name or an account id. Every call is kept in the audit log of the server.",
@@ -181,7 +182,27 @@ async fn act(mut client: Client, action: Action) -> Result<Value, Status> {
             client.resolve_report(request).await?;
             done()
         }
+        Action::Invites { action } => invites(client, action).await?,
         Action::Audit { action } => audit(client, action).await?,
+    })
+}
+
+async fn invites(mut client: Client, action: InvitesAction) -> Result<Value, tonic::Status> {
+    Ok(match action {
+        InvitesAction::Create { uses, expires, note } => {
+            let request = v1::CreateInviteRequest { uses, valid_ms: expires, note };
+            let made = client.create_invite(request).await?.into_inner();
+            let invite = made.invite.unwrap_or_default();
+            json!({ "code": made.code, "invite": show::hex(&invite.invite_id), "uses": invite.uses, "expires_at_ms": invite.expires_at_ms })
+        }
+        InvitesAction::List { before_ms, limit } => {
+            let invites = client.list_invites(v1::ListInvitesRequest { before_ms, limit }).await?.into_inner().invites;
+            json!({ "invites": invites.iter().map(show::invite).collect::<Vec<_>>() })
+        }
+        InvitesAction::Revoke { invite } => {
+            client.revoke_invite(v1::RevokeInviteRequest { invite_id: id(&invite)?.into() }).await?;
+            json!({ "done": true })
+        }
     })
 }
 

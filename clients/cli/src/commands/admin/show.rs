@@ -2,7 +2,7 @@
 
 use qpc_admin_api::{
     tonic::Code,
-    v1::{AuditEntry, Device, Gateway, Quota, Report, StatsResponse, User},
+    v1::{AuditEntry, Device, Gateway, Invite, Quota, Report, StatsResponse, User},
 };
 use serde_json::{Value, json};
 
@@ -78,6 +78,17 @@ pub(super) fn report(report: &Report) -> Value {
         "reported_at_ms": report.reported_at_ms,
         "resolved_at_ms": time(report.resolved_at_ms),
         "resolution": report.resolution,
+    })
+}
+
+pub(super) fn invite(invite: &Invite) -> Value {
+    json!({
+        "invite": hex(&invite.invite_id),
+        "uses": invite.uses,
+        "used": invite.used,
+        "created_at_ms": invite.created_at_ms,
+        "expires_at_ms": invite.expires_at_ms,
+        "note": invite.note,
     })
 }
 

@@ -4,6 +4,7 @@ use qpc_sdk::{AccountId, ConversationId, Event, Message, Standing, TYPING_FOR};
 
 use super::{Effect, ask_list, ask_messages, is_open};
 use crate::{
+    commands::progress::WORKING,
     show::title,
     text,
     tui::{
@@ -117,6 +118,7 @@ fn told(model: &mut Model, event: Event, effects: &mut Vec<Effect>) {
             model.complain(format!("{}: {count} missing; nobody who was asked has them", name_of(model, conversation)));
             changed(model, conversation, effects);
         }
+        Event::Working { done: 0, .. } => model.say(WORKING.to_owned()),
         Event::Undecryptable { error, .. } => model.complain(format!("something that came cannot be read: {error}")),
         Event::Gap { from, to, .. } => model.complain(format!("{} entries of the mailbox are gone", to - from + 1)),
         // Of a later version of the client.
