@@ -84,10 +84,13 @@ impl Shape {
 pub struct Cluster {
     deps: Deps,
     folder: TempDir,
-    adjust: Box<dyn Fn(&mut Options) + Send + Sync>,
+    tune: Tune,
     gateways: Vec<Running>,
     services: Vec<Deps>,
 }
+
+/// Changes settings before something is started.
+type Tune = Arc<dyn Fn(&mut Options) + Send + Sync>;
 
 struct Running {
     gateway: Gateway,
@@ -100,12 +103,20 @@ impl Cluster {
         Self::start_with(shape, |_| {}).await
     }
 
-    /// The same with other settings.
-    pub async fn start_with(shape: Shape, adjust: impl Fn(&mut Options) + Send + Sync + 'static) -> Result<Self> {
+    /// The same with settings that `tune` changes.
+    pub async fn start_with(shape: Shape, tune: impl Fn(&mut Options) + Send + Sync + 'static) -> Result<Self> {
+        Self::start_on(Runtime::system(), shape, tune).await
+    }
+
+    /// The same with a clock of the test's own.
+    pub async fn start_on(
+        runtime: Runtime,
+        shape: Shape,
+        tune: impl Fn(&mut Options) + Send + Sync + 'static,
+    ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let deps = deps(&shape, &folder).await?;
-        let adjust = Box::new(adjust);
-        let mut cluster = Self { deps, folder, adjust, gateways: Vec::new(), services: Vec::new() };
+        let deps = deps(runtime, &shape, &folder).await?;
+        let mut cluster = Self { deps, folder, tune: Arc::new(tune), gateways: Vec::new(), services: Vec::new() };
         for _ in 0..shape.replicas {
             cluster.add_services().await?;
         }
@@ -143,7 +154,7 @@ impl Cluster {
         // One address for everybody, and people who write and found faster than any.
         options.without_rates();
         options.drain_grace_ms = 2_000;
-        (self.adjust)(&mut options);
+        (self.tune)(&mut options);
         options
     }
 
@@ -232,8 +243,7 @@ impl Cluster {
     }
 }
 
-async fn deps(shape: &Shape, folder: &TempDir) -> Result<Deps> {
-    let runtime = Runtime::system();
+async fn deps(runtime: Runtime, shape: &Shape, folder: &TempDir) -> Result<Deps> {
     let scope = format!("testkit_{:016x}", runtime.rng().next_u64());
     let mut root = [0; 32];
     runtime.rng().fill_bytes(&mut root);

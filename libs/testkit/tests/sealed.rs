@@ -5,21 +5,27 @@ mod common;
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use common::{all_accepted, client, delivery_tables, numbered, open, receives, until};
 use prost::Message as _;
 use qpc_chassis::db::Db;
+use qpc_crypto::token::{self, KEY_MS, Token, TokenRequest};
 use qpc_sdk::{
-    Client, ClientOptions, ConversationId, Error, Event, MessageRef, ReceiptFile, decoy_cost, verify_receipts,
+    Client, ClientOptions, ConversationId, Error, Event, MessageRef, ReceiptFile, Runtime, decoy_cost,
+    runtime::{Clock, SystemEntropy},
+    verify_receipts,
 };
 use qpc_testkit::{Backend, Cluster, Faults, Shape, eventually};
 use qpc_wire::{
-    Method, bus,
-    methods::{Enqueue, IssueTokens, SealedEnqueue},
-    v1,
+    Code, Method, Status, bus,
+    methods::{Enqueue, IssueTokens, SealedEnqueue, TokenKeys},
+    v1::{self, sealed_enqueue_request::Permit},
 };
 
 /// Whatever comes to a service, as it comes.
@@ -382,4 +388,117 @@ async fn accepted_again(client: &Client, conversation: ConversationId) -> Event 
     let mut events = client.events();
     client.send(conversation, "one more").await.unwrap();
     until(&mut events, "a receipt", |event| matches!(event, Event::Accepted { .. })).await
+}
+
+/// The clock of the machine, some time ahead.
+struct Ahead(AtomicU64);
+
+impl Clock for Ahead {
+    fn now_ms(&self) -> u64 {
+        Runtime::system().now_ms() + self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// A sealed message as it came to delivery, paid with a token of this key.
+fn paid_with(tap: &Tap, key_epoch: u64) -> Option<v1::SealedEnqueueRequest> {
+    let requests = tap.calls::<SealedEnqueue>().into_iter().rev();
+    requests
+        .map(|call| v1::SealedEnqueueRequest::decode(call.body).unwrap())
+        .find(|request| matches!(&request.permit, Some(Permit::Token(token)) if token.key_epoch == key_epoch))
+}
+
+/// The same message once more, paid with another token.
+async fn pay_again(
+    cluster: &Cluster,
+    message: &v1::SealedEnqueueRequest,
+    token: &Token,
+) -> Result<v1::SealedEnqueueResponse, Status> {
+    let (idempotency_key, permit) = (common::random_key(cluster), Some(Permit::Token(token.into())));
+    common::call::<SealedEnqueue>(
+        cluster,
+        None,
+        &v1::SealedEnqueueRequest { idempotency_key, permit, ..message.clone() },
+    )
+    .await
+}
+
+/// Writes until a message is paid with a token of this key: a renewed leaf brings a delivery key with it, which comes first.
+async fn until_paid(
+    (cluster, tap): (&Cluster, &Tap),
+    (alice, bob): (&Client, &Client),
+    conversation: ConversationId,
+    written: &mut Vec<String>,
+    key_epoch: u64,
+) -> v1::SealedEnqueueRequest {
+    let tables = delivery_tables(cluster).await;
+    for _ in 0..20 {
+        forget_keys(&tables).await;
+        written.push(format!("text {} in week {key_epoch}", written.len()));
+        alice.send(conversation, written.last().unwrap().as_str()).await.unwrap();
+        receives(bob, conversation, written).await;
+        if let Some(request) = paid_with(tap, key_epoch) {
+            return request;
+        }
+    }
+    panic!("nothing was paid with a token of week {key_epoch}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_outlive_their_key_by_a_week_and_new_ones_come_by_themselves() {
+    common::show_log();
+    // A day into a week, so that no test runs over its end.
+    let now = Runtime::system().now_ms();
+    let week = token::key_epoch(now) + 1;
+    let clock = Arc::new(Ahead(AtomicU64::new(week * KEY_MS + KEY_MS / 7 - now)));
+    let runtime = || Runtime::new(clock.clone(), Arc::new(SystemEntropy));
+    let cluster = Cluster::start_on(runtime(), Shape::pairs(Backend::Embedded), |_| {}).await.unwrap();
+    let (tap, of_auth) = (Tap::on(&cluster, "delivery").await, Tap::on(&cluster, "auth").await);
+    let sealed = async |name: &str| {
+        open(ClientOptions { sealed: true, runtime: runtime(), ..cluster.client_options(name, 0, 0) }).await
+    };
+    let (alice, bob) = (sealed("alice").await, sealed("bob").await);
+    let conversation = alice.dm("bob").await.unwrap();
+    common::let_in(&bob, conversation).await;
+    let (ends, mut written) = ((&alice, &bob), Vec::new());
+    until_paid((&cluster, &tap), ends, conversation, &mut written, week).await;
+
+    // Some that the test keeps, of an account that it plays.
+    let request = TokenRequest::new(&mut runtime().rng(), week, 2).unwrap();
+    let ask = v1::IssueTokensRequest {
+        idempotency_key: common::random_key(&cluster),
+        key_epoch: week,
+        blinded: request.blinded(),
+    };
+    let who = common::identity(&alice.whoami().await.unwrap());
+    let answer = common::call::<IssueTokens>(&cluster, Some(who), &ask).await.unwrap();
+    let keys = common::call::<TokenKeys>(&cluster, None, &v1::TokenKeysRequest {}).await.unwrap().keys;
+    let kept = request.finish(&keys[0].public_key, &answer.evaluated, &answer.proof).unwrap();
+
+    clock.0.fetch_add(KEY_MS, Ordering::SeqCst);
+    let message = until_paid((&cluster, &tap), ends, conversation, &mut written, week).await;
+    pay_again(&cluster, &message, &kept[0]).await.expect("the week after its key");
+
+    // Written while nobody is there, to be sent when all that alice has is over.
+    alice.close().await;
+    let options = ClientOptions { sealed: true, runtime: runtime(), ..cluster.client_options("alice", 0, 0) };
+    let alice = Client::open(options).await.unwrap();
+    written.push("over the end".to_owned());
+    alice.send(conversation, "over the end").await.unwrap();
+    clock.0.fetch_add(KEY_MS, Ordering::SeqCst);
+    forget_keys(&delivery_tables(&cluster).await).await;
+    alice.connect().await.unwrap();
+    receives(&bob, conversation, &written).await;
+    let message = until_paid((&cluster, &tap), (&alice, &bob), conversation, &mut written, week + 2).await;
+    let refused = pay_again(&cluster, &message, &kept[1]).await.unwrap_err();
+    assert_eq!(refused.code, Code::PermissionDenied, "{refused}");
+    let by_alice = of_auth.calls::<IssueTokens>().into_iter().filter(|call| call.device_id == who.device.to_bytes());
+    let weeks: BTreeSet<_> =
+        by_alice.map(|call| v1::IssueTokensRequest::decode(call.body).unwrap().key_epoch).collect();
+    assert!(weeks.contains(&(week + 2)), "asked for by herself when there are none: {weeks:?}");
+    all_accepted(&alice, conversation).await;
+    for client in [&alice, &bob] {
+        assert!(client.settle(Duration::from_secs(30)).await);
+        assert_eq!(client.stats().await.unwrap().undecryptable, 0);
+    }
+    assert_eq!(tap.calls::<Enqueue>().len(), 0, "never under a name");
 }
