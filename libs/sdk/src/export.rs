@@ -7,7 +7,7 @@
 //! | `format`, `exported_at_ms` | `qpc account export v1`, Unix milliseconds |
 //! | `account` | `username`, `account_id`, `account_key` (public), `device_id` of this device |
 //! | `keys` | seeds of account, device and queue key as hexadecimal; only when asked for |
-//! | `server` | what the services keep: when the account was made, devices with sessions, mailbox and stock, groups, recovery |
+//! | `server` | what the services keep: when the account was made, devices with sessions, mailbox and stock, groups, recovery, quotas and what is used of them, a ban, files |
 //! | `contacts` | `username`, `account_id`, `account_key`, `trust` |
 //! | `shared` | what the devices of the account share: `name`, `value` (base64), `at_ms` |
 //! | `conversations` | `id`, `kind`, `name`, `petname`, `peer`, `active`, and `messages` |
@@ -126,12 +126,46 @@ fn server(report: &v1::AccountReportResponse) -> Value {
             "updated_at_ms": recovery.updated_at_ms,
         })
     });
+    let ban = report.ban.as_ref().map(|ban| {
+        json!({
+            "banned_at_ms": ban.banned_at_ms,
+            "reason": ban.reason,
+            "deletion_requested_at_ms": ban.deletion_requested_at_ms,
+        })
+    });
     json!({
         "username": report.username,
         "created_at_ms": report.created_at_ms,
         "devices": report.devices.iter().map(device).collect::<Vec<_>>(),
         "groups": report.groups.iter().map(group).collect::<Vec<_>>(),
         "recovery": recovery,
+        "quotas": report.quotas.iter().map(quota).collect::<Vec<_>>(),
+        "ban": ban,
+        "files": files(&report.files.clone().unwrap_or_default()),
+    })
+}
+
+fn quota(quota: &v1::QuotaReport) -> Value {
+    json!({ "name": quota.name, "used": quota.used, "limit": quota.limit, "set": quota.set })
+}
+
+fn files(files: &v1::FilesReport) -> Value {
+    let blob = |blob: &v1::BlobReport| json!({ "blob_id": hex::encode(&blob.blob_id), "size": blob.size, "expires_at_ms": blob.expires_at_ms });
+    let upload = |upload: &v1::UploadReport| {
+        json!({
+            "upload_id": hex::encode(&upload.upload_id),
+            "device_id": hex::encode(&upload.device_id),
+            "size": upload.size,
+            "parts": upload.parts,
+            "expires_at_ms": upload.expires_at_ms,
+        })
+    };
+    json!({
+        "blobs": files.blobs,
+        "blob_bytes": files.blob_bytes,
+        "uploads": files.uploads,
+        "blob_rows": files.blob_rows.iter().map(blob).collect::<Vec<_>>(),
+        "upload_rows": files.upload_rows.iter().map(upload).collect::<Vec<_>>(),
     })
 }
 

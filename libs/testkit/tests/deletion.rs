@@ -35,6 +35,9 @@ async fn an_export_has_everything_and_keys_only_when_asked() {
     eventually("the messages", || async { (received(&bob, dm).await.len() == count).then_some(()) }).await;
     alice.set_petname(dm, "Bobby").await.unwrap();
     alice.recovery_setup().await.unwrap();
+    let file = cluster.folder().join("sand.txt");
+    std::fs::write(&file, "sand").unwrap();
+    let sent = alice.upload(&file, |_| {}).await.unwrap();
 
     let (text, export) = exported(&alice, false).await;
     let who = alice.whoami().await.unwrap();
@@ -53,6 +56,14 @@ async fn an_export_has_everything_and_keys_only_when_asked() {
     assert_eq!(device["keys"].as_array().unwrap().len(), 2);
     assert_eq!(export["server"]["groups"].as_array().unwrap().len(), 1);
     assert_eq!(export["server"]["recovery"]["codes_left"], 8);
+    let files = &export["server"]["files"];
+    assert_eq!((&files["blobs"], &files["blob_rows"][0]["blob_id"]), (&1.into(), &hex::encode(sent.blob_id).into()));
+    let quotas = export["server"]["quotas"].as_array().unwrap();
+    let devices = quotas.iter().find(|quota| quota["name"] == "devices").unwrap();
+    assert_eq!((&devices["used"], &devices["limit"]), (&1.into(), &10.into()));
+    let bytes = quotas.iter().find(|quota| quota["name"] == "blob-bytes-day").unwrap();
+    assert_eq!(bytes["used"], 64 << 10, "what a small one counts");
+    assert!(export["server"]["ban"].is_null());
     assert!(export.get("keys").is_none() && !text.contains(&seed));
     let (_, with_keys) = exported(&alice, true).await;
     assert_eq!(with_keys["keys"]["account"], seed);

@@ -173,6 +173,7 @@ methods! {
     123 ReportMailboxes       Delivery   Service   Read    3000  ReportMailboxesRequest      ReportMailboxesResponse;
     124 ReportKeys            Keypackage Service   Read    3000  ReportKeysRequest           ReportKeysResponse;
     125 ForgetFiles           Blob       Service   Natural 5000  ForgetFilesRequest          ForgetFilesResponse;
+    126 ReportFiles           Blob       Service   Read    3000  ReportFilesRequest          ReportFilesResponse;
     200 Enqueue               Delivery   Device    Keyed   10000 EnqueueRequest              EnqueueResponse;
     201 Fetch                 Delivery   Device    Read    5000  FetchRequest                FetchResponse;
     202 FetchWait             Delivery   Device    Read    35000 FetchWaitRequest            FetchResponse;

@@ -1,5 +1,5 @@
 //! The service as gateways meet it: control calls over the bus, bodies over pipes.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{sync::Arc, time::Duration};
 
@@ -168,6 +168,36 @@ async fn parts_in_any_order_become_a_blob_that_is_read_in_ranges() {
     assert_eq!(code(world.get(BOB, &id, whole.len() as u64 + 1, 1).await), Code::OutOfRange);
     let stat = world.call::<BlobStat>(BOB, BlobStatRequest { blob_id: id.to_vec().into() }).await.unwrap();
     assert_eq!((stat.size, stat.expires_at_ms), (whole.len() as u64, expires));
+}
+
+#[tokio::test]
+async fn an_account_is_told_what_it_has_brought() {
+    let world = World::new().await;
+    let report = async |Caller(account, _): Caller| {
+        let request = ReportFilesRequest { account_id: vec![account; 16].into() };
+        world.deps.client().call_unasked::<ReportFiles>(&request).await.unwrap()
+    };
+    let whole = content(100_000);
+    let id = Sha256::digest(&whole);
+    let upload = world.begin(ALICE, whole.len()).await;
+    world.put(ALICE, &upload, 0, &whole).await.unwrap();
+    let expires = world.finish(ALICE, &upload, &id).await.unwrap();
+    let begun = world.begin(ALICES_OTHER, PART + 10).await;
+    world.put(ALICES_OTHER, &begun, 1, &whole[..10]).await.unwrap();
+
+    let told = report(ALICE).await;
+    let files = told.files.unwrap();
+    assert_eq!((files.blobs, files.blob_bytes, files.uploads), (1, 100_000, 1));
+    let blob = BlobReport { blob_id: id.to_vec().into(), size: 100_000, expires_at_ms: expires };
+    assert_eq!(files.blob_rows, [blob]);
+    let [row] = &files.upload_rows[..] else { panic!("one upload") };
+    assert_eq!((&row.upload_id, &row.device_id), (&begun, &Bytes::from(vec![ALICES_OTHER.1; 16])));
+    assert_eq!((row.size, row.parts), (PART as u64 + 10, 1));
+    assert_eq!((told.announced, told.daily), (100_000 + PART as u64 + 10, 1 << 30));
+    let nothing = report(BOB).await;
+    assert_eq!((nothing.files, nothing.announced), (Some(FilesReport::default()), 0));
+    let request = ReportFilesRequest { account_id: vec![ALICE.0; 16].into() };
+    assert_eq!(code(world.call::<ReportFiles>(ALICE, request).await), Code::Unimplemented, "asked by auth alone");
 }
 
 #[tokio::test]

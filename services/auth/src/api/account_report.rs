@@ -5,10 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use qpc_chassis::rpc::Ctx;
 use qpc_wire::{
-    methods::{ReportKeys, ReportMailboxes},
+    AccountId,
+    methods::{ReportFiles, ReportKeys, ReportMailboxes},
     v1::{
-        self, AccountReportRequest, AccountReportResponse, DeviceReport, RecoveryStatusResponse, ReportKeysRequest,
-        ReportMailboxesRequest,
+        self, AccountReportRequest, AccountReportResponse, BanReport, DeviceReport, QuotaReport,
+        RecoveryStatusResponse, ReportFilesRequest, ReportFilesResponse, ReportKeysRequest, ReportMailboxesRequest,
     },
 };
 
@@ -25,11 +26,15 @@ pub(super) async fn handle(
     let device_ids: Vec<Bytes> = devices.iter().map(|device| device.device.to_bytes()).collect();
     let mailboxes = ReportMailboxesRequest { account_id: id.to_bytes(), device_ids: device_ids.clone() };
     let keys = ReportKeysRequest { device_ids };
-    let (delivery, keypackage) = tokio::join!(
+    let files = ReportFilesRequest { account_id: id.to_bytes() };
+    let (delivery, keypackage, blob) = tokio::join!(
         auth.client.call::<ReportMailboxes>(&ctx, &mailboxes),
-        auth.client.call::<ReportKeys>(&ctx, &keys)
+        auth.client.call::<ReportKeys>(&ctx, &keys),
+        auth.client.call::<ReportFiles>(&ctx, &files)
     );
-    let (delivery, keypackage) = (delivery?, keypackage?);
+    let (delivery, keypackage, blob) = (delivery?, keypackage?, blob?);
+    let quotas = quotas(&auth, id, devices.len() as u64, &blob, now_ms).await?;
+    let shown = auth.store.shown(id).await?;
 
     let mut reports = Vec::with_capacity(devices.len());
     for device in devices {
@@ -62,5 +67,37 @@ pub(super) async fn handle(
         devices: reports,
         recovery,
         groups: delivery.groups,
+        quotas,
+        ban: (shown.banned_at_ms > 0).then_some(BanReport {
+            banned_at_ms: shown.banned_at_ms,
+            reason: shown.ban_reason,
+            deletion_requested_at_ms: shown.deletion_requested_at_ms,
+        }),
+        files: blob.files,
     })
+}
+
+/// What is counted by the account and kept; rates live in the cache, and are nobody's by name.
+async fn quotas(
+    auth: &Auth,
+    account: AccountId,
+    devices: u64,
+    blob: &ReportFilesResponse,
+    now_ms: u64,
+) -> Result<Vec<QuotaReport>, Error> {
+    let tokens = auth.store.tokens_issued(account, now_ms).await?;
+    let counted = [
+        ("devices", devices, u64::from(auth.config.devices_per_account)),
+        ("tokens-day", tokens, u64::from(auth.config.tokens_per_day)),
+        ("blob-bytes-day", blob.announced, blob.daily),
+    ];
+    let report = |(name, used, limit): (&str, u64, u64)| QuotaReport { name: name.to_owned(), used, limit, set: None };
+    let mut quotas: Vec<_> = counted.into_iter().map(report).collect();
+    for quota in auth.store.quotas(account).await? {
+        match quotas.iter_mut().find(|known| known.name == quota.name) {
+            Some(known) => known.set = Some(quota.value),
+            None => quotas.push(QuotaReport { name: quota.name, set: Some(quota.value), ..QuotaReport::default() }),
+        }
+    }
+    Ok(quotas)
 }

@@ -172,6 +172,12 @@ pub(crate) async fn revoke(tx: &mut Tx, device: DeviceId, now_ms: u64) -> Result
 }
 
 impl Store {
+    /// As [`show`], for the account itself.
+    pub(crate) async fn shown(&self, account: AccountId) -> Result<User, Error> {
+        let row = self.db().row(users!("a.account_id = $1"), &[(&account).into()]).await?;
+        Ok(user(&row.ok_or(Error::UnknownUser)?)?)
+    }
+
     /// As [`quotas`], for services.
     pub(crate) async fn quotas(&self, account: AccountId) -> Result<Vec<Quota>, Error> {
         let rows = self.db().rows(QUOTAS, &[(&account).into()]).await?;

@@ -34,6 +34,13 @@ impl Store {
         Ok(())
     }
 
+    /// Tokens that an account was given today.
+    pub(crate) async fn tokens_issued(&self, account: AccountId, now_ms: u64) -> Result<u64, Error> {
+        let sql = "SELECT issued FROM tokens_issued WHERE account_id = $1 AND day = $2";
+        let row = self.db().row(sql, &[(&account).into(), (now_ms / DAY_MS).into()]).await?;
+        Ok(row.map_or(Ok(0), |row| row.uint(0))?)
+    }
+
     /// Forgets some of the counts of past days; tells how many.
     pub(crate) async fn sweep_tokens(&self, now_ms: u64) -> Result<u64, Error> {
         let mut tx = self.db().begin().await?;

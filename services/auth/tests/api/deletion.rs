@@ -1,11 +1,18 @@
 use std::sync::atomic::Ordering;
 
 use qpc_chassis::push;
-use qpc_wire::{Code, Status, methods, proofs, v1};
+use qpc_crypto::token::TokenRequest;
+use qpc_wire::{
+    Code, Status,
+    admin::v1::{self as admin, Who, who},
+    methods, proofs,
+    v1::{self, administer_request::Call},
+};
 
 use crate::{
+    admin::administer,
     devices::next,
-    world::{Connection, Person, World, bytes, code, connection, key, until},
+    world::{Connection, Person, World, bytes, code, connection, key, rng, until},
 };
 
 pub(crate) fn request(on: &Connection, person: &Person) -> v1::DeleteAccountRequest {
@@ -80,6 +87,7 @@ async fn an_account_is_told_what_is_kept_of_it() {
     let report = world.call::<methods::AccountReport>(&alice.attached(3), v1::AccountReportRequest {}).await.unwrap();
     assert_eq!((report.username.as_str(), report.account_key), ("alice", bytes(alice.certificate.account_key())));
     assert_eq!((report.recovery, report.groups.len(), report.devices.len()), (None, 1, 2));
+    assert_eq!((report.ban, report.files.unwrap().blob_rows[0].size), (None, 70));
     let mut sessions = Vec::new();
     for device in report.devices {
         let id = device.device.unwrap().device_id;
@@ -90,6 +98,35 @@ async fn an_account_is_told_what_is_kept_of_it() {
     }
     sessions.sort();
     assert_eq!(sessions, [1, 2]);
+
+    let set = |name: &str, value| {
+        let user = Some(Who { who: Some(who::Who::Username("alice".to_owned())) });
+        administer(&world, Call::SetQuota(admin::SetQuotaRequest { user, name: name.to_owned(), value: Some(value) }))
+    };
+    set("blob-bytes-day", 5).await.unwrap();
+    set("another", 6).await.unwrap();
+    let current =
+        world.call::<methods::TokenKeys>(&connection(9), v1::TokenKeysRequest {}).await.unwrap().keys.remove(0);
+    let blinded = TokenRequest::new(&mut rng(), current.key_epoch, 3).unwrap().blinded();
+    let tokens = v1::IssueTokensRequest { idempotency_key: key(), key_epoch: current.key_epoch, blinded };
+    world.call::<methods::IssueTokens>(&alice.attached(3), tokens).await.unwrap();
+    let user = Some(Who { who: Some(who::Who::AccountId(alice.certificate.account_id().to_bytes())) });
+    let ban = admin::BanUserRequest { user, reason: "spam".to_owned() };
+    administer(&world, Call::BanUser(ban)).await.unwrap();
+    // By a gateway that has not heard yet.
+    let report = world.call::<methods::AccountReport>(&alice.attached(3), v1::AccountReportRequest {}).await.unwrap();
+    let quotas: Vec<_> =
+        report.quotas.iter().map(|quota| (quota.name.as_str(), quota.used, quota.limit, quota.set)).collect();
+    let expected = [
+        ("devices", 2, 10, None),
+        ("tokens-day", 3, 200, None),
+        ("blob-bytes-day", 80, 90, Some(5)),
+        ("another", 0, 0, Some(6)),
+    ];
+    assert_eq!(quotas, expected);
+    let now_ms = world.deps.runtime.now_ms();
+    let ban = v1::BanReport { banned_at_ms: now_ms, reason: "spam".to_owned(), deletion_requested_at_ms: 0 };
+    assert_eq!(report.ban, Some(ban));
     let refused = world.call::<methods::AccountReport>(&connection(3), v1::AccountReportRequest {}).await;
     assert_eq!(code(refused), Code::Unauthenticated);
 }

@@ -407,6 +407,11 @@ async fn start_others(deps: &Deps) -> Arc<Others> {
             Ok(v1::ForgetFilesResponse {})
         },
     );
+    let blob = blob.on::<methods::ReportFiles, _, _, _>(async |_: Arc<Others>, _: Ctx, _| {
+        let row = v1::BlobReport { blob_id: bytes(&[8; 32]), size: 70, expires_at_ms: 9 };
+        let files = v1::FilesReport { blobs: 1, blob_bytes: 70, blob_rows: vec![row], ..Default::default() };
+        Ok::<_, Status>(v1::ReportFilesResponse { files: Some(files), announced: 80, daily: 90 })
+    });
     serve(deps, "blob", blob, ServeOptions::default()).await.unwrap();
     serve(deps, "keypackage", keypackage, ServeOptions::default()).await.unwrap();
     serve(deps, "delivery", delivery, ServeOptions::default()).await.unwrap();

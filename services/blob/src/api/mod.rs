@@ -8,6 +8,7 @@ mod blob_parts;
 mod blob_put;
 mod blob_stat;
 mod forget_files;
+mod report_files;
 
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ pub(crate) fn router(state: Arc<Blobs>, runtime: &Runtime) -> Router<Blobs> {
         .on::<methods::BlobStat, _, _, _>(blob_stat::handle)
         .on::<methods::BlobDelete, _, _, _>(blob_delete::handle)
         .on::<methods::ForgetFiles, _, _, _>(forget_files::handle)
+        .on::<methods::ReportFiles, _, _, _>(report_files::handle)
 }
 
 /// Those that have a body.

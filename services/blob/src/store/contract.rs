@@ -40,6 +40,7 @@ async fn check(store: &Store) {
     parts_and_the_end_of_their_upload_take_turns(store).await;
     blobs_are_deleted_by_their_account_alone(store).await;
     used_blobs_stay(store).await;
+    what_an_account_has_is_told_until_it_expires(store).await;
     a_deleted_account_leaves_blobs_of_nobody(store).await;
 }
 
@@ -178,6 +179,29 @@ async fn a_deleted_account_leaves_blobs_of_nobody(store: &Store) {
         assert!(store.db().row(sql, &[(&account).into()]).await.unwrap().is_none(), "{sql}");
     }
     assert!(!store.finish(&left, &random(), 1, 1).await.unwrap());
+}
+
+async fn what_an_account_has_is_told_until_it_expires(store: &Store) {
+    let account = AccountId(random());
+    let ids: Vec<[u8; 32]> = (0..2).map(|_| random()).collect();
+    for (id, expires_ms) in ids.iter().zip([20 * DAY_MS, 40 * DAY_MS]) {
+        let upload = upload_of(account, PART);
+        begin(store, &upload, 1).await.unwrap();
+        store.finish(&upload, id, expires_ms, 1).await.unwrap();
+    }
+    let open = upload_of(account, 2 * PART);
+    begin(store, &open, DAY_MS).await.unwrap();
+    store.put_part(&open.id, 1, 9 * DAY_MS).await.unwrap();
+    let told = store.report(account, 1).await.unwrap();
+    assert_eq!((told.blobs, told.blob_bytes, told.uploads), (2, 2 * PART, 1));
+    let order: Vec<_> = told.blob_rows.iter().map(|row| row.blob_id.to_vec()).collect();
+    assert_eq!(order, [ids[1].to_vec(), ids[0].to_vec()], "what expires last comes first");
+    assert_eq!((told.upload_rows[0].parts, told.upload_rows[0].expires_at_ms), (1, 9 * DAY_MS));
+    assert_eq!(store.announced(account, 1).await.unwrap(), 2 * PART);
+    assert_eq!(store.announced(account, DAY_MS).await.unwrap(), 2 * PART);
+    assert_eq!(store.announced(account, 2 * DAY_MS).await.unwrap(), 0);
+    let later = store.report(account, 20 * DAY_MS).await.unwrap();
+    assert_eq!((later.blobs, later.blob_bytes, later.uploads), (1, PART, 0));
 }
 
 async fn used_blobs_stay(store: &Store) {

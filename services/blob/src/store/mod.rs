@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod contract;
+mod report;
 mod sql;
 
 use qpc_chassis::db::{Migration, Migrations};
