@@ -40,7 +40,9 @@ pub(crate) async fn register(inner: &Inner, connection: &Connection) -> Result<(
         // name is taken now, the invite used up, or the server closed.
         Err(error @ (Error::NameTaken(_) | Error::NotAdmitted(_))) => match login(inner, connection).await {
             Ok(()) => {}
+            // Who has tried too often is told what was wrong with the first try.
             Err(Error::LoginRefused(_)) => return Err(error),
+            Err(limited) if limited.code() == Some(Code::ResourceExhausted) => return Err(error),
             Err(error) => return Err(error),
         },
         Err(error) => return Err(error),

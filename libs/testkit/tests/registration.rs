@@ -79,3 +79,21 @@ async fn whose_answer_was_lost_is_let_in_without_another_invite_embedded() {
 async fn whose_answer_was_lost_is_let_in_without_another_invite_on_the_servers() {
     whose_answer_was_lost(Backend::servers().unwrap()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_tries_too_often_is_still_told_what_is_wanted() {
+    common::show_log();
+    let tune = |options: &mut qpc_server::Options| {
+        options.auth.registration = Registration::InviteOnly;
+        options.auth.login_failures_per_name = "1:1/1h".parse().unwrap();
+    };
+    let cluster = Cluster::start_with(Shape::pairs(Backend::Embedded), tune).await.unwrap();
+    // Each tries to log in, in case it is there already; the second may not any more.
+    for device in 0..2 {
+        let client = Client::open(cluster.client_options("alice", device, 0)).await.unwrap();
+        let refused = client.connect().await.unwrap_err();
+        assert!(matches!(refused.root(), Error::NotAdmitted(NotAdmitted::NoInvite)), "{refused}");
+        client.close().await;
+    }
+    assert!(cluster.stop().await);
+}

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressFinish, ProgressStyle};
 use qpc_sdk::{ArchiveProgress, Client, Error, Event, Progress};
 use tokio::time::{Instant, sleep_until};
 
@@ -90,7 +90,8 @@ impl Shown {
         let mut at = None;
         move |done, expected| {
             if self == Self::Bar {
-                let at = at.get_or_insert_with(|| bar(WORK, WORKING.to_owned()));
+                let new = || bar(WORK, WORKING.to_owned()).with_finish(ProgressFinish::AndClear);
+                let at = at.get_or_insert_with(new);
                 at.set_length(expected.max(done));
                 at.set_position(done);
             }

@@ -202,6 +202,7 @@ async fn what_an_account_has_is_told_until_it_expires(store: &Store) {
     assert_eq!(store.announced(account, 2 * DAY_MS).await.unwrap(), 0);
     let later = store.report(account, 20 * DAY_MS).await.unwrap();
     assert_eq!((later.blobs, later.blob_bytes, later.uploads), (1, PART, 0));
+    assert_eq!((later.blob_rows.len(), later.upload_rows.len()), (1, 0));
 }
 
 async fn used_blobs_stay(store: &Store) {
