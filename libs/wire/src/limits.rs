@@ -65,6 +65,18 @@ pub const MAX_RECOVERY_BUNDLE: usize = 256 << 10;
 /// Leaves of one group, whatever the setting of the server says.
 pub const MAX_GROUP_LEAVES: usize = 5_000;
 
+/// What an admin may set for one account, beside the settings that are for all.
+pub mod quotas {
+    /// Devices that are not revoked.
+    pub const DEVICES: &str = "devices";
+    /// Tokens of sealed messages that are issued on a day.
+    pub const TOKENS_DAY: &str = "tokens-day";
+    /// Bytes of files that are announced on a day.
+    pub const BLOB_BYTES_DAY: &str = "blob-bytes-day";
+    /// All of them.
+    pub const ALL: [&str; 3] = [DEVICES, TOKENS_DAY, BLOB_BYTES_DAY];
+}
+
 /// Whether `name` may be a username: 1 to 64 of `a-z 0-9 . _ -`, beginning with a letter or digit. There is one spelling
 /// of a name.
 pub fn is_username(name: &str) -> bool {

@@ -118,6 +118,29 @@ async fn a_banned_person_is_thrown_out_within_seconds_and_can_come_back() {
     assert_eq!(user.unwrap().banned_at_ms, 0);
 }
 
+/// What an admin sets for one account counts in the service that it is about, and for that account only.
+#[tokio::test(flavor = "multi_thread")]
+async fn quotas_of_an_account_count_where_they_are_about() {
+    let world = World::start().await;
+    let (alice, bob) = (world.client("alice").await, world.client("bob").await);
+    let mut admin = world.admin().await;
+    let mut set = async |quota: &str, value| {
+        let request = admin::SetQuotaRequest { user: name("alice"), name: quota.to_owned(), value };
+        admin.set_quota(request).await.map(|_| ())
+    };
+    for quota in ["blob-bytes-day", "devices"] {
+        set(quota, Some(1)).await.unwrap();
+    }
+    assert_eq!(set("nonsense", Some(1)).await.unwrap_err().code(), Code::InvalidArgument);
+    let file = world.folder.path().join("file");
+    std::fs::write(&file, "some bytes").unwrap();
+    let refused = alice.upload(&file, |_| {}).await.unwrap_err();
+    assert_eq!(refused.code(), Some(qpc_wire::Code::ResourceExhausted), "{refused}");
+    bob.upload(&file, |_| {}).await.unwrap();
+    set("blob-bytes-day", None).await.unwrap();
+    alice.upload(&file, |_| {}).await.unwrap();
+}
+
 #[tokio::test]
 async fn the_log_names_the_certificate_and_the_end_of_each_call() {
     let world = World::start().await;

@@ -36,7 +36,7 @@ pub(crate) enum Error {
     #[error("the device was revoked")]
     DeviceRevoked,
     #[error("an account has at most {0} devices")]
-    DeviceLimit(u32),
+    DeviceLimit(u64),
     /// Unknown, expired or revoked, or not this device's, or not on this connection: which of them, nobody learns.
     #[error("the session is not valid")]
     SessionInvalid,
@@ -56,7 +56,7 @@ pub(crate) enum Error {
     UnknownGateway,
     #[error("neither a call nor whom it is about may be left out")]
     NoCall,
-    #[error("a quota is called 1 to 32 of a-z 0-9 - and at most 2^63 - 1")]
+    #[error("a quota is called devices, tokens-day or blob-bytes-day, and is at most 2^63 - 1")]
     Quota,
     #[error("no such session of this device")]
     UnknownSession,

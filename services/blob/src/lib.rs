@@ -18,7 +18,7 @@ use std::{path::Path, sync::Arc};
 use qpc_chassis::{
     Runtime, bulk,
     objects::Objects,
-    rpc::{self, ServeOptions},
+    rpc::{self, Client, ServeOptions},
     run::{Deps, StartError},
 };
 use qpc_wire::Owner;
@@ -43,6 +43,7 @@ struct Blobs {
     objects: Objects,
     slots: Slots,
     hashers: Semaphore,
+    client: Client,
     config: Config,
 }
 
@@ -63,6 +64,7 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         objects,
         slots: Slots::new(&deps.metrics),
         hashers: Semaphore::new(HASHERS),
+        client: deps.client(),
         config,
     });
     bulk::serve(&deps, SERVICE, &address, api::bulk_router(state.clone())).await?;

@@ -1,4 +1,4 @@
-//! 832 AccountQuotas: what other services look up before they apply a setting of their own to an account.
+//! 832 AccountQuotas: called by the blob service before it applies a setting of its own to an account.
 
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use qpc_chassis::rpc::Ctx;
 use qpc_wire::{
     AccountId,
+    limits::quotas,
     methods::{ReportFiles, ReportKeys, ReportMailboxes},
     v1::{
         self, AccountReportRequest, AccountReportResponse, BanReport, DeviceReport, QuotaReport,
@@ -33,7 +34,7 @@ pub(super) async fn handle(
         auth.client.call::<ReportFiles>(&ctx, &files)
     );
     let (delivery, keypackage, blob) = (delivery?, keypackage?, blob?);
-    let quotas = quotas(&auth, id, devices.len() as u64, &blob, now_ms).await?;
+    let quotas = counted(&auth, id, devices.len() as u64, &blob, now_ms).await?;
     let shown = auth.store.shown(id).await?;
 
     let mut reports = Vec::with_capacity(devices.len());
@@ -78,7 +79,7 @@ pub(super) async fn handle(
 }
 
 /// What is counted by the account and kept; rates live in the cache, and are nobody's by name.
-async fn quotas(
+async fn counted(
     auth: &Auth,
     account: AccountId,
     devices: u64,
@@ -86,13 +87,13 @@ async fn quotas(
     now_ms: u64,
 ) -> Result<Vec<QuotaReport>, Error> {
     let tokens = auth.store.tokens_issued(account, now_ms).await?;
-    let counted = [
-        ("devices", devices, u64::from(auth.config.devices_per_account)),
-        ("tokens-day", tokens, u64::from(auth.config.tokens_per_day)),
-        ("blob-bytes-day", blob.announced, blob.daily),
+    let known = [
+        (quotas::DEVICES, devices, u64::from(auth.config.devices_per_account)),
+        (quotas::TOKENS_DAY, tokens, u64::from(auth.config.tokens_per_day)),
+        (quotas::BLOB_BYTES_DAY, blob.announced, blob.daily),
     ];
     let report = |(name, used, limit): (&str, u64, u64)| QuotaReport { name: name.to_owned(), used, limit, set: None };
-    let mut quotas: Vec<_> = counted.into_iter().map(report).collect();
+    let mut quotas: Vec<_> = known.into_iter().map(report).collect();
     for quota in auth.store.quotas(account).await? {
         match quotas.iter_mut().find(|known| known.name == quota.name) {
             Some(known) => known.set = Some(quota.value),

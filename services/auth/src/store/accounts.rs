@@ -136,6 +136,12 @@ fn quota(row: &Row) -> Result<Quota, DbError> {
     Ok(Quota { name: row.text(0)?, value: row.uint(1)? })
 }
 
+/// A limit of one account, if it differs.
+pub(crate) async fn quota_of(tx: &mut Tx, account: AccountId, name: &str) -> Result<Option<u64>, DbError> {
+    let sql = "SELECT value FROM quotas WHERE account_id = $1 AND name = $2";
+    tx.row(sql, &[(&account).into(), name.into()]).await?.map(|row| row.uint(0)).transpose()
+}
+
 /// Limits of one account that differ.
 pub(crate) async fn quotas(tx: &mut Tx, account: AccountId) -> Result<Vec<Quota>, DbError> {
     tx.rows(QUOTAS, &[(&account).into()]).await?.iter().map(quota).collect()

@@ -2,7 +2,7 @@
 
 use qpc_chassis::db::{Db, DbError, Dialect, Row, Tx};
 use qpc_crypto::KsfParams;
-use qpc_wire::{AccountId, DeviceId};
+use qpc_wire::{AccountId, DeviceId, limits::quotas};
 
 use super::{Device, NewAccount, NewSession, Password, Session, User, accounts, revocations};
 use crate::error::Error;
@@ -112,7 +112,8 @@ impl Store {
             Some((_, true)) => return Err(Error::DeviceRevoked),
             Some((_, false)) => {}
             None => {
-                if count_devices(&mut tx, account).await? >= u64::from(most) {
+                let most = accounts::quota_of(&mut tx, account, quotas::DEVICES).await?.unwrap_or(most.into());
+                if count_devices(&mut tx, account).await? >= most {
                     return Err(Error::DeviceLimit(most));
                 }
                 if !add_device(&mut tx, &session.certificate, session.now_ms).await? {

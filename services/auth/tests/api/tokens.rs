@@ -2,8 +2,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use qpc_crypto::token::{self, KEY_MS, Token, TokenKeys, TokenRequest};
-use qpc_wire::{Code, Status, limits::MAX_TOKENS, methods, v1};
+use qpc_wire::{
+    Code, Status,
+    limits::{MAX_TOKENS, quotas},
+    methods, v1,
+};
 
+use crate::admin::{administer, set_quota};
 use crate::world::{Connection, World, code, connection, key, rng};
 
 /// What the services make of the secret of this world.
@@ -76,6 +81,21 @@ async fn the_201st_token_of_a_day_is_refused_until_the_next() {
     world.pass(Duration::from_millis(1));
     let epoch = published(&world, &connection(9)).await[0].key_epoch;
     issue(&world, &alice.attached(3), &request(epoch, 50).1).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_an_admin_sets_for_an_account_counts_and_not_what_is_for_all() {
+    let world = World::new().await;
+    let (alice, _) = world.logged_in("alice").await;
+    for (name, value) in [(quotas::TOKENS_DAY, 2), (quotas::DEVICES, 1)] {
+        administer(&world, set_quota(&alice, name, Some(value))).await.unwrap();
+    }
+    let epoch = published(&world, &connection(9)).await[0].key_epoch;
+    issue(&world, &alice.attached(3), &request(epoch, 2).1).await.unwrap();
+    assert_eq!(code(issue(&world, &alice.attached(3), &request(epoch, 1).1).await), Code::ResourceExhausted);
+    assert_eq!(code(world.log_in(&connection(2), &alice.another_device()).await), Code::ResourceExhausted);
+    administer(&world, set_quota(&alice, quotas::DEVICES, None)).await.unwrap();
+    world.log_in(&connection(2), &alice.another_device()).await.unwrap();
 }
 
 #[tokio::test]

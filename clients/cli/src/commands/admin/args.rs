@@ -71,7 +71,7 @@ pub(crate) enum Action {
     Quota {
         /// Name or account id
         user: String,
-        /// Name of the limit
+        /// devices, tokens-day or blob-bytes-day
         name: String,
         /// Its value; left out, the default counts again
         value: Option<u64>,
