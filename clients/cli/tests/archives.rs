@@ -4,38 +4,18 @@
 
 mod common;
 
-use std::{fs, process::Output};
+use std::fs;
 
 use common::{
     Server,
     repl::{PATIENCE, Repl, qpc},
+    shell::{json, place, run},
 };
 use serde_json::Value;
 use tokio::time::timeout;
 
 /// Bytes of the file that is sent: more than one range of a download.
 const SIZE: usize = (4 << 20) + 12_345;
-
-/// `qpc` as somebody, in the store of that name.
-async fn run(server: &Server, name: &str, arguments: &[&str]) -> Output {
-    let arguments = [arguments, &["-u", name]].concat();
-    let command = qpc(server, name, &format!("pw {name}"), &arguments).output();
-    timeout(PATIENCE * 4, command).await.unwrap().unwrap()
-}
-
-/// The lines of JSON of a command that ends with `code`.
-async fn json(server: &Server, name: &str, arguments: &[&str], code: i32) -> Vec<Value> {
-    let output = run(server, name, &[arguments, &["--json"]].concat()).await;
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
-    let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
-}
-
-/// A place in the folder of the test.
-fn place(server: &Server, name: &str) -> String {
-    server.folder.path().join(name).display().to_string()
-}
 
 /// Alice and bob have accounts, and have said something.
 async fn talked(server: &Server) {

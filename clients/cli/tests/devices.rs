@@ -4,10 +4,10 @@
 
 mod common;
 
-use std::{fs, path::Path, process::Output};
+use std::{fs, process::Output};
 
 use common::{
-    Server,
+    Server, copy,
     repl::{PATIENCE, Repl, qpc},
 };
 use serde_json::Value;
@@ -126,14 +126,6 @@ async fn a_session_names_and_revokes_devices_and_gives_conversations_new_keys() 
     alice.types("goodbye laptop\n").await;
     bob.shows("alice: goodbye laptop").await;
     assert_eq!(alice.ends().await, 0);
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for file in fs::read_dir(from).unwrap() {
-        let file = file.unwrap();
-        fs::copy(file.path(), to.join(file.file_name())).unwrap();
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

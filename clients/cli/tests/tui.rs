@@ -6,7 +6,7 @@ mod common;
 
 use std::{process::Stdio, time::Duration};
 
-use common::{Server, screen::Screen};
+use common::{Server, pty::Terminal};
 use qpc_sdk::{Event, EventStream, Message};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,7 +30,7 @@ async fn a_conversation_is_lived_on_the_whole_screen() {
     let server = Server::start().await;
     let bob = server.client("bob").await;
     let mut events = bob.events();
-    let mut alice = Screen::start(&server, "alice", 80, 24);
+    let mut alice = Terminal::tui(&server, "alice", 80, 24);
     alice.shows(&["alice ●", "no conversations"]);
     alice.types(":dm bob\r");
     alice.shows(&["bob  direct", "write to bob"]);
@@ -114,7 +114,7 @@ async fn a_conversation_is_lived_on_the_whole_screen() {
         !screen.bracketed_paste() && screen.mouse_protocol_mode() == vt100::MouseProtocolMode::None
     });
 
-    let mut alice = Screen::start(&server, "alice", 80, 24);
+    let mut alice = Terminal::tui(&server, "alice", 80, 24);
     alice.shows(&["@bob", "✎"]);
     alice.types("\x0bbob\r");
     alice.shows(&["› half a thought"]);

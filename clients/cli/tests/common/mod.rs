@@ -4,10 +4,13 @@
 pub(crate) mod pty;
 #[allow(dead_code, reason = "not every test file drives the binary")]
 pub(crate) mod repl;
-#[allow(dead_code, reason = "not every test file has a screen")]
-pub(crate) mod screen;
+#[allow(dead_code, reason = "not every test file calls commands")]
+pub(crate) mod shell;
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use qpc_sdk::{Client, ClientOptions, KsfParams, Settings, transport::Trust};
 use tempfile::TempDir;
@@ -24,7 +27,11 @@ impl Server {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut qpc_server::Options)) -> Self {
-        let folder = TempDir::new().unwrap();
+        Self::start_in(TempDir::new().unwrap(), change).await
+    }
+
+    /// The same on whatever a server has left in that folder.
+    async fn start_in(folder: TempDir, change: impl FnOnce(&mut qpc_server::Options)) -> Self {
         let mut options = qpc_server::Options {
             data: folder.path().join("server"),
             listen: ([127, 0, 0, 1], 0).into(),
@@ -35,6 +42,16 @@ impl Server {
         change(&mut options);
         let embedded = qpc_server::start(options, &defaults()).await.unwrap();
         Self { folder, embedded }
+    }
+
+    /// Two servers that have the same past, the certificate included: what one of them is told later, the other is not.
+    #[allow(dead_code, reason = "most tests have one server")]
+    pub(crate) async fn split(self) -> (Self, Self) {
+        let Self { folder, embedded } = self;
+        assert!(embedded.shutdown(std::time::Duration::from_secs(30)).await);
+        let other = TempDir::new().unwrap();
+        copy(&folder.path().join("server"), &other.path().join("server"));
+        tokio::join!(Self::start_in(folder, |_| {}), Self::start_in(other, |_| {}))
     }
 
     pub(crate) fn address(&self) -> String {
@@ -63,6 +80,21 @@ impl Server {
         // In most tests people know each other.
         client.set_settings(Settings { ask: false, ..client.settings().await.unwrap() }).await.unwrap();
         client
+    }
+}
+
+/// A folder with all that is in it.
+#[allow(dead_code, reason = "not every test copies")]
+pub(crate) fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (path, place) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &place);
+        } else {
+            fs::copy(path, place).unwrap();
+        }
     }
 }
 
