@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use qpc_crypto::MlsError;
+use qpc_crypto::{MlsError, SafetyMismatch};
 use qpc_sdk::{ArchiveError, Error, NotAdmitted, ReceiptFileError, transport::ConnectError};
 use qpc_wire::Code;
 
@@ -89,6 +89,9 @@ pub(crate) enum Usage {
     /// A person who has to confirm something cannot or does not.
     #[error("not done: {0}; --yes does it without asking")]
     NotConfirmed(&'static str),
+    /// What cannot be undone was not confirmed by its name.
+    #[error("nothing was deleted: the name has to be given, by --yes-delete NAME or at a terminal")]
+    NotNamed,
     /// There is no editor.
     #[error("no editor: set VISUAL or EDITOR")]
     NoEditor,
@@ -197,7 +200,11 @@ fn advice(error: &anyhow::Error) -> Option<&'static str> {
              looks into it."
         }
         Error::Connect(_) | Error::Offline => "qpc doctor looks for the reason.",
-        Error::IdentityChanged(_) => "Nothing was sent. Ask the person by another way whether they began anew.",
+        Error::IdentityChanged(_) => {
+            "Nothing was sent. Ask the person by another way whether they began anew; qpc verify shows both keys, and takes \
+             your decision."
+        }
+        Error::RecoveryExists => "qpc recovery status counts them, qpc recovery rotate makes others.",
         Error::NotAdmitted(NotAdmitted::NoInvite) => "Whoever runs the server makes invites; then: --invite CODE.",
         Error::NotAdmitted(NotAdmitted::UnknownInvite | NotAdmitted::ExpiredInvite | NotAdmitted::UsedInvite) => {
             "Compare it with what you were given, or ask whoever runs the server for another one."
@@ -253,6 +260,7 @@ fn of_archive(error: &ArchiveError) -> u8 {
 pub(crate) fn of_sdk(error: &Error) -> u8 {
     match error.root() {
         Error::InvalidUsername(_)
+        | Error::Safety(SafetyMismatch::Malformed | SafetyMismatch::Version(_))
         | Error::EmptyText
         | Error::TextTooLong { .. }
         | Error::OwnName
@@ -268,6 +276,8 @@ pub(crate) fn of_sdk(error: &Error) -> u8 {
         | Error::UnknownConversation(_)
         | Error::NoKeyPackage { .. }
         | Error::NotAMember(_)
+        | Error::NothingToAccept(_)
+        | Error::UnknownMessage(_)
         | Error::Expired(_)
         | Error::NotAdmitted(NotAdmitted::UnknownInvite | NotAdmitted::ExpiredInvite | NotAdmitted::UsedInvite) => 5,
         Error::NameTaken(_)

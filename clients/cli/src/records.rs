@@ -1,8 +1,8 @@
 //! What there is, as [`Item`]s: the fields of their JSON, and their lines. Ids are hexadecimal, times Unix milliseconds.
 
 use qpc_sdk::{
-    ConversationInfo, Device, Identification, Invite, Member, Message, MessageKind, MessageState, Reaction, Role,
-    Standing, Stats,
+    ConversationInfo, Device, Identification, Invite, Member, Message, MessageKind, MessageState, PeerTrust, Reaction,
+    Role, Standing, Stats,
 };
 use serde::Serialize;
 
@@ -34,6 +34,7 @@ struct ConversationRecord<'a> {
     expires_after_ms: u64,
     standing: &'static str,
     blocked: bool,
+    trust: &'static str,
 }
 
 /// A conversation of a list.
@@ -69,6 +70,7 @@ pub(crate) fn conversation_as(info: &ConversationInfo, line: impl Into<String>) 
             Standing::Declined => "declined",
         },
         blocked: info.blocked,
+        trust: trust(info.trust),
     };
     Item::new("qpc.conversation/1", &record, line)
 }
@@ -157,6 +159,16 @@ fn file(file: &qpc_wire::content::Attachment) -> FileRecord<'_> {
     FileRecord { blob: show::hex(&file.blob_id), name, media_type, size: file.size }
 }
 
+/// The word for how far somebody's key is believed to be theirs.
+pub(crate) fn trust(trust: PeerTrust) -> &'static str {
+    match trust {
+        PeerTrust::Unverified => "unverified",
+        PeerTrust::Verified => "verified",
+        PeerTrust::Changed => "changed",
+        PeerTrust::Former => "former",
+    }
+}
+
 /// The word for a state.
 pub(crate) fn state(state: MessageState) -> &'static str {
     match state {
@@ -179,6 +191,7 @@ struct MemberRecord<'a> {
     role: &'static str,
     devices: Vec<String>,
     own: bool,
+    trust: &'static str,
 }
 
 /// Somebody in a conversation.
@@ -189,6 +202,7 @@ pub(crate) fn member(on: &On, member: &Member) -> Item {
         role: show::role(member.role),
         devices: member.devices.iter().map(ToString::to_string).collect(),
         own: member.account == on.who.account,
+        trust: trust(member.trust),
     };
     Item::new("qpc.member/1", &record, show::member(member, on.who.account))
 }

@@ -2,7 +2,7 @@
 
 use qpc_sdk::{
     AccountId, ConversationId, ConversationInfo, ConversationKind, Device, Invite, Member, Message, MessageKind,
-    MessageState, Reaction, Role, Standing,
+    MessageState, PeerTrust, Reaction, Role, Standing,
 };
 
 use crate::text;
@@ -43,6 +43,7 @@ pub(crate) fn list_line(info: &ConversationInfo) -> String {
         parts[0].push_str(&format!(" ({given})"));
     }
     parts.push(kind(info.kind).to_owned());
+    parts.extend(trust(info.trust).map(str::to_owned));
     parts.push(if info.messages == 1 { "1 message".to_owned() } else { format!("{} messages", info.messages) });
     if info.unread > 0 {
         parts.push(format!("{} unread", info.unread));
@@ -84,6 +85,16 @@ fn standing(info: &ConversationInfo) -> Option<&'static str> {
     }
 }
 
+/// Whether somebody has looked into whose key it is; what is the rule needs no word.
+pub(crate) fn trust(trust: PeerTrust) -> Option<&'static str> {
+    match trust {
+        PeerTrust::Unverified => None,
+        PeerTrust::Verified => Some("✔ verified"),
+        PeerTrust::Changed => Some("⚠ another key is shown: verify"),
+        PeerTrust::Former => Some("had the name before"),
+    }
+}
+
 pub(crate) fn kind(kind: ConversationKind) -> &'static str {
     match kind {
         ConversationKind::Direct => "direct",
@@ -104,6 +115,7 @@ pub(crate) fn heading(info: &ConversationInfo, members: Option<usize>, unread: u
         if let Some(count) = members.filter(|_| info.kind == ConversationKind::Group) {
             parts.push(format!("{count} members"));
         }
+        parts.extend(trust(info.trust).map(str::to_owned));
         parts.push(format!("{} · epoch {}", info.suite, info.epoch));
     }
     if unread > 0 {
@@ -121,6 +133,12 @@ pub(crate) fn missing(count: u64) -> String {
         1 => "⚠ 1 message is missing; nobody who was asked has it".to_owned(),
         count => format!("⚠ {count} messages are missing; nobody who was asked has them"),
     }
+}
+
+/// What is said when another key is shown under a name.
+pub(crate) fn key_changed(username: &str) -> String {
+    let name = text::label(username);
+    format!("{name}: the server shows another key; nothing is sent before you decide: /verify {name}")
 }
 
 /// Who wrote a message: the name that the directory has confirmed, or the beginning of the account id.
@@ -216,7 +234,8 @@ pub(crate) fn member(member: &Member, own: AccountId) -> String {
         1 => String::new(),
         count => format!(" · {count} devices"),
     };
-    format!("{:<10} {name}{you}{devices}", role(member.role))
+    let trust = trust(member.trust).map(|trust| format!(" · {trust}")).unwrap_or_default();
+    format!("{:<10} {name}{you}{devices}{trust}", role(member.role))
 }
 
 /// The word for a role, as `/role` takes it.
@@ -303,7 +322,7 @@ pub(crate) fn find<'a>(
 
 #[cfg(test)]
 mod tests {
-    use qpc_sdk::{DeviceId, MessageId, MessageKind, PeerTrust, Standing, Suite};
+    use qpc_sdk::{DeviceId, MessageId, MessageKind, Standing, Suite};
 
     use super::*;
 

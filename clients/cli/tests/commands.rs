@@ -87,6 +87,11 @@ fn is_measured(after: &str) -> bool {
 }
 
 fn mask_line(line: &str) -> String {
+    // A safety number.
+    let is_group = |word: &str| word.len() == 5 && word.bytes().all(|byte| byte.is_ascii_digit());
+    if line.starts_with("  ") && line.split_whitespace().all(is_group) {
+        return "  DIGITS".to_owned();
+    }
     let (mut masked, mut rest) = (String::new(), line);
     while let Some(first) = rest.chars().next() {
         let run = |fits: fn(&u8) -> bool| rest.bytes().take_while(fits).count();
@@ -154,6 +159,7 @@ async fn a_day_of_a_shell() {
     archives(&mut script).await;
     groups(&mut script, &carol).await;
     program(&mut script).await;
+    account(&mut script, &carol).await;
     script.alice(&["logout"]).await;
     script.alice(&["logout", "--wipe", "--no-input"]).await;
     script.alice(&["logout", "--wipe", "--yes", "--json"]).await;
@@ -284,6 +290,21 @@ async fn groups(script: &mut Script<'_>, carol: &Client) {
     script.alice(&["join", &link, "--fields", "kind,active"]).await;
     script.alice(&["join", "nonsense"]).await;
     script.alice(&["list", "--fields", "kind,active"]).await;
+}
+
+async fn account(script: &mut Script<'_>, carol: &Client) {
+    script.both(&["verify", "bob"]).await;
+    script.alice(&["verify", "bob", "--confirm", "12345"]).await;
+    script.alice(&["verify", "bob", "--confirm", &"0".repeat(60)]).await;
+    let digits = carol.safety_number("alice").await.unwrap().digits();
+    script.both(&["verify", "carol", "--confirm", &digits]).await;
+    script.both(&["recovery", "status"]).await;
+    let file = script.server.folder.path().join("alice.json").display().to_string();
+    script.alice(&["export-account", &file]).await;
+    script.alice(&["export-account", &file]).await;
+    script.alice(&["export-account", &file, "--keys", "--force", "--json"]).await;
+    script.alice(&["delete-account"]).await;
+    script.alice(&["delete-account", "--yes-delete", "alicia"]).await;
 }
 
 async fn program(script: &mut Script<'_>) {

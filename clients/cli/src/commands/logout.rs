@@ -75,17 +75,24 @@ async fn log_out(client: &Client, settings: &Settings) -> anyhow::Result<()> {
 
 fn confirm(settings: &Settings, username: &str) -> anyhow::Result<()> {
     const WHAT: &str = "everything of this device would be deleted";
-    password::can_ask(settings).map_err(|_| Usage::NotConfirmed(WHAT))?;
+    let question = format!("Delete all that this device has of {username}? It cannot be undone. Type the name: ");
+    let answer = typed(settings, &question).map_err(|_| Usage::NotConfirmed(WHAT))?;
+    if answer == username { Ok(()) } else { Err(Usage::NotConfirmed(WHAT).into()) }
+}
+
+/// What a person at a terminal answers to a question.
+pub(super) fn typed(settings: &Settings, question: &str) -> anyhow::Result<String> {
+    password::can_ask(settings)?;
     let mut err = std::io::stderr();
-    write!(err, "Delete all that this device has of {username}? It cannot be undone. Type the name: ")?;
+    write!(err, "{question}")?;
     err.flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
-    if answer.trim() == username { Ok(()) } else { Err(Usage::NotConfirmed(WHAT).into()) }
+    Ok(answer.trim().to_owned())
 }
 
 /// Deletes a store and nothing else that may be in its folder.
-fn wipe(folder: &Path) -> anyhow::Result<()> {
+pub(super) fn wipe(folder: &Path) -> anyhow::Result<()> {
     // The key first: without it the rest is noise, should this be interrupted.
     for name in ["store.key", "store.db", "store.db-wal", "store.db-shm", "store.lock"] {
         match fs::remove_file(folder.join(name)) {

@@ -8,7 +8,9 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use qpc_sdk::{Client, ConversationId, ConversationKind, Error, Event, EventStream, Message, MessageId, MessageState};
+use qpc_sdk::{
+    Client, ConversationId, ConversationKind, Error, Event, EventStream, Message, MessageId, MessageState, PeerTrust,
+};
 
 use crate::{
     engine::{Act, Cli, Effect, Needs, On, Outcome, Row, Run, Said, Slash, Target, args},
@@ -139,6 +141,10 @@ impl Act for Send {
             }
             Err(error) => return Err(error),
         };
+        // It would wait for a decision, and this call for it.
+        if info.trust == PeerTrust::Changed && self.wait != Wait::Queued {
+            return Err(Error::IdentityChanged(info.peer_name.unwrap_or_else(|| info.id.to_string())).into());
+        }
         let mut events = on.client.events();
         let id = on.client.send(info.id, on.client.draft(info.id, &text).await?).await?;
         let message = match (&connected, info.kind) {

@@ -1,17 +1,20 @@
 //! `qpc verify`, `/verify`: whether somebody's key is theirs.
 
 use clap::Args;
-use qpc_sdk::{PeerTrust, SafetyProof};
+use qpc_sdk::{PeerIdentity, PeerTrust, SafetyProof};
 use serde_json::json;
 
 use crate::{
     engine::{Act, Cli, On, Outcome, Row, Run, Said, Slash, act, args},
-    qr,
+    exit::VERIFICATION,
+    qr, records,
 };
 
 /// Digits that stand together, and such groups in a line.
 const GROUP: usize = 5;
 const LINE: usize = 4;
+/// Of what is shown.
+const SCHEMA: &str = "qpc.safety_number/1";
 
 pub(crate) const ROW: Row = Row {
     cli: Some(Cli {
@@ -20,22 +23,24 @@ pub(crate) const ROW: Row = Row {
         about: "Show the safety number of you and somebody, and say that it is the same at theirs",
         after: "Examples:\n  qpc verify bob\n  qpc verify bob --confirm \"12345 67890 …\"\n  qpc verify bob --accept\n\n\
             Compare the 60 digits with what bob sees, by voice or side by side. They change only when one of you has another\n\
-            key, as after a loss of everything; then nothing is sent until you --accept the new one, or --keep to the old.\n\n\
-            Exit code 8 when the digits are others.",
+            key, as after a loss of everything; then both numbers are shown, and nothing is sent until you --accept the new\n\
+            one, or --keep to the old.\n\n\
+            Exit code 8 when the digits are others, and while another key waits for your decision.",
         args: args::<Verify>,
         run: Run::Act(act::<Verify>),
         mends: false,
     }),
     slash: &[Slash {
         names: &["verify"],
-        form: "/verify USER [DIGITS]",
-        about: "show the safety number of you and USER, or say that theirs is DIGITS",
+        form: "/verify USER [DIGITS|off|accept|keep]",
+        about: "show the safety number of you and USER; say that theirs is DIGITS, or which of two keys is theirs",
         parse: |words| match words {
-            [user, digits @ ..] => {
-                let confirm = Some(digits.concat()).filter(|digits| !digits.is_empty());
-                Said::act(Verify { confirm, ..Verify::of(user) })
-            }
             [] => None,
+            [user] => Said::act(Verify::of(user)),
+            [user, "off"] => Said::act(Verify { unverify: true, ..Verify::of(user) }),
+            [user, "accept"] => Said::act(Verify { accept: true, ..Verify::of(user) }),
+            [user, "keep"] => Said::act(Verify { keep: true, ..Verify::of(user) }),
+            [user, digits @ ..] => Said::act(Verify { confirm: Some(digits.concat()), ..Verify::of(user) }),
         },
     }],
 };
@@ -71,27 +76,39 @@ impl Act for Verify {
         if let Some(digits) = &self.confirm {
             on.client.verify_peer(user, &SafetyProof::Digits(digits.clone())).await?;
         } else if self.unverify {
+            // A slip in the name is told, and marks nobody.
+            on.client.peer(user).await?;
             on.client.unverify(user).await?;
         } else if self.accept {
             on.client.accept_identity(user).await?;
         } else if self.keep {
             on.client.keep_identity(user).await?;
         }
-        let peer = on.client.peer(user).await?;
-        let trust = match peer.trust {
-            PeerTrust::Unverified => "unverified",
-            PeerTrust::Verified => "verified",
-            PeerTrust::Changed => "changed",
-            PeerTrust::Former => "former",
-        };
-        let (digits, scan) = (peer.number.digits(), peer.number.scan());
-        let code = qr::draw(&scan).unwrap_or_default();
-        let text = format!("{user}: {trust}\n{}\n{code}", grouped(&digits));
-        let fields = json!({
-            "username": user, "account": peer.account.to_string(), "trust": trust, "digits": digits.replace(' ', ""),
-        });
-        Ok(Outcome::item("qpc.safety_number/1", &fields, text.trim_end()))
+        Ok(shown(&on.client.peer(user).await?))
     }
+}
+
+/// What is known of somebody, and both numbers while there are two keys to decide between.
+fn shown(peer: &PeerIdentity) -> Outcome {
+    let user = &peer.username;
+    let undecided = peer.other.as_ref().filter(|_| peer.trust == PeerTrust::Changed);
+    let digits = peer.number.digits();
+    let code = qr::draw(peer.number.scan()).unwrap_or_default();
+    let trust = records::trust(peer.trust);
+    let mut text = format!("{user}: {trust}\n{}\n{}", grouped(&digits), code.trim_end());
+    let mut fields = json!({
+        "username": user, "account": peer.account.to_string(), "trust": trust, "digits": digits,
+        "other_account": null, "other_digits": null,
+    });
+    let Some((account, number)) = undecided else { return Outcome::item(SCHEMA, &fields, text) };
+    text.push_str(&format!("\n⚠ the server shows another key under this name:\n{}", grouped(&number.digits())));
+    fields["other_account"] = account.to_string().into();
+    fields["other_digits"] = number.digits().into();
+    let outcome = Outcome::item(SCHEMA, &fields, text).note(format!(
+        "nothing is sent to {user} before you decide: qpc verify {user} --accept believes the new key, --keep stays with the \
+         old one (/verify {user} accept|keep)"
+    ));
+    Outcome { code: VERIFICATION, ..outcome }
 }
 
 /// Twelve groups of five digits, four in a line.

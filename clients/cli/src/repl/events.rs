@@ -56,6 +56,9 @@ impl Session {
                 let title = self.title(conversation).await;
                 self.remark(format_args!("⚠ {title}: {count} messages are lost; nobody who was asked has them"));
             }
+            Event::IdentityChanged { username, .. } => {
+                self.remark(format_args!("⚠ {}", show::key_changed(&username)));
+            }
             Event::DeviceLinked(device) => {
                 self.remark(format_args!("your new device {device} is there; conversations and history follow"));
             }

@@ -5,7 +5,7 @@ use qpc_sdk::{AccountId, ConversationId, Event, Message, Standing, TYPING_FOR};
 use super::{Effect, ask_list, ask_messages, is_open};
 use crate::{
     commands::progress::WORKING,
-    show::title,
+    show::{key_changed, title},
     text,
     tui::{
         command::duration,
@@ -119,6 +119,10 @@ fn told(model: &mut Model, event: Event, effects: &mut Vec<Effect>) {
             changed(model, conversation, effects);
         }
         Event::Working { done: 0, .. } => model.say(WORKING.to_owned()),
+        Event::IdentityChanged { username, .. } => {
+            model.complain(key_changed(&username));
+            ask_list(model, effects);
+        }
         Event::Undecryptable { error, .. } => model.complain(format!("something that came cannot be read: {error}")),
         Event::Gap { from, to, .. } => model.complain(format!("{} entries of the mailbox are gone", to - from + 1)),
         // Of a later version of the client.
