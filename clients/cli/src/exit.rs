@@ -77,6 +77,12 @@ pub(crate) enum Usage {
     /// No such message.
     #[error("no message {0}: the numbers in brackets name them, or the beginning of an id (qpc history --ids)")]
     NoMessage(String),
+    /// No such message in the outbox.
+    #[error("no message {0} waits or was refused: /outbox (qpc outbox --json) lists those that do")]
+    NotWaiting(String),
+    /// More than one such message.
+    #[error("{0:?} fits several messages: give more of the id")]
+    SeveralMessages(String),
     /// No such file in a message or conversation.
     #[error("no file there: /files (qpc files) lists those of a conversation")]
     NoFile,
@@ -229,6 +235,7 @@ pub(crate) fn code(error: &anyhow::Error) -> u8 {
             | Usage::SeveralConversations(_)
             | Usage::NoConversation(_)
             | Usage::NoMessage(_)
+            | Usage::NotWaiting(_)
             | Usage::NoFile
             | Usage::NoInvite(_) => NOT_FOUND,
             Usage::DeviceExists(_) | Usage::NotEmpty(_) | Usage::OtherAccount { .. } => 6,
@@ -290,6 +297,8 @@ pub(crate) fn of_sdk(error: &Error) -> u8 {
         | Error::FileExists(_)
         | Error::FileInUse(_)
         | Error::FileChanged(_)
+        | Error::KeyUsed(_)
+        | Error::AlreadySent(_)
         | Error::TooManyRaces => 6,
         Error::NotMember
         | Error::NotWelcomed(_)

@@ -1,6 +1,7 @@
 //! The surface of this crate.
 
 mod people;
+mod unsent;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

@@ -242,6 +242,12 @@ pub enum Error {
         /// The limit, bytes.
         max: usize,
     },
+    /// Another text was written under the key of a message.
+    #[error("the key was used for another message, {0}")]
+    KeyUsed(crate::MessageId),
+    /// A message that the server has, or may have.
+    #[error("message {0} was sent, or may have been: it can be deleted for all")]
+    AlreadySent(crate::MessageId),
     /// Too many messages wait to be sent.
     #[error("too many messages are waiting to be sent")]
     OutboxFull,

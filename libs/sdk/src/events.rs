@@ -219,6 +219,13 @@ pub enum Event {
         /// Why.
         error: Arc<Error>,
     },
+    /// A message of this device was taken back before the server had it.
+    Cancelled {
+        /// Its conversation.
+        conversation: GroupId,
+        /// Which message.
+        message: MessageId,
+    },
     /// The server says that a message or commit is accepted, and its receipt does not hold.
     ReceiptRefused {
         /// Which group.

@@ -184,8 +184,11 @@ async fn send(inner: &Arc<Inner>, connection: &Connection, outgoing: Outgoing) -
         keep_ms: keep_ms(&outgoing.content),
     };
     if let Some(message) = outgoing.message {
-        let conversation = outgoing.conversation;
-        inner.store.run(move |tx| tx.set_sent(conversation, message)).await?;
+        let (n, conversation) = (outgoing.n, outgoing.conversation);
+        if !inner.store.run(move |tx| tx.set_sent(n, conversation, message)).await? {
+            // Its writer has thought better of it.
+            return Ok(());
+        }
     }
     match sealed::send(inner, connection, way, &outgoing, request).await? {
         Ok(receipt) => accepted(inner, connection, outgoing, sealed, way, receipt).await,

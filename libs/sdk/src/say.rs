@@ -1,17 +1,17 @@
 //! What people say: messages, and changes of messages. Kept and encrypted in one transaction; the outbox does the rest.
 
 use qpc_crypto::{
-    Conversation, MlsError,
+    Conversation, MlsError, kdf,
     mls::{Kind, Role},
 };
-use qpc_wire::{AccountId, GroupId};
+use qpc_wire::{AccountId, GroupId, IdempotencyKey};
 
 use crate::{
-    Error, MessageId, MessageKind, MessageRef, MessageState,
+    Error, Event, Message, MessageId, MessageKind, MessageRef, MessageState,
     client::Inner,
     content::{Body, Content, Draft, MAX_TEXT, Mention, Said, Saying, Text, is_sign},
     outbox, own, sealed,
-    store::{ConversationKind, New, Standing, Tx},
+    store::{ConversationKind, Identity, New, Standing, Tx},
     strangers,
 };
 
@@ -23,6 +23,114 @@ pub(crate) async fn write(inner: &Inner, conversation: GroupId, draft: Draft) ->
         Ok(Saying::Text(Text { draft, expires_after_ms }))
     };
     say(inner, conversation, saying).await
+}
+
+/// Writes a message, once for a key: whoever has the same written again gets the first one, and what was refused is sent
+/// anew. Tells whether it was there.
+pub(crate) async fn write_once(
+    inner: &Inner,
+    conversation: GroupId,
+    draft: Draft,
+    key: &str,
+) -> Result<(MessageId, bool), Error> {
+    check_text(&draft.text, !draft.attachments.is_empty())?;
+    let (identity, id) = (inner.identity.clone(), id_of(&inner.identity, conversation, key));
+    let (text, outgoing, seals) = (draft.text.clone(), inner.idempotency_key(), inner.sealed);
+    let there = inner.store.run(move |tx| {
+        let message = MessageRef { author: identity.account(), id };
+        let Some(state) = tx.state_of(conversation, message)? else { return Ok(false) };
+        let other =
+            |before: &Message| before.kind == MessageKind::Text && before.edited_at_ms.is_none() && before.text != text;
+        if tx.message_of(conversation, message)?.as_ref().is_some_and(other) {
+            return Err(Error::KeyUsed(id));
+        }
+        if state == MessageState::Failed {
+            post_again(tx, &identity, conversation, message, outgoing, seals)?;
+        }
+        Ok(true)
+    });
+    if there.await? {
+        inner.outbox_wake.notify_one();
+        return Ok((id, true));
+    }
+    let saying = move |tx: &Tx<'_>| {
+        let (expires_after_ms, _) = tx.timer(conversation)?;
+        Ok(Saying::Text(Text { draft, expires_after_ms }))
+    };
+    say_as(inner, conversation, id, saying).await?;
+    Ok((id, false))
+}
+
+/// The id of the message of a key. Others see it, and cannot guess the key from it.
+fn id_of(identity: &Identity, conversation: GroupId, key: &str) -> MessageId {
+    let label = [b"qpc message of a key v1", conversation.as_ref(), key.as_bytes()].concat();
+    let mut id = [0; 16];
+    id.copy_from_slice(&kdf::expand(identity.device_key.to_bytes().as_ref(), &label)[..16]);
+    MessageId(id)
+}
+
+/// Sends a message once more that the server has refused; one that waits goes on waiting.
+pub(crate) async fn retry(inner: &Inner, conversation: GroupId, id: MessageId) -> Result<(), Error> {
+    let (identity, key, seals) = (inner.identity.clone(), inner.idempotency_key(), inner.sealed);
+    let posted = inner.store.run(move |tx| {
+        let message = MessageRef { author: identity.account(), id };
+        match tx.state_of(conversation, message)? {
+            Some(MessageState::Failed) => post_again(tx, &identity, conversation, message, key, seals),
+            Some(MessageState::Queued | MessageState::Sent) => Ok(()),
+            Some(_) => Err(Error::AlreadySent(id)),
+            None => Err(Error::UnknownMessage(id)),
+        }
+    });
+    posted.await?;
+    inner.outbox_wake.notify_one();
+    Ok(())
+}
+
+/// Takes a message back that the server was never shown, or has refused.
+pub(crate) async fn cancel(inner: &Inner, conversation: GroupId, id: MessageId) -> Result<(), Error> {
+    let account = inner.identity.account();
+    let taken_back = inner.store.run(move |tx| {
+        let message = MessageRef { author: account, id };
+        match tx.state_of(conversation, message)? {
+            Some(MessageState::Queued | MessageState::Failed) => tx.forget_unsent(conversation, message),
+            Some(_) => Err(Error::AlreadySent(id)),
+            None => Err(Error::UnknownMessage(id)),
+        }
+    });
+    taken_back.await?;
+    inner.settled.send_replace(());
+    inner.events.emit(Event::Cancelled { conversation, message: id });
+    Ok(())
+}
+
+/// Puts a message that was refused into the outbox again, under its id.
+fn post_again(
+    tx: &Tx<'_>,
+    identity: &Identity,
+    conversation: GroupId,
+    message: MessageRef,
+    key: IdempotencyKey,
+    seals: bool,
+) -> Result<(), Error> {
+    let info = tx.conversation(conversation)?.ok_or(Error::UnknownConversation(conversation))?;
+    strangers::check_peer(tx, info.kind, info.peer)?;
+    let said = tx.requeue(conversation, message, identity.device())?;
+    post(tx, identity, said, key, seals)
+}
+
+/// Puts something said into the outbox, encrypted if it can be.
+fn post(tx: &Tx<'_>, identity: &Identity, said: Said, key: IdempotencyKey, seals: bool) -> Result<(), Error> {
+    let Said { conversation, id, sent_at_ms, saying, .. } = said;
+    let body = Body::Say(saying);
+    let (from, blind) = (identity.username.clone(), tx.random());
+    let content = Content { id, sent_at_ms, from, again: None, blind, body }.encode()?;
+    let way = sealed::wanted(tx, seals, conversation)?;
+    let sealed = match outbox::encrypt(tx, identity, conversation, &content, way) {
+        Ok(sealed) => Some(sealed),
+        Err(error) if is_for_later(&error) => None,
+        Err(error) => return Err(error),
+    };
+    tx.push_outbox(conversation, Some(id), &content, key, sealed.as_ref())
 }
 
 /// Puts a sign under a message, or takes it away.
@@ -103,8 +211,17 @@ async fn say(
     conversation: GroupId,
     saying: impl FnOnce(&Tx<'_>) -> Result<Saying, Error> + Send + 'static,
 ) -> Result<MessageId, Error> {
-    let (identity, key, id) = (inner.identity.clone(), inner.idempotency_key(), MessageId(inner.runtime.random()));
-    let seals = inner.sealed;
+    say_as(inner, conversation, MessageId(inner.runtime.random()), saying).await
+}
+
+/// The same under an id. What is there under it stays as it is.
+async fn say_as(
+    inner: &Inner,
+    conversation: GroupId,
+    id: MessageId,
+    saying: impl FnOnce(&Tx<'_>) -> Result<Saying, Error> + Send + 'static,
+) -> Result<MessageId, Error> {
+    let (identity, key, seals) = (inner.identity.clone(), inner.idempotency_key(), inner.sealed);
     let takes_part = inner
         .store
         .run(move |tx| {
@@ -134,7 +251,7 @@ async fn say(
                 saying,
             };
             let state = if local { MessageState::Local } else { MessageState::Queued };
-            tx.keep(&New {
+            let kept = tx.keep(&New {
                 said: &said,
                 seq: None,
                 epoch: info.epoch,
@@ -143,19 +260,10 @@ async fn say(
                 for_us: false,
                 evidence: &[],
             })?;
-            if local {
-                return Ok(takes_part);
+            // Under the id of a key somebody else may have been faster.
+            if !local && (kept || said.saying.target().is_some()) {
+                post(tx, &identity, said, key, seals)?;
             }
-            let body = Body::Say(said.saying);
-            let (from, blind) = (identity.username.clone(), tx.random());
-            let content = Content { id, sent_at_ms, from, again: None, blind, body }.encode()?;
-            let way = sealed::wanted(tx, seals, conversation)?;
-            let sealed = match outbox::encrypt(tx, &identity, conversation, &content, way) {
-                Ok(sealed) => Some(sealed),
-                Err(error) if is_for_later(&error) => None,
-                Err(error) => return Err(error),
-            };
-            tx.push_outbox(conversation, Some(id), &content, key, sealed.as_ref())?;
             Ok(takes_part)
         })
         .await?;

@@ -9,7 +9,8 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use qpc_sdk::{
-    Client, ConversationId, ConversationKind, Error, Event, EventStream, Message, MessageId, MessageState, PeerTrust,
+    Client, ConversationId, ConversationKind, Error, Event, EventStream, Message, MessageId, MessageRef, MessageState,
+    PeerTrust,
 };
 
 use crate::{
@@ -28,10 +29,13 @@ pub(crate) const SEND: Row = Row {
         name: "send",
         about: "Write a message: the text given, that of a pipe, or that of an editor",
         after: "Examples:\n  qpc send @bob \"see you at six\"\n  make 2>&1 | tail | qpc send \"#Book club\"\n  \
-            qpc send @bob -e\n  qpc send @bob hello --wait read --timeout 600\n\n\
+            qpc send @bob -e\n  qpc send @bob hello --wait read --timeout 600\n  \
+            qpc send \"#ops\" \"build 71 is broken\" --key build-71\n\n\
             Once it is written it is kept, and sent whenever there is a connection. --wait says what this call waits for:\n\
             queued, nothing; sent, a signed receipt of the server that it is stored for everybody; delivered, a device of\n\
-            everybody has it; read, everybody has read it. Exit code 4 if that does not happen within --timeout.",
+            everybody has it; read, everybody has read it. Exit code 4 if that does not happen within --timeout.\n\n\
+            A script that may run twice gives a --key: the same text under the same key is one message, whichever call comes\n\
+            first, and one that was refused is sent again. Another text under it is refused, with exit code 6.",
         args: args::<Send>,
         run: Run::Act(|matches| {
             let mut send = <Send as clap::FromArgMatches>::from_arg_matches(matches)?;
@@ -87,6 +91,9 @@ pub(crate) struct Send {
     /// What to wait for
     #[arg(long, value_enum, default_value = "sent")]
     wait: Wait,
+    /// Write it once for this key, in this conversation, on this device
+    #[arg(long, value_name = "KEY", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    key: Option<String>,
     #[arg(skip)]
     editor: Option<std::ffi::OsString>,
     /// Whether it is about its writer.
@@ -110,7 +117,7 @@ enum Wait {
 impl Send {
     /// What a chat does: events say the rest.
     pub(crate) fn queued(target: Target, text: String) -> Self {
-        Self { target, text: Some(text), edit: false, wait: Wait::Queued, editor: None, deed: false }
+        Self { target, text: Some(text), edit: false, wait: Wait::Queued, key: None, editor: None, deed: false }
     }
 
     fn text(&self, on: &On) -> anyhow::Result<String> {
@@ -146,7 +153,14 @@ impl Act for Send {
             return Err(Error::IdentityChanged(info.peer_name.unwrap_or_else(|| info.id.to_string())).into());
         }
         let mut events = on.client.events();
-        let id = on.client.send(info.id, on.client.draft(info.id, &text).await?).await?;
+        let draft = on.client.draft(info.id, &text).await?;
+        let (id, repeated) = match &self.key {
+            Some(key) => on.client.send_once(info.id, draft, key).await?,
+            None => (on.client.send(info.id, draft).await?, false),
+        };
+        if repeated && on.client.message(info.id, MessageRef { author: on.who.account, id }).await?.is_none() {
+            return Ok(Outcome::default().note("written before under this key, and it has disappeared since"));
+        }
         let message = match (&connected, info.kind) {
             (Ok(()), kind) if kind != ConversationKind::Notes => {
                 reach(&on.client, &mut events, info.id, id, self.wait).await?
@@ -159,7 +173,14 @@ impl Act for Send {
             MessageState::Queued | MessageState::Sent => format!("… queued: {short}"),
             _ => show::history_line(&message, info.kind),
         };
-        let outcome = Outcome::from(records::message(on, &message, line)).then(Effect::Sent(id, short));
+        let mut item = records::message(on, &message, line);
+        let mut outcome = Outcome::default();
+        if self.key.is_some() {
+            item.fields.insert("repeated".to_owned(), repeated.into());
+            outcome.notes.extend(repeated.then(|| "written before under this key, and not again".to_owned()));
+        }
+        outcome.items.push(item);
+        let outcome = outcome.then(Effect::Sent(id, short));
         match connected {
             Err(error) if self.wait != Wait::Queued => {
                 let code = crate::exit::of_sdk(&error);
@@ -202,6 +223,16 @@ async fn reach(
             None => return Err(Error::Interrupted.into()),
         }
     }
+}
+
+/// Waits until the server has accepted a message.
+pub(crate) async fn accepted(
+    client: &Client,
+    events: &mut EventStream,
+    conversation: ConversationId,
+    id: MessageId,
+) -> anyhow::Result<Message> {
+    reach(client, events, conversation, id, Wait::Sent).await
 }
 
 async fn recent(client: &Client, conversation: ConversationId, id: MessageId) -> anyhow::Result<Message> {

@@ -47,7 +47,16 @@ impl Repl {
     }
 
     pub(crate) fn start_in(server: &Server, folder: &str, name: &str, password: &str) -> Self {
-        let mut child = qpc(server, folder, password, &["repl", "-u", name]).stdin(Stdio::piped()).spawn().unwrap();
+        Self::spawn(qpc(server, folder, password, &["repl", "-u", name]))
+    }
+
+    /// A session of `name` that looks for its server at an address.
+    pub(crate) fn start_at(server: &Server, address: &str, name: &str) -> Self {
+        Self::spawn(qpc(server, name, &format!("pw {name}"), &["repl", "-u", name, "--server", address]))
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, input, output }

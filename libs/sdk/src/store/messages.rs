@@ -442,12 +442,43 @@ impl Tx<'_> {
         Ok(self.sql.execute(sql, params![conversation.as_ref(), id.0])? > 0)
     }
 
-    /// The message is on its way.
-    pub(crate) fn set_sent(&self, conversation: GroupId, id: MessageId) -> Result<(), Error> {
+    /// The message is on its way, unless it was taken out of the outbox meanwhile; then false.
+    pub(crate) fn set_sent(&self, n: i64, conversation: GroupId, id: MessageId) -> Result<bool, Error> {
+        let waits: bool =
+            self.sql.query_row("SELECT EXISTS (SELECT 1 FROM outbox WHERE n = ?1)", [n], |row| row.get(0))?;
         self.sql.execute(
-            "UPDATE messages SET state = 5 WHERE conversation = ?1 AND id = ?2 AND seq IS NULL AND state = 0",
-            params![conversation.as_ref(), id.0],
+            "UPDATE messages SET state = 5 WHERE conversation = ?1 AND id = ?2 AND seq IS NULL AND state = 0 AND ?3",
+            params![conversation.as_ref(), id.0, waits],
         )?;
+        Ok(waits)
+    }
+
+    /// What became of a message of this account; also of one of which nothing is left.
+    pub(crate) fn state_of(&self, conversation: GroupId, message: MessageRef) -> Result<Option<MessageState>, Error> {
+        let sql = "SELECT state FROM messages WHERE conversation = ?1 AND sender_account = ?2 AND id = ?3";
+        let values = params![conversation.as_ref(), message.author.as_ref(), message.id.0];
+        Ok(self.sql.query_row(sql, values, |row| row.get(0).map(MessageState::from_u8)).optional()?)
+    }
+
+    /// A message that was refused, as it was said. It is this device's now, and waits.
+    pub(crate) fn requeue(&self, conversation: GroupId, message: MessageRef, by: DeviceId) -> Result<Said, Error> {
+        let sql = format!(
+            "UPDATE messages SET state = 0, sender_device = ?4
+             WHERE conversation = ?1 AND sender_account = ?2 AND id = ?3 AND state = 2 RETURNING {MESSAGE}"
+        );
+        let values = params![conversation.as_ref(), message.author.as_ref(), message.id.0, by.as_ref()];
+        let said = self.sql.query_row(&sql, values, read_message).optional()?.flatten();
+        said.ok_or(Error::UnknownMessage(message.id))
+    }
+
+    /// Forgets a message that the server was never shown, or has refused.
+    pub(crate) fn forget_unsent(&self, conversation: GroupId, message: MessageRef) -> Result<(), Error> {
+        let values = params![conversation.as_ref(), message.author.as_ref(), message.id.0];
+        let sql =
+            "DELETE FROM messages WHERE conversation = ?1 AND sender_account = ?2 AND id = ?3 AND state IN (0, 2)";
+        self.sql.execute(sql, values)?;
+        let sql = "DELETE FROM outbox WHERE conversation = ?1 AND message = ?2";
+        self.sql.execute(sql, params![conversation.as_ref(), message.id.0])?;
         Ok(())
     }
 

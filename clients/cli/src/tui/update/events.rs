@@ -38,7 +38,9 @@ pub(super) fn happened(model: &mut Model, event: Event, effects: &mut Vec<Effect
                 model.typing.remove(&(conversation, by));
             }
         }
-        Event::Expired { conversation, .. } | Event::Recovered { conversation, .. } => {
+        Event::Expired { conversation, .. }
+        | Event::Recovered { conversation, .. }
+        | Event::Cancelled { conversation, .. } => {
             changed(model, conversation, effects);
         }
         Event::History { .. } | Event::Synced(_) | Event::DeviceLinked(_) | Event::Lagged(_) => {
