@@ -9,7 +9,7 @@ use std::fs;
 use common::{
     Server,
     repl::{PATIENCE, Repl, qpc},
-    shell::{json, place, run},
+    shell::{json, json_in, place, run},
 };
 use serde_json::Value;
 use tokio::time::timeout;
@@ -121,6 +121,27 @@ async fn a_transcript_is_checked_by_anybody_and_read_with_its_passphrase() {
     json(&server, "alice", &export, 6).await;
     #[cfg(unix)]
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&file).unwrap().permissions()) & 0o777, 0o600);
+
+    // In a chat without a terminal the passphrase comes from a file as well.
+    let mut chat = Repl::online(&server, "alice").await;
+    let chatted = place(&server, "chatted.qpct");
+    chat.types(&format!("/switch bob\n/export {chatted}\n")).await;
+    chat.shows("no passphrase").await;
+    chat.types(&format!("/export {chatted} --passphrase-file {words}\n")).await;
+    chat.shows("chatted.qpct").await;
+    chat.types(&format!("/export {chatted} --passphrase-file {words}\n")).await;
+    chat.shows("exists").await;
+    let saved = place(&server, "chatted.qpcb");
+    chat.types(&format!(
+        "/export {chatted} --passphrase-file {words} --force\n/backup {saved} --passphrase-file {words}\n"
+    ))
+    .await;
+    chat.shows("chatted.qpct").await;
+    chat.shows("chatted.qpcb").await;
+    assert_eq!(chat.ends().await, 2, "the first slip");
+    assert_eq!(json(&server, "nobody", &["export-verify", &chatted], 0).await[0]["whole"], true);
+    let restore = ["restore", &saved, "--passphrase-file", &words];
+    assert_eq!(json_in(&server, "alice 2", "alice", "pw alice", &restore, 0).await[0]["messages"], 2);
 
     // Nobody who checks it needs an account.
     let whole = json(&server, "nobody", &["export-verify", &file], 0).await;

@@ -15,6 +15,54 @@ use zeroize::Zeroizing;
 
 use crate::{exit::Usage, password::Asked};
 
+/// An encrypted file that is written.
+#[derive(Args, Clone, Debug)]
+pub(super) struct FileArgs {
+    /// Where to write it
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    pub(super) file: PathBuf,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+    /// Replace a file of that name
+    #[arg(long)]
+    force: bool,
+}
+
+impl FileArgs {
+    /// The same as it is typed in a chat, where a name may have blanks.
+    pub(super) fn typed(words: &[&str]) -> Option<Self> {
+        let until_flag = |words: &[&str]| words.iter().position(|word| word.starts_with("--")).unwrap_or(words.len());
+        let (file, mut flags) = words.split_at(until_flag(words));
+        let mut args =
+            Self { file: PathBuf::from(file.join(" ")), passphrase: PassphraseArgs::default(), force: false };
+        while let [flag, rest @ ..] = flags {
+            let (value, others) = rest.split_at(until_flag(rest));
+            match (*flag, value) {
+                ("--force", []) => args.force = true,
+                ("--passphrase-file", [_, ..]) => args.passphrase.passphrase_file = Some(value.join(" ").into()),
+                _ => return None,
+            }
+            flags = others;
+        }
+        (!file.is_empty()).then_some(args)
+    }
+
+    /// It can be written there.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        check_free(&self.file, self.force)
+    }
+
+    /// The passphrase that it gets.
+    pub(super) fn passphrase(&self, may_ask: bool) -> anyhow::Result<Zeroizing<String>> {
+        self.passphrase.find(may_ask, Asked::New)
+    }
+
+    /// Begins to write it.
+    pub(super) fn begin(&self) -> Result<Whole, Error> {
+        Whole::begin(&self.file, self.force)
+    }
+}
+
 /// Where a passphrase comes from.
 #[derive(Args, Clone, Debug, Default)]
 pub(super) struct PassphraseArgs {
@@ -118,6 +166,18 @@ mod tests {
         assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions()) & 0o777, 0o600);
         Whole::begin(&path, true).unwrap().finish().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"");
+    }
+
+    #[test]
+    fn a_file_is_typed_with_its_flags() {
+        let typed = |line: &str| FileArgs::typed(&line.split(' ').collect::<Vec<_>>());
+        let args = typed("my file.qpct --passphrase-file my words.txt --force").unwrap();
+        assert_eq!((args.file.to_str(), args.force), (Some("my file.qpct"), true));
+        assert_eq!(args.passphrase.passphrase_file.unwrap().to_str(), Some("my words.txt"));
+        assert!(!typed("a.qpct").unwrap().force);
+        for slip in ["--force", "a --passphrase-file", "a --force b", "a --forse", "a --passphrase-file --force"] {
+            assert!(typed(slip).is_none(), "{slip}");
+        }
     }
 
     #[test]

@@ -1,18 +1,17 @@
 //! `qpc backup`, `/backup`: the account as an encrypted file.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Args;
 use qpc_sdk::Client;
 use serde_json::json;
 
 use super::{
-    archive::{PassphraseArgs, Whole, check_free},
+    archive::FileArgs,
     progress::{Shown, unless_interrupted},
 };
 use crate::{
     engine::{Act, Cli, Needs, On, Outcome, Row, Run, Said, Slash, args, program},
-    password::Asked,
     render::Render,
     settings::Settings,
     text,
@@ -32,37 +31,24 @@ pub(crate) const ROW: Row = Row {
     }),
     slash: &[Slash {
         names: &["backup"],
-        form: "/backup FILE",
-        about: "write this account to FILE, encrypted under a passphrase that is asked for",
-        parse: |words| match words {
-            [] => None,
-            words => Said::act(Backup {
-                file: PathBuf::from(words.join(" ")),
-                passphrase: PassphraseArgs::default(),
-                force: false,
-            }),
-        },
+        form: "/backup FILE [--passphrase-file FILE] [--force]",
+        about: "write this account to FILE, encrypted under a passphrase, which is asked for at a terminal",
+        parse: |words| Said::act(Backup { to: FileArgs::typed(words)? }),
     }],
 };
 
 /// Its arguments.
 #[derive(Args, Debug)]
 struct Backup {
-    /// Where to write it
-    #[arg(value_hint = clap::ValueHint::FilePath)]
-    file: PathBuf,
     #[command(flatten)]
-    passphrase: PassphraseArgs,
-    /// Replace a file of that name
-    #[arg(long)]
-    force: bool,
+    to: FileArgs,
 }
 
 async fn run(args: Backup, settings: Settings) -> anyhow::Result<ExitCode> {
-    check_free(&args.file, args.force)?;
+    args.to.check()?;
     let client = Client::open(settings.existing()?).await?;
     let work = async {
-        let passphrase = args.passphrase.find(!settings.globals.no_input, Asked::New)?;
+        let passphrase = args.to.passphrase(!settings.globals.no_input)?;
         unless_interrupted(args.write(&client, &passphrase, Shown::by(&settings))).await
     };
     let done = work.await;
@@ -75,22 +61,22 @@ impl Act for Backup {
     const NEEDS: Needs = Needs::Store;
 
     async fn act(&self, on: &On) -> anyhow::Result<Outcome> {
-        check_free(&self.file, self.force)?;
-        let passphrase = self.passphrase.find(true, Asked::New)?;
+        self.to.check()?;
+        let passphrase = self.to.passphrase(on.asks)?;
         self.write(&on.client, &passphrase, Shown::Nothing).await
     }
 }
 
 impl Backup {
     async fn write(&self, client: &Client, passphrase: &str, shown: Shown) -> anyhow::Result<Outcome> {
-        let mut whole = Whole::begin(&self.file, self.force)?;
+        let mut whole = self.to.begin()?;
         let report = client.backup(passphrase, whole.out(), &mut shown.messages()).await?;
         whole.finish()?;
         let fields = json!({
-            "file": self.file, "username": report.username, "account": report.account.to_string(),
+            "file": self.to.file, "username": report.username, "account": report.account.to_string(),
             "made_at_ms": report.made_at_ms, "messages": report.messages, "bytes": report.bytes,
         });
-        let path = text::safe(&self.file.display().to_string());
+        let path = text::safe(&self.to.file.display().to_string());
         let line = format!("{}: {} messages · {} · {path}", report.username, report.messages, text::size(report.bytes));
         Ok(Outcome::item("qpc.backup/1", &fields, line))
     }

@@ -1,21 +1,17 @@
 //! `qpc export`, `/export`: a conversation as an encrypted and signed file.
 
-use std::{
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{path::Path, process::ExitCode};
 
 use clap::Args;
 use qpc_sdk::{Client, ConversationInfo, TranscriptReport};
 use serde::Serialize;
 
 use super::{
-    archive::{PassphraseArgs, Whole, check_free},
+    archive::FileArgs,
     progress::{Shown, unless_interrupted},
 };
 use crate::{
     engine::{Act, Cli, Needs, On, Outcome, Row, Run, Said, Slash, Target, args, program},
-    password::Asked,
     render::Render,
     settings::Settings,
     show, text,
@@ -35,17 +31,9 @@ pub(crate) const ROW: Row = Row {
     }),
     slash: &[Slash {
         names: &["export"],
-        form: "/export FILE",
-        about: "write this conversation to FILE, encrypted under a passphrase that is asked for",
-        parse: |words| match words {
-            [] => None,
-            words => Said::act(Export {
-                target: Target::Open,
-                file: PathBuf::from(words.join(" ")),
-                passphrase: PassphraseArgs::default(),
-                force: false,
-            }),
-        },
+        form: "/export FILE [--passphrase-file FILE] [--force]",
+        about: "write this conversation to FILE, encrypted under a passphrase, which is asked for at a terminal",
+        parse: |words| Said::act(Export { target: Target::Open, to: FileArgs::typed(words)? }),
     }],
 };
 
@@ -54,23 +42,17 @@ pub(crate) const ROW: Row = Row {
 struct Export {
     /// The conversation: #name, @user, title or id
     target: Target,
-    /// Where to write it
-    #[arg(value_hint = clap::ValueHint::FilePath)]
-    file: PathBuf,
     #[command(flatten)]
-    passphrase: PassphraseArgs,
-    /// Replace a file of that name
-    #[arg(long)]
-    force: bool,
+    to: FileArgs,
 }
 
 async fn run(args: Export, settings: Settings) -> anyhow::Result<ExitCode> {
-    check_free(&args.file, args.force)?;
+    args.to.check()?;
     let client = Client::open(settings.existing()?).await?;
     let work = async {
         let on = On::new(client.clone(), settings.place()?).await?;
         let info = args.target.find(&on).await?;
-        let passphrase = args.passphrase.find(!settings.globals.no_input, Asked::New)?;
+        let passphrase = args.to.passphrase(!settings.globals.no_input)?;
         unless_interrupted(args.write(&client, &info, &passphrase, Shown::by(&settings))).await
     };
     let done = work.await;
@@ -83,9 +65,9 @@ impl Act for Export {
     const NEEDS: Needs = Needs::Store;
 
     async fn act(&self, on: &On) -> anyhow::Result<Outcome> {
-        check_free(&self.file, self.force)?;
+        self.to.check()?;
         let info = self.target.find(on).await?;
-        let passphrase = self.passphrase.find(true, Asked::New)?;
+        let passphrase = self.to.passphrase(on.asks)?;
         self.write(&on.client, &info, &passphrase, Shown::Nothing).await
     }
 }
@@ -106,16 +88,16 @@ impl Export {
         passphrase: &str,
         shown: Shown,
     ) -> anyhow::Result<Outcome> {
-        let mut whole = Whole::begin(&self.file, self.force)?;
+        let mut whole = self.to.begin()?;
         let report = client.export_transcript(info.id, passphrase, whole.out(), &mut shown.messages()).await?;
         whole.finish()?;
-        let fields = Exported { file: &self.file, conversation: info.id.to_string(), report: &report };
+        let fields = Exported { file: &self.to.file, conversation: info.id.to_string(), report: &report };
         let line = format!(
             "{}: {} records · {} · {}\nroot    {}",
             show::title(info),
             report.records,
             text::size(report.bytes),
-            text::safe(&self.file.display().to_string()),
+            text::safe(&self.to.file.display().to_string()),
             report.root
         );
         Ok(Outcome::item("qpc.exported/1", &fields, line))

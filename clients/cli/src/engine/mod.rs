@@ -27,6 +27,8 @@ pub(crate) struct On {
     pub(crate) open: Option<ConversationId>,
     /// What the numbers of the lists stand for that were shown last.
     pub(crate) listed: Listed,
+    /// Whether a person can be asked something while it is done. Not on the whole screen, whose terminal is taken.
+    pub(crate) asks: bool,
 }
 
 /// What was shown with numbers, which begin with 1.
@@ -36,6 +38,29 @@ pub(crate) struct Listed {
     pub(crate) devices: Vec<Device>,
     pub(crate) invites: Option<(ConversationId, Vec<[u8; 32]>)>,
     pub(crate) messages: crate::repl::Shown,
+}
+
+impl Listed {
+    /// Remembers what the items of an outcome stand for; their numbers, if they have any.
+    pub(crate) fn number(&mut self, effect: &Effect) -> Vec<u64> {
+        let count = match effect {
+            Effect::Messages(spots) => return spots.iter().map(|spot| self.messages.note(*spot)).collect(),
+            Effect::Conversations(ids) => {
+                self.conversations.clone_from(ids);
+                ids.len()
+            }
+            Effect::Devices(devices) => {
+                self.devices.clone_from(devices);
+                devices.len()
+            }
+            Effect::Invites(id, keys) => {
+                self.invites = Some((*id, keys.clone()));
+                keys.len()
+            }
+            _ => return Vec::new(),
+        };
+        (1..=count as u64).collect()
+    }
 }
 
 /// Something that can be done.
@@ -93,7 +118,7 @@ impl<T: Act> Action for T {
 impl On {
     pub(crate) async fn new(client: Client, place: Place) -> Result<Self, Error> {
         let who = client.whoami().await?;
-        Ok(Self { client, who, place, open: None, listed: Listed::default() })
+        Ok(Self { client, who, place, open: None, listed: Listed::default(), asks: true })
     }
 
     /// What a conversation is called here.

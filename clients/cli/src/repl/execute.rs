@@ -42,6 +42,7 @@ impl Session {
 
     async fn follow(&mut self, outcome: Outcome) -> anyhow::Result<()> {
         let Outcome { items, notes, code, effect } = outcome;
+        let numbers = self.on.listed.number(&effect);
         if code != 0 {
             self.failed(code);
         }
@@ -60,29 +61,21 @@ impl Session {
             Effect::Sent(id, short) => self.remember(id, short, &items).await?,
             Effect::Conversations(ids) => {
                 let open = self.open.as_ref().map(|open| open.id);
-                for ((number, item), id) in (1..).zip(&items).zip(&ids) {
+                for ((number, item), id) in numbers.iter().zip(&items).zip(&ids) {
                     let mark = if open == Some(*id) { '*' } else { ' ' };
                     let muted = if self.muted.contains(id) { " · muted" } else { "" };
                     self.print(format_args!("{mark}{number} {}{muted}", item.text));
                 }
-                self.on.listed.conversations = ids;
             }
-            Effect::Devices(devices) => {
-                if devices.is_empty() {
-                    self.plain(&items);
-                } else {
-                    self.numbered(&items);
+            Effect::Devices(_) if numbers.is_empty() => self.plain(&items),
+            Effect::Devices(_) | Effect::Invites(..) => {
+                for (number, item) in numbers.iter().zip(&items) {
+                    self.print(format_args!("{number} {}", item.text));
                 }
-                self.on.listed.devices = devices;
             }
-            Effect::Invites(id, keys) => {
-                self.numbered(&items);
-                self.on.listed.invites = Some((id, keys));
-            }
-            Effect::Messages(messages) => {
-                for (item, message) in items.iter().zip(messages) {
-                    let number = self.number(message);
-                    self.print(format_args!("{number}{}", item.text));
+            Effect::Messages(_) => {
+                for (number, item) in numbers.iter().zip(&items) {
+                    self.print(format_args!("{}{}", self.gutter(*number), item.text));
                 }
             }
         }
@@ -94,15 +87,14 @@ impl Session {
         items.iter().filter(|item| !item.text.is_empty()).for_each(|item| self.print(&item.text));
     }
 
-    fn numbered(&self, items: &[Item]) {
-        for (number, item) in (1..).zip(items) {
-            self.print(format_args!("{number} {}", item.text));
-        }
+    /// The number of a message that is shown, as it stands before it.
+    pub(super) fn number(&mut self, message: Spot) -> String {
+        let number = self.on.listed.messages.note(message);
+        self.gutter(number)
     }
 
     /// The gutter before a message: its number, by which commands name it.
-    pub(super) fn number(&mut self, message: Spot) -> String {
-        let number = self.on.listed.messages.note(message);
+    fn gutter(&self, number: u64) -> String {
         let wanted = self.settings.configured("numbers").map_or(self.interactive, |word| word == "on");
         if wanted { self.theme.paint(crate::style::Role::Aside, &format!("[{number}] ")) } else { String::new() }
     }
