@@ -200,7 +200,8 @@ impl Composer {
     pub(crate) fn place(&self, width: usize) -> (usize, usize) {
         let rows = self.rows(width);
         let row = rows.iter().rposition(|row| row.start <= self.cursor).unwrap_or(0);
-        let start = rows.get(row).map_or(0, |row| row.start);
+        // What is not shown at the begin of a line is before its first row.
+        let start = rows.get(row).map_or(0, |row| row.start).min(self.cursor);
         (row, glyph::width(&self.text[start..self.cursor]).min(width))
     }
 
@@ -267,6 +268,15 @@ mod tests {
         assert_eq!(composer.line(), 0..12);
         composer.move_to(13);
         assert_eq!(composer.line(), 13..19);
+    }
+
+    #[test]
+    fn a_line_may_begin_with_what_is_not_shown() {
+        let mut composer = Composer::new("\u{fe00} x");
+        composer.move_to(0);
+        assert_eq!(composer.place(9), (0, 0));
+        composer.move_to(5);
+        assert_eq!(composer.place(9), (0, 2));
     }
 
     #[test]
