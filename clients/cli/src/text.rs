@@ -6,7 +6,8 @@ use indicatif::HumanBytes;
 const MAX_LINE: usize = 4_000;
 /// Zero width joiner: 👩‍🚀 is a woman, this and a rocket.
 const JOINER: char = '\u{200d}';
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+/// A day, milliseconds.
+pub(crate) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// `text` without what could steer the terminal or turn the direction of writing: other lines start with an indent, other
 /// control characters and the like become `·`.
@@ -78,6 +79,22 @@ pub(crate) fn utc(unix_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02}Z", minutes / 60, minutes % 60)
 }
 
+/// The day of `2026-11-20`, counted from that of time 0 (the opposite of [`utc`]: Hinnant's `days_from_civil`).
+pub(crate) fn day(date: &str) -> Option<u64> {
+    let mut parts = date.splitn(3, '-').map(|part| part.parse::<u64>().ok());
+    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let (shifted_year, shifted_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (era, year_of_era) = (shifted_year / 400, shifted_year % 400);
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + (153 * shifted_month + 2) / 5 + day - 1;
+    let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
+    // The 31st of a short month is none of its days.
+    let same = utc(days * DAY_MS).starts_with(&format!("{year:04}-{month:02}-{day:02} "));
+    same.then_some(days)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,5 +116,11 @@ mod tests {
         assert_eq!(utc(0), "1970-01-01 00:00Z");
         assert_eq!(utc(951_782_400_000), "2000-02-29 00:00Z");
         assert_eq!(utc(1_795_181_580_000), "2026-11-20 13:33Z");
+        for (date, ms) in [("1970-01-01", 0), ("2000-02-29", 951_782_400_000), ("2026-11-20", 1_795_132_800_000)] {
+            assert_eq!(day(date), Some(ms / DAY_MS), "{date}");
+        }
+        for slip in ["2026-02-29", "2026-13-01", "2026-11-31", "1969-12-31", "2026-11", "20.11.2026", "x", ""] {
+            assert_eq!(day(slip), None, "{slip}");
+        }
     }
 }

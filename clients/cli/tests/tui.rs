@@ -135,3 +135,131 @@ fn without_a_terminal_it_says_so() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("needs a terminal"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_terminal_is_lent_to_the_shell_pasted_into_clicked_at_and_resized() {
+    let server = Server::start().await;
+    let bob = server.client("bob").await;
+    let mut events = bob.events();
+    let mut alice = Terminal::shell(&server, "alice", 100, 30);
+    alice.shows(&["$ "]);
+    alice.types("\"$QPC\" tui\r");
+    alice.shows(&["alice ●", "no conversations"]);
+    alice.types(":dm bob\r");
+    alice.shows(&["bob  direct", "write to bob"]);
+    alice.types("/notes\r");
+    alice.shows(&["on this device alone"]);
+    alice.types("milk\r");
+    alice.shows(&["  milk"]);
+
+    // Ctrl-Z and fg: the shell has its screen, and nothing of the mouse; then everything is as it was.
+    alice.types("\x1a");
+    alice.fits("the shell", |screen| {
+        screen.contents().contains("Stopped")
+            && !screen.alternate_screen()
+            && !screen.hide_cursor()
+            && screen.mouse_protocol_mode() == vt100::MouseProtocolMode::None
+    });
+    alice.types("echo here is $((6 * 7))\r");
+    alice.shows(&["here is 42"]);
+    alice.types("fg\r");
+    alice.fits("the conversation again", |screen| {
+        let contents = screen.contents();
+        contents.contains("alice ●")
+            && contents.contains("  milk")
+            && screen.alternate_screen()
+            && screen.bracketed_paste()
+            && screen.mouse_protocol_mode() != vt100::MouseProtocolMode::None
+    });
+
+    // A click in the list opens, one on a message chooses it.
+    let row = |contents: &str, text: &str| contents.lines().position(|line| line.contains(text)).unwrap() + 1;
+    let list = alice.shows(&["@bob"]);
+    alice.types(&format!("\x1b[<0;4;{}M", row(&list, "@bob")));
+    alice.shows(&["bob  direct", "write to bob"]);
+    alice.types("\x1b[200~pasted\r\n\tin two lines\x1b[201~");
+    alice.shows(&["› pasted", "in two lines"]);
+    alice.types("\r");
+    comes(&mut events, |message| message.text == "pasted\n    in two lines").await;
+    let contents = alice.shows(&["write to bob", "    in two lines"]);
+    alice.types(&format!("\x1b[<0;50;{}M", row(&contents, "in two lines")));
+    alice.shows(&["r reply"]);
+    alice.types("q");
+
+    // While something is written, the window gets too small for two panes, and large again.
+    alice.types("half a thought");
+    alice.shows(&["› half a thought"]);
+    alice.resize(30, 8);
+    alice.fits("one pane", |screen| {
+        let contents = screen.contents();
+        contents.contains("› half a thought") && !contents.contains('│')
+    });
+    alice.resize(120, 40);
+    alice.shows(&["› half a thought", "2 members", "    in two lines"]);
+    alice.types(" is whole\r");
+    comes(&mut events, |message| message.text == "half a thought is whole").await;
+    alice.types("\x11");
+    alice.fits("the shell", |screen| !screen.alternate_screen() && screen.contents().ends_with("$ "));
+    alice.types("exit\r");
+    assert_eq!(alice.ends(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_of_lists_are_good_for_the_next_command() {
+    let server = Server::start().await;
+    let bob = server.client("bob").await;
+    let mut alice = Terminal::tui(&server, "alice", 120, 30);
+    alice.shows(&["alice ●", "no conversations"]);
+    alice.types(":dm bob\r");
+    alice.shows(&["bob  direct", "write to bob"]);
+    let conversation = bob.dm("alice").await.unwrap();
+    let folder = server.folder.path();
+    for name in ["first.txt", "second.txt"] {
+        std::fs::write(folder.join(name), format!("this is {name}")).unwrap();
+        let file = bob.upload(&folder.join(name), |_| {}).await.unwrap();
+        let draft = qpc_sdk::Draft { attachments: vec![(&file).into()], ..qpc_sdk::Draft::default() };
+        bob.send(conversation, draft).await.unwrap();
+    }
+    alice.shows(&["first.txt", "second.txt"]);
+    alice.types("/files\r");
+    let list = alice.shows(&["/files", "[1] ", "[2] "]);
+    let line = list.lines().find(|line| line.contains("second.txt") && line.contains('[')).unwrap().to_owned();
+    let number = line.split_once('[').unwrap().1.split(']').next().unwrap().to_owned();
+    alice.types("q");
+    alice.hides("/files");
+    let taken = folder.join("taken.txt");
+    alice.types(&format!("/save {number} {}\r", taken.display()));
+    alice.shows(&["taken.txt"]);
+    assert_eq!(std::fs::read_to_string(&taken).unwrap(), "this is second.txt");
+    alice.types("q");
+    alice.hides("taken.txt");
+
+    // The screen is taken, so that nobody can be asked for a passphrase.
+    let backup = folder.join("a.qpcb");
+    alice.types(&format!("/backup {}\r", backup.display()));
+    alice.shows(&["no passphrase"]);
+    std::fs::write(folder.join("words"), "correct horse").unwrap();
+    alice.types(&format!("/backup {} --passphrase-file {}\r", backup.display(), folder.join("words").display()));
+    alice.shows(&["2 messages"]);
+    assert!(backup.exists());
+
+    // Compared, a mark stands in the list and above.
+    let digits = bob.safety_number("alice").await.unwrap().digits();
+    alice.types(&format!("/verify bob {digits}\r"));
+    alice.shows(&["bob: verified"]);
+    alice.types("q");
+    alice.shows(&["bob  direct · ✔ verified"]);
+    alice.types("/notes\r");
+    alice.shows(&["on this device alone"]);
+    alice.types("/list\r");
+    let list = alice.shows(&["/list", "1 ", "2 "]);
+    let line = list.lines().find(|line| line.contains("bob · direct")).unwrap();
+    let before = line.split_once("bob · direct").unwrap().0;
+    let number: String = before.chars().filter(char::is_ascii_digit).collect();
+    alice.types("q");
+    alice.hides("/list");
+    alice.types(&format!("/switch {number}\r"));
+    alice.shows(&["bob  direct · ✔ verified"]);
+    alice.types("\x11");
+    assert_eq!(alice.ends(), 0);
+}

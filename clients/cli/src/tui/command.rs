@@ -8,6 +8,7 @@ use super::{keys::Keymap, theme::Theme};
 use crate::{
     commands,
     engine::{Action, Said, Slash},
+    text,
 };
 
 /// What was asked for.
@@ -19,6 +20,8 @@ pub(crate) enum Command {
     Join(String),
     Switch(String),
     Search(String),
+    /// A day, counted from that of time 0.
+    Date(u64),
     Help,
     Quit,
     Theme(Theme),
@@ -80,6 +83,7 @@ pub(crate) const FORMS: &[Form] = &[
     form(&["join"], "join LINK", "join a group by an invite", |words| one(words).map(Command::Join)),
     form(&["switch", "s"], "switch NAME", "open a conversation", |words| some(words).map(Command::Switch)),
     form(&["search"], "search TEXT", "search in this conversation", |words| some(words).map(Command::Search)),
+    form(&["date"], "date YYYY-MM-DD", "go to what was written on a day, or next after it", |words| text::day(one(words)?.as_str()).map(Command::Date)),
     form(&["add"], "add USER...", "add people to this group", |words| (!words.is_empty()).then(|| here(Here::Add(owned(words))))),
     form(&["remove"], "remove USER", "remove somebody from this group", |words| one(words).map(Here::Remove).map(here)),
     form(&["role"], "role USER owner|admin|member|read-only", "give somebody another role", role),
@@ -235,9 +239,12 @@ mod tests {
         assert_eq!(parse("cg team bob carol"), Ok(Command::Create("team".into(), vec!["bob".into(), "carol".into()])));
         assert_eq!(parse("disappear 5m"), Ok(here(Here::Timer(Some(Duration::from_secs(300))))));
         assert_eq!(parse("timer off"), Ok(here(Here::Timer(None))));
+        assert_eq!(parse("date 1970-01-02"), Ok(Command::Date(1)));
         assert_eq!(parse("theme light"), Ok(Command::Theme(Theme::Light)));
         assert_eq!(parse("role bob admin"), Ok(here(Here::Role("bob".into(), Role::Admin))));
-        for slip in ["", "dm", "dm a b", "disappear soon", "disappear 5é", "theme pink", "quit now", "hsitory"] {
+        for slip in
+            ["", "dm", "dm a b", "disappear soon", "disappear 5é", "theme pink", "quit now", "date today", "hsitory"]
+        {
             assert!(parse(slip).is_err(), "{slip}");
         }
         assert!(parse("hsitory").unwrap_err().contains("nothing was sent"));

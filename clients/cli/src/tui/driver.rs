@@ -1,7 +1,7 @@
 //! The loop between terminal, client and model. It waits for nothing but the next thing that happens: what takes time is done
 //! beside it.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use crossterm::event::{Event as Terminal, EventStream as Keys};
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -40,6 +40,7 @@ struct Lanes {
 
 impl Lanes {
     fn new(runtime: &Runtime, client: &Client, place: &Place, answers: &mpsc::Sender<Answer>) -> Self {
+        let listed = Arc::default();
         let lane = |finishes: bool| {
             let (sender, mut effects) = mpsc::channel(QUEUE);
             let desk = Desk {
@@ -47,6 +48,7 @@ impl Lanes {
                 client: client.clone(),
                 runtime: runtime.clone(),
                 answers: answers.clone(),
+                listed: Arc::clone(&listed),
             };
             let stop = runtime.shutdown().clone();
             runtime.spawn(async move {
@@ -81,7 +83,8 @@ impl Lanes {
             | Effect::Conversations
             | Effect::Messages(..)
             | Effect::Members(_)
-            | Effect::Search(..) => &self.reading,
+            | Effect::Search(..)
+            | Effect::Day(..) => &self.reading,
             Effect::Typing(..) => &self.whispering,
             Effect::Connect | Effect::Run(..) | Effect::Report(..) => &self.asking,
             _ => &self.writing,

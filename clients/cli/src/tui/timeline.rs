@@ -13,7 +13,6 @@ use crate::text;
 
 /// A name is not said again for what follows within this time.
 const GROUP_MS: u64 = 5 * 60 * 1000;
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 /// Cells before a text, and after it for what became of it.
 const GUTTER: usize = 2;
 const MARKS: usize = 3;
@@ -48,7 +47,8 @@ impl<'a> Timeline<'a> {
         let Some(message) = self.open.messages.get(index) else { return Vec::new() };
         let before = index.checked_sub(1).and_then(|index| self.open.messages.get(index));
         let mut lines = Vec::new();
-        let same_day = before.is_some_and(|before| before.sent_at_ms / DAY_MS == message.sent_at_ms / DAY_MS);
+        let same_day =
+            before.is_some_and(|before| before.sent_at_ms / text::DAY_MS == message.sent_at_ms / text::DAY_MS);
         if !same_day {
             lines.push(self.rule(text::utc(message.sent_at_ms).get(..10).unwrap_or_default(), Role::Faint));
         }

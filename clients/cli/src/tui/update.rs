@@ -11,7 +11,7 @@ mod overlay;
 use std::path::PathBuf;
 
 use crossterm::event::Event as Terminal;
-use qpc_sdk::{ConversationId, ConversationInfo, Draft, Event, Member, Message, MessageRef, Progress};
+use qpc_sdk::{ConversationId, ConversationInfo, Draft, Event, Member, Message, MessageId, MessageRef, Progress};
 
 pub(crate) use self::{
     keys::place,
@@ -25,6 +25,7 @@ use super::{
     model::{Focus, Model, Open, Overlay, Purpose},
     timeline::Timeline,
 };
+use crate::text::DAY_MS;
 
 /// A file as a message tells of it.
 pub(crate) type FileOfMessage = qpc_wire::content::Attachment;
@@ -79,6 +80,12 @@ pub(crate) enum Effect {
     Keep(ConversationId, Draft),
     Read(ConversationId),
     Search(ConversationId, String),
+    /// Finds where a day begins.
+    Day(ConversationId, Day),
+    /// Sends a message again that was refused.
+    Retry(ConversationId, MessageId),
+    /// Takes a message back that was not sent.
+    Cancel(ConversationId, MessageId),
     Run(Command, Option<ConversationId>),
     /// To the clipboard.
     Copy(String),
@@ -91,6 +98,30 @@ pub(crate) enum Effect {
     Refused(std::sync::Arc<qpc_sdk::Error>),
 }
 
+/// A day of a conversation, counted from that of time 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Day {
+    /// The last one before it on which something was written.
+    Before(u64),
+    /// It, or the first one after it on which something was written.
+    Since(u64),
+}
+
+impl Day {
+    /// The first message of it, of messages in their order.
+    pub(crate) fn find(self, messages: &[Message]) -> Option<usize> {
+        let day = |message: &Message| message.sent_at_ms / DAY_MS;
+        match self {
+            Self::Since(wanted) => messages.iter().position(|message| day(message) >= wanted),
+            Self::Before(wanted) => {
+                let last = messages.iter().rposition(|message| day(message) < wanted)?;
+                let same = messages[..=last].iter().rev().take_while(|message| day(message) == day(&messages[last]));
+                Some(last + 1 - same.count())
+            }
+        }
+    }
+}
+
 /// What was asked for.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
@@ -100,6 +131,8 @@ pub(crate) enum Answer {
     Drafts(Vec<(ConversationId, Draft)>),
     /// What has a text, oldest first, each with its distance from the newest.
     Found(ConversationId, String, Vec<(MessageRef, u32)>),
+    /// Where a day begins, with its distance from the newest.
+    Day(ConversationId, Option<(MessageRef, u32)>),
     Opened(ConversationId),
     /// Something was said in a conversation, or it is otherwise than it was.
     Written(ConversationId),
@@ -177,6 +210,7 @@ fn answered(model: &mut Model, answer: Answer, effects: &mut Vec<Effect>) {
             }
         }
         Answer::Found(id, query, hits) => messages::found(model, id, query, hits, effects),
+        Answer::Day(id, found) => messages::to_day(model, id, found, effects),
         Answer::Opened(id) => open(model, id, effects),
         Answer::Written(id) => {
             ask_list(model, effects);
@@ -191,7 +225,11 @@ fn answered(model: &mut Model, answer: Answer, effects: &mut Vec<Effect>) {
             }
         }
         Answer::NotKept(id) => model.writings.entry(id).or_default().dirty = true,
-        Answer::Lines(title, lines) => model.overlay = Some(Overlay::Lines { title, lines, top: 0 }),
+        Answer::Lines(title, lines) => {
+            model.overlay = Some(Overlay::Lines { title, lines, top: 0 });
+            // Whatever they are about may have been changed.
+            ask_list(model, effects);
+        }
         Answer::Said(text) => model.say(text),
         Answer::Folder(folder, entries) => {
             model.overlay = Some(Overlay::Files { folder, entries, query: String::new(), choice: 0 });

@@ -20,7 +20,7 @@ use super::{
     timeline::{self, Timeline},
     update::place,
 };
-use crate::show::title;
+use crate::show::{self, title};
 
 /// Names of those who are writing that fit.
 const MAX_WRITING: usize = 3;
@@ -72,6 +72,7 @@ fn header(model: &Model, area: Rect, buffer: &mut Buffer) {
     let Some(info) = model.open_info() else { return };
     let members = model.open.as_ref().map_or(0, |open| open.members.len());
     let mut parts = vec![timeline::kind(info.kind).to_owned()];
+    parts.extend(show::trust(info.trust).map(str::to_owned));
     if members > 2 {
         parts.push(format!("{members} members"));
     }

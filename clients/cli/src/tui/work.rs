@@ -1,9 +1,9 @@
 //! Carries effects out on the client.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use qpc_sdk::{Attachment, Client, ConversationId, Draft, Error, MessageRef, Progress, Runtime, Settings};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 use super::{
     command::{self, Command, Here},
@@ -13,7 +13,7 @@ use super::{
     update::{Answer, Effect, FileOfMessage},
 };
 use crate::{
-    engine::{Effect as Follows, On, Outcome},
+    engine::{Effect as Follows, Listed, On, Outcome, Target},
     settings::Place,
     text,
 };
@@ -29,6 +29,8 @@ pub(crate) struct Desk {
     pub(crate) place: Place,
     pub(crate) runtime: Runtime,
     pub(crate) answers: mpsc::Sender<Answer>,
+    /// What the numbers stand for that were shown.
+    pub(crate) listed: Arc<Mutex<Listed>>,
 }
 
 impl Desk {
@@ -54,6 +56,10 @@ pub(crate) async fn carry_out(desk: &Desk, effect: Effect) -> Option<Answer> {
         }),
         Effect::Run(Command::Shared(line), open) => Some(match shared(desk, &line, open).await {
             Ok(answer) => answer,
+            Err(error) => Answer::Failed(format!("{error:#}")),
+        }),
+        Effect::Run(Command::Switch(name), open) => Some(match listed(desk, &name, open).await {
+            Ok(id) => Answer::Opened(id),
             Err(error) => Answer::Failed(format!("{error:#}")),
         }),
         Effect::Folder(folder) => match desk.runtime.blocking(move || files::list(&folder)).await? {
@@ -83,9 +89,25 @@ async fn send(client: &Client, id: ConversationId, draft: Draft) -> Result<(), E
 /// Does what the repl and the command line can do as well.
 async fn shared(desk: &Desk, line: &str, open: Option<ConversationId>) -> anyhow::Result<Answer> {
     let Some(action) = command::action(line) else { return Ok(Answer::Failed(format!("no command /{line}"))) };
-    let mut on = On::new(desk.client.clone(), desk.place.clone()).await?;
-    on.open = open;
-    let Outcome { items, notes, effect, .. } = action.run(&on).await?;
+    let mut listed = desk.listed.lock().await;
+    let on = On {
+        open,
+        listed: std::mem::take(&mut *listed),
+        // Keys and screen are this program's own.
+        asks: false,
+        ..On::new(desk.client.clone(), desk.place.clone()).await?
+    };
+    let done = action.run(&on).await;
+    *listed = on.listed;
+    let Outcome { items, notes, effect, .. } = done?;
+    let numbers = listed.number(&effect);
+    let number = |index: usize| match (&effect, numbers.get(index)) {
+        (_, None) => String::new(),
+        (Follows::Messages(_), Some(number)) => format!("[{number}] "),
+        (_, Some(number)) => format!("{number} "),
+    };
+    let items = items.into_iter().enumerate().map(|(index, item)| format!("{}{}", number(index), item.text));
+    let texts: Vec<String> = items.chain(notes).collect();
     match (effect, open) {
         (Follows::Enter(id), _) => return Ok(Answer::Opened(id)),
         (Follows::Gone(id), _) | (Follows::Told | Follows::Retitle | Follows::Sent(..), Some(id)) => {
@@ -93,12 +115,22 @@ async fn shared(desk: &Desk, line: &str, open: Option<ConversationId>) -> anyhow
         }
         _ => {}
     }
-    let texts = items.into_iter().map(|item| item.text).chain(notes);
-    let lines: Vec<String> = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    let lines: Vec<String> =
+        texts.iter().flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
     Ok(match <[String; 1]>::try_from(lines) {
         Ok([line]) => Answer::Said(line),
         Err(lines) => Answer::Lines(format!("/{line}"), lines),
     })
+}
+
+/// The conversation of a number of the list that was shown.
+async fn listed(desk: &Desk, name: &str, open: Option<ConversationId>) -> anyhow::Result<ConversationId> {
+    let mut listed = desk.listed.lock().await;
+    let mut on = On { open, ..On::new(desk.client.clone(), desk.place.clone()).await? };
+    on.listed.conversations = std::mem::take(&mut listed.conversations);
+    let found = Target::typed(name).find(&on).await;
+    listed.conversations = on.listed.conversations;
+    Ok(found?.id)
 }
 
 async fn upload(
@@ -170,6 +202,19 @@ async fn asked(client: &Client, effect: Effect) -> Result<Option<Answer>, Error>
             let hits = hits.map(|(index, message)| (message.reference(), len - index)).collect();
             Answer::Found(id, query, hits)
         }
+        Effect::Day(id, day) => {
+            let messages = client.history(id, MAX_LOADED).await?;
+            let found = day.find(&messages).and_then(|at| Some((messages.get(at)?.reference(), messages.len() - at)));
+            Answer::Day(id, found.map(|(message, depth)| (message, depth as u32)))
+        }
+        Effect::Retry(id, message) => {
+            client.retry(id, message).await?;
+            Answer::Written(id)
+        }
+        Effect::Cancel(id, message) => {
+            client.cancel(id, message).await?;
+            Answer::Said("taken back; nobody has it".to_owned())
+        }
         Effect::Run(command, open) => return run(client, command, open).await,
         Effect::Typing(..)
         | Effect::Send(..)
@@ -202,6 +247,7 @@ async fn run(client: &Client, command: Command, open: Option<ConversationId>) ->
         },
         Command::Switch(_)
         | Command::Search(_)
+        | Command::Date(_)
         | Command::Help
         | Command::Quit
         | Command::Theme(_)

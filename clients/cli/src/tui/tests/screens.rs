@@ -1,7 +1,7 @@
 //! Whole screens, as they are checked in.
 
 use crossterm::event::{KeyCode, KeyModifiers};
-use qpc_sdk::Event;
+use qpc_sdk::{Event, PeerTrust};
 
 use super::{ctrl, drawn, holds, press, samples, shown, tap, types};
 use crate::tui::{
@@ -61,6 +61,27 @@ fn what_lies_over_it() {
     golden("delete-80x24", &shown(&mut model, 80, 24));
     types(&mut model, "n?");
     golden("help-80x24", &shown(&mut model, 80, 24));
+}
+
+#[test]
+fn whose_key_was_compared_and_whose_has_changed_is_seen() {
+    let mut model = samples::model();
+    let bob = model.conversations.iter().position(|info| info.id == samples::WITH_BOB).unwrap();
+    let line = |screen: &str| screen.lines().find(|line| line.contains("@bob")).unwrap().to_owned();
+    assert!(!line(&shown(&mut model, 80, 24)).contains(['✔', '⚠']));
+    model.conversations[bob].trust = PeerTrust::Verified;
+    assert!(line(&shown(&mut model, 80, 24)).contains("✔ 2"));
+    model.open.as_mut().unwrap().members[1].trust = PeerTrust::Verified;
+    assert!(shown(&mut model, 120, 40).contains("bob ✔ admin"));
+    ctrl(&mut model, 'k');
+    types(&mut model, "bob\n");
+    assert!(shown(&mut model, 80, 24).contains("bob  direct · ✔ verified · post-quantum"));
+    model.conversations[bob].trust = PeerTrust::Changed;
+    let screen = shown(&mut model, 80, 24);
+    assert!(line(&screen).contains('⚠') && screen.contains("⚠ another key is shown: verify"), "{screen}");
+    let changed = Event::IdentityChanged { username: "bob".into(), pinned: samples::BOB, shown: samples::CAROL };
+    update(&mut model, samples::NOW_MS, Input::Sdk(changed));
+    assert!(shown(&mut model, 80, 24).contains("⚠ bob: the server shows another key"));
 }
 
 #[test]

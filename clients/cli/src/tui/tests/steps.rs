@@ -4,6 +4,7 @@ use crossterm::event::{Event as Terminal, KeyCode, KeyModifiers, MouseButton, Mo
 use qpc_sdk::{Draft, Event, MessageId, MessageRef, MessageState, Progress};
 
 use super::{ctrl, press, samples, shown, tap, types};
+use crate::text;
 use crate::tui::{
     areas::Areas,
     command::{Command, Here},
@@ -11,7 +12,7 @@ use crate::tui::{
     keys::Keymap,
     model::{Focus, Model, Overlay, Purpose},
     theme::Theme,
-    update::{Answer, Effect, Input, update},
+    update::{Answer, Day, Effect, Input, update},
 };
 
 fn written(model: &Model) -> &str {
@@ -103,7 +104,7 @@ fn deleting_asks_and_reacting_goes_both_ways() {
     tap(&mut model, KeyCode::Tab);
     assert!(types(&mut model, "d\n").is_empty() && model.overlay.is_none());
     assert!(
-        matches!(&types(&mut model, "dy")[..], [Effect::Delete(_, target)] if *target == refers(12, samples::ALICE))
+        matches!(&types(&mut model, "kkdy")[..], [Effect::Delete(_, target)] if *target == refers(9, samples::ALICE))
     );
     let effects = types(&mut model, "+tada\n");
     assert!(matches!(&effects[..], [Effect::React(_, _, sign, false)] if sign == "🎉"), "{effects:?}");
@@ -114,6 +115,57 @@ fn deleting_asks_and_reacting_goes_both_ways() {
         if sign == "😂" && *target == refers(2, samples::BOB)),
         "{effects:?}"
     );
+}
+
+#[test]
+fn what_was_not_sent_is_taken_back_or_sent_again() {
+    let mut model = samples::model();
+    tap(&mut model, KeyCode::Tab);
+    let effects = types(&mut model, "dy");
+    assert!(matches!(&effects[..], [Effect::Cancel(_, id)] if *id == MessageId([12; 16])), "it waits: {effects:?}");
+    let effects = types(&mut model, "kr");
+    assert!(matches!(&effects[..], [Effect::Retry(_, id)] if *id == MessageId([10; 16])), "it failed: {effects:?}");
+    assert!(model.writing().is_none(), "and is not answered");
+}
+
+#[test]
+fn days_are_gone_to() {
+    const TODAY: u64 = samples::NOW_MS / text::DAY_MS;
+    let messages = samples::messages();
+    let found =
+        [Day::Before(TODAY), Day::Since(TODAY), Day::Since(TODAY - 7), Day::Before(TODAY - 1), Day::Since(TODAY + 1)];
+    assert_eq!(found.map(|day| day.find(&messages)), [Some(0), Some(2), Some(0), None, None]);
+
+    let mut model = samples::model();
+    let effects = types(&mut model, "/date 2026-11-19\n");
+    assert!(
+        matches!(&effects[..], [Effect::Day(samples::CLUB, day), ..] if *day == Day::Since(TODAY - 1)),
+        "{effects:?}"
+    );
+    tap(&mut model, KeyCode::Tab);
+    let effects = types(&mut model, "[");
+    assert!(matches!(&effects[..], [Effect::Day(samples::CLUB, day)] if *day == Day::Before(TODAY)), "{effects:?}");
+    answer(&mut model, Answer::Day(samples::CLUB, Some((refers(1, samples::CAROL), 11))));
+    assert_eq!(model.open.as_ref().unwrap().selected, Some(refers(1, samples::CAROL)));
+    assert!(shown(&mut model, 80, 24).contains("── 2026-11-19"));
+    let effects = types(&mut model, "]");
+    assert!(matches!(&effects[..], [Effect::Day(samples::CLUB, day)] if *day == Day::Since(TODAY)), "{effects:?}");
+    answer(&mut model, Answer::Day(samples::CLUB, None));
+    assert_eq!(model.notice.as_ref().unwrap().text, "nothing was written then");
+    // One that is not loaded is asked for.
+    let effects = answer(&mut model, Answer::Day(samples::CLUB, Some((refers(99, samples::BOB), 700))));
+    assert!(matches!(&effects[..], [Effect::Messages(samples::CLUB, 750)]), "{effects:?}");
+}
+
+#[test]
+fn a_number_of_a_list_is_a_conversation_where_none_is_called_so() {
+    let mut model = samples::model();
+    let effects = types(&mut model, "/switch 7\n");
+    assert!(
+        effects.iter().any(|effect| { matches!(effect, Effect::Run(Command::Switch(number), _) if number == "7") })
+    );
+    types(&mut model, "/switch 12\n");
+    assert_eq!(model.open_info().unwrap().name.as_deref(), Some("Flat 12b"));
 }
 
 #[test]
@@ -314,7 +366,7 @@ fn what_was_not_sent_is_sent_again_and_text_is_copied() {
     tap(&mut model, KeyCode::Tab);
     types(&mut model, "k");
     assert_eq!(model.open.as_ref().unwrap().chosen().unwrap().state, MessageState::Failed);
-    assert_eq!(sent(&types(&mut model, "r"))[0].text, "and this one did not make it");
+    assert!(matches!(&types(&mut model, "r")[..], [Effect::Retry(_, id)] if *id == MessageId([10; 16])));
     assert!(matches!(&types(&mut model, "y")[..], [Effect::Copy(text)] if text == "and this one did not make it"));
     types(&mut model, "i");
     assert!(shown(&mut model, 80, 24).contains("⚠ not sent"));

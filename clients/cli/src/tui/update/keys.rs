@@ -167,7 +167,9 @@ pub(super) fn act(model: &mut Model, action: Action, effects: &mut Vec<Effect>) 
         | Action::Save
         | Action::Jump
         | Action::FoundNext
-        | Action::FoundBefore => messages::act(model, action, effects),
+        | Action::FoundBefore
+        | Action::DayBefore
+        | Action::DayAfter => messages::act(model, action, effects),
         Action::Files | Action::Search | Action::ToComposer | Action::Vim => {}
     }
 }

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use qpc_sdk::{ConversationId, Draft, Message, MessageKind, MessageRef, MessageState};
+use qpc_sdk::{ConversationId, Message, MessageKind, MessageRef, MessageState};
 
-use super::{Effect, ask_messages, read_what_is_seen};
+use super::{Day, Effect, ask_messages, read_what_is_seen};
 use crate::{
     text,
     tui::{
@@ -218,6 +218,7 @@ fn edit(model: &mut Model, target: MessageRef, text: String) {
 pub(super) fn act(model: &mut Model, action: Action, effects: &mut Vec<Effect>) {
     match action {
         Action::FoundNext | Action::FoundBefore => return found_next(model, action == Action::FoundNext, effects),
+        Action::DayBefore | Action::DayAfter => return other_day(model, action == Action::DayBefore, effects),
         _ => {}
     }
     let Some((id, message)) = model.open.as_ref().and_then(|open| Some((open.id, open.chosen()?.clone()))) else {
@@ -233,8 +234,7 @@ pub(super) fn act(model: &mut Model, action: Action, effects: &mut Vec<Effect>) 
         },
         _ if gone => model.say("nothing is left of it"),
         Action::Reply if own && message.state == MessageState::Failed => {
-            let draft = Draft { text: message.text.clone(), reply_to: message.reply_to, ..Draft::default() };
-            effects.push(Effect::Send(id, draft));
+            effects.push(Effect::Retry(id, message.id));
             model.say("sent again");
         }
         Action::Reply => {
@@ -266,6 +266,30 @@ pub(super) fn act(model: &mut Model, action: Action, effects: &mut Vec<Effect>) 
             model.say("copied, if your terminal takes OSC 52");
         }
         _ => {}
+    }
+}
+
+/// Asks where the day before that of the chosen message begins, or the one after it; of the last message where none is chosen.
+fn other_day(model: &mut Model, before: bool, effects: &mut Vec<Effect>) {
+    let Some(open) = &model.open else { return };
+    let Some(message) = open.chosen().or(open.messages.last()) else { return };
+    let day = message.sent_at_ms / text::DAY_MS;
+    effects.push(Effect::Day(open.id, if before { Day::Before(day) } else { Day::Since(day + 1) }));
+}
+
+/// The begin of a day was found, or there is none.
+pub(super) fn to_day(
+    model: &mut Model,
+    id: ConversationId,
+    found: Option<(MessageRef, u32)>,
+    effects: &mut Vec<Effect>,
+) {
+    if !super::is_open(model, id) {
+        return;
+    }
+    match found {
+        Some((target, depth)) => go_to(model, target, Some(depth), effects),
+        None => model.say("nothing was written then"),
     }
 }
 

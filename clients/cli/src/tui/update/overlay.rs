@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use qpc_sdk::{ConversationInfo, MessageRef};
+use qpc_sdk::{ConversationInfo, Message, MessageRef, MessageState};
 use unicode_segmentation::UnicodeSegmentation as _;
 
-use super::{Effect, keys::is_text, open};
+use super::{Day, Effect, keys::is_text, open};
 use crate::{
     show::title,
     text,
@@ -247,9 +247,13 @@ pub(super) fn react(model: &mut Model, target: MessageRef, sign: String, effects
 }
 
 fn delete(model: &mut Model, target: MessageRef, effects: &mut Vec<Effect>) {
-    if let Some(open) = &model.open {
-        effects.push(Effect::Delete(open.id, target));
-    }
+    let Some(open) = &model.open else { return };
+    // Nobody else has what was not sent.
+    let unsent = |message: &&Message| matches!(message.state, MessageState::Queued | MessageState::Failed);
+    effects.push(match open.message(target).filter(unsent) {
+        Some(message) => Effect::Cancel(open.id, message.id),
+        None => Effect::Delete(open.id, target),
+    });
 }
 
 /// Does what a line says; false if it is not understood, and then says why.
@@ -272,11 +276,19 @@ pub(super) fn obey(model: &mut Model, line: &str, effects: &mut Vec<Effect>) -> 
         }
         Command::Bell(bell) => model.options.bell = bell,
         Command::Search(query) => search(model, query, effects),
+        Command::Date(day) => match id {
+            Some(id) => effects.push(Effect::Day(id, Day::Since(day))),
+            None => model.complain("no conversation is open"),
+        },
         Command::Switch(name) => {
             let name = name.trim_start_matches(['@', '#']);
             let best = switchable(model, name).into_iter().next().map(|(_, info)| info.id);
             match best {
                 Some(id) => open(model, id, effects),
+                // A number of the list that was shown.
+                None if name.parse::<usize>().is_ok() => {
+                    effects.push(Effect::Run(Command::Switch(name.to_owned()), id))
+                }
                 None => model.complain(format!("no conversation like {name:?}")),
             }
         }

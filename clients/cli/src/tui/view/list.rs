@@ -1,6 +1,6 @@
 //! The list of conversations, and that of members.
 
-use qpc_sdk::{ConversationInfo, ConversationKind, Role as Rank, Standing};
+use qpc_sdk::{ConversationInfo, ConversationKind, PeerTrust, Role as Rank, Standing};
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -73,6 +73,9 @@ fn marks(model: &Model, info: &ConversationInfo) -> (String, Role) {
     if model.writings.get(&info.id).is_some_and(|writing| !writing.draft().text.is_empty()) {
         marks.push("✎".to_owned());
     }
+    if info.trust == PeerTrust::Verified {
+        marks.push("✔".to_owned());
+    }
     if info.expires_after_ms > 0 {
         marks.push("⏲".to_owned());
     }
@@ -85,7 +88,7 @@ fn marks(model: &Model, info: &ConversationInfo) -> (String, Role) {
     if !info.active {
         marks.push("×".to_owned());
     }
-    if info.stuck || info.missing > 0 {
+    if info.stuck || info.missing > 0 || info.trust == PeerTrust::Changed {
         marks.push("⚠".to_owned());
     }
     if info.for_us > 0 {
@@ -108,12 +111,18 @@ pub(super) fn members(model: &Model, area: Rect, buffer: &mut Buffer) {
             Rank::Member => "",
             Rank::ReadOnly => " reads",
         };
+        let mark = match member.trust {
+            PeerTrust::Verified => " ✔",
+            PeerTrust::Changed => " ⚠",
+            PeerTrust::Unverified | PeerTrust::Former => "",
+        };
         let name = match member.account == model.account {
             true => model.username.clone(),
             false => text::label(&model.name(member.account)),
         };
         let role = if member.account == model.account { Role::Own } else { Role::Name(member.account.0[0]) };
-        let name = glyph::cut(&name, width.saturating_sub(rank.len()));
-        put(buffer, area, row, &Line::from(vec![span(model, name, role), span(model, rank, Role::Faint)]));
+        let name = glyph::cut(&name, width.saturating_sub(rank.len() + glyph::width(mark)));
+        let spans = vec![span(model, name, role), span(model, mark, Role::Key), span(model, rank, Role::Faint)];
+        put(buffer, area, row, &Line::from(spans));
     }
 }
