@@ -3,6 +3,7 @@
 mod receipts;
 mod rich;
 mod sealed;
+mod unsent;
 
 use std::{fs, path::Path};
 

@@ -471,14 +471,18 @@ impl Tx<'_> {
         said.ok_or(Error::UnknownMessage(message.id))
     }
 
-    /// Forgets a message that the server was never shown, or has refused.
+    /// Forgets a message that the server was never shown, or has refused, and what this account has said of it since.
     pub(crate) fn forget_unsent(&self, conversation: GroupId, message: MessageRef) -> Result<(), Error> {
         let values = params![conversation.as_ref(), message.author.as_ref(), message.id.0];
         let sql =
             "DELETE FROM messages WHERE conversation = ?1 AND sender_account = ?2 AND id = ?3 AND state IN (0, 2)";
         self.sql.execute(sql, values)?;
-        let sql = "DELETE FROM outbox WHERE conversation = ?1 AND message = ?2";
-        self.sql.execute(sql, params![conversation.as_ref(), message.id.0])?;
+        let changes = "changes WHERE conversation = ?1 AND target_account = ?2 AND target = ?3";
+        let sql = format!(
+            "DELETE FROM outbox WHERE conversation = ?1 AND (message = ?3 OR message IN (SELECT id FROM {changes}))"
+        );
+        self.sql.execute(&sql, values)?;
+        self.sql.execute(&format!("DELETE FROM {changes}"), values)?;
         Ok(())
     }
 
