@@ -119,6 +119,9 @@ pub(crate) enum Usage {
     /// Nobody to ask for the passphrase of a file.
     #[error("no passphrase: give --passphrase-file FILE, or run this on a terminal")]
     NoPassphrase,
+    /// Nobody to ask for a recovery code.
+    #[error("no recovery code: give --code-file FILE, or run this on a terminal")]
+    NoCode,
     /// An empty passphrase.
     #[error("the passphrase is empty")]
     EmptyPassphrase,

@@ -187,6 +187,8 @@ async fn a_code_brings_the_account_back_once() {
         json_in(&server, folder, "alice", "another", &["recovery", "restore", "--code-file", file], code).await
     };
     restore("alice 2", &bad, 2).await;
+    // Nor with nobody to ask for it.
+    json_in(&server, "alice 2", "alice", "another", &["recovery", "restore"], 2).await;
     let back = restore("alice 2", &file, 0).await;
     assert_eq!((text(&back[0], "username"), back[0]["codes_left"].as_u64()), ("alice", Some(7)));
     let listed = json_in(&server, "alice 2", "alice", "another", &["list"], 0).await;

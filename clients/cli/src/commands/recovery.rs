@@ -119,8 +119,11 @@ async fn restore(code_file: Option<PathBuf>, settings: &Settings) -> anyhow::Res
         return Err(Usage::DeviceExists(folder).into());
     }
     let typed = match &code_file {
-        Some(path) => fs::read_to_string(path).with_context(|| path.display().to_string())?,
-        None => rpassword::prompt_password("Recovery code: ").context("no terminal: give --code-file FILE")?,
+        Some(path) => fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?,
+        None => {
+            password::can_ask(settings).map_err(|_| Usage::NoCode)?;
+            rpassword::prompt_password("Recovery code: ")?
+        }
     };
     let code: RecoveryCode = typed.lines().next().unwrap_or_default().trim().parse().map_err(qpc_sdk::Error::from)?;
     let password = password::find(settings, &username, Asked::New)?;
