@@ -174,7 +174,9 @@ async fn the_terminal_is_lent_to_the_shell_pasted_into_clicked_at_and_resized() 
 
     // A click in the list opens, one on a message chooses it.
     let row = |contents: &str, text: &str| contents.lines().position(|line| line.contains(text)).unwrap() + 1;
-    let list = alice.shows(&["@bob"]);
+    let list = alice.reads("the notes above bob, as they were written in last", |contents| {
+        contents.find("=notes").zip(contents.find("@bob")).is_some_and(|(notes, bob)| notes < bob)
+    });
     alice.types(&format!("\x1b[<0;4;{}M", row(&list, "@bob")));
     alice.shows(&["bob  direct", "write to bob"]);
     alice.types("\x1b[200~pasted\r\n\tin two lines\x1b[201~");
