@@ -7,7 +7,10 @@ use std::{path::Path, process::Stdio, sync::Arc, time::Duration};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use qpc_crypto::file::{FileCipher, SEALED_CHUNK, sealed_size};
+use qpc_crypto::{
+    Sha256Chain,
+    file::{FileCipher, SEALED_CHUNK, sealed_size},
+};
 use qpc_sdk::transport::Connection;
 use qpc_wire::{
     limits::ALPN,
@@ -86,8 +89,9 @@ pub(crate) async fn rates(world: &mut World, files: usize) -> Result<Rates> {
     for _ in 0..files {
         let body = body(&user.runtime)?;
         let id = Bytes::copy_from_slice(&Sha256::digest(&body));
+        let values = values(&body)?;
         let started = Instant::now();
-        upload(&user, &body, &id).await?;
+        upload(&user, &body, &values, &id).await?;
         up.push(body.len() as f64 / started.elapsed().as_secs_f64());
         let started = Instant::now();
         let ranges = download(&user.connection, body.len() as u64, &id).await?;
@@ -102,14 +106,28 @@ fn median(mut rates: Vec<f64>) -> f64 {
     rates[rates.len() / 2]
 }
 
-async fn upload(user: &User, body: &Bytes, id: &Bytes) -> Result<()> {
+/// What the hash is before each part, which a client knows as it encrypts.
+fn values(body: &Bytes) -> Result<Vec<Bytes>> {
+    let mut hash = Sha256Chain::default();
+    let mut values = Vec::new();
+    for part in body.chunks(RANGE as usize) {
+        values.push(Bytes::copy_from_slice(&hash.value().context("parts are whole blocks")?));
+        hash.update(part);
+    }
+    Ok(values)
+}
+
+async fn upload(user: &User, body: &Bytes, values: &[Bytes], id: &Bytes) -> Result<()> {
     let connection = &user.connection;
     let request = v1::BlobBeginRequest { idempotency_key: user.random_key(), size: body.len() as u64 };
     let begun = connection.call::<BlobBegin>(&request).await?;
     let part_size = begun.part_size as usize;
+    ensure!(part_size == RANGE as usize, "parts have {part_size} bytes");
     let parts = stream::iter((0..body.len()).step_by(part_size)).map(|from| {
         let part = body.slice(from..(from + part_size).min(body.len()));
-        let request = v1::BlobPutRequest { upload_id: begun.upload_id.clone(), part: (from / part_size) as u32 };
+        let number = from / part_size;
+        let hash_before = values[number].clone();
+        let request = v1::BlobPutRequest { upload_id: begun.upload_id.clone(), part: number as u32, hash_before };
         async move { connection.call_up::<BlobPut>(&request, &part, |_| {}).await }
     });
     parts.buffer_unordered(PARALLEL).try_for_each(|_| async { Ok(()) }).await?;

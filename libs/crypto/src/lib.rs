@@ -12,7 +12,7 @@
 //! behind to be added while offline. The leaf credential is the device certificate. Plaintexts are [`padding`] padded.
 //!
 //! [`queue`] wraps a payload for a device's mailbox (X-Wing), [`aead`] seals what stays at home, [`file`] what is too large
-//! for a message, [`receipt`] is the server's signed word that a message was stored, and [`franking`] its word to itself about
+//! for a message and [`sha256_chain`] hashes it in parts, [`receipt`] is the server's signed word that a message was stored, and [`franking`] its word to itself about
 //! who sent what. [`token`] is what a message costs whose sender the server does not know, [`vapid`] who a push service hears that
 //! the server is. [`archive`] is what leaves the
 //! device as a file of its own: transcripts and backups. [`safety`] is what two people compare, [`recovery`] how somebody
@@ -36,6 +36,7 @@ pub mod queue;
 pub mod receipt;
 pub mod recovery;
 pub mod safety;
+pub mod sha256_chain;
 pub mod token;
 pub mod vapid;
 
@@ -53,4 +54,5 @@ pub use queue::{PayloadKey, QueueKey, SealedPayload};
 pub use receipt::ReceiptKey;
 pub use recovery::{BadRecoveryCode, RecoveryCode, RecoveryError};
 pub use safety::{SafetyMismatch, SafetyNumber};
+pub use sha256_chain::Sha256Chain;
 pub use vapid::VapidKey;

@@ -16,6 +16,8 @@ pub(crate) enum Error {
     NoUpload,
     #[error("the upload has no part {0}")]
     NoPart(u32),
+    #[error("hash_before has 32 bytes")]
+    HashBefore,
     #[error("the part has {expected} bytes, not {actual}")]
     PartLength { expected: u64, actual: u64 },
     #[error("{0} parts are missing")]
@@ -34,8 +36,6 @@ pub(crate) enum Error {
     NotYours,
     #[error("the body of a part is gone")]
     Lost,
-    #[error("hashing was cut short")]
-    Hashing,
     #[error(transparent)]
     Body(#[from] BodyError),
     #[error(transparent)]
@@ -55,6 +55,7 @@ impl From<Error> for Status {
         let code = match &error {
             Error::Size { .. }
             | Error::NoPart(_)
+            | Error::HashBefore
             | Error::PartLength { .. }
             | Error::Id(_)
             | Error::BlobId
@@ -66,7 +67,6 @@ impl From<Error> for Status {
             Error::Beyond => Code::OutOfRange,
             Error::NotYours => Code::PermissionDenied,
             Error::Lost => Code::DataLoss,
-            Error::Hashing => return Self::internal(),
             Error::Objects(_) | Error::Store(_) | Error::Call(_) => {
                 return match error {
                     Error::Objects(error) => error.into(),

@@ -65,13 +65,17 @@ mod tests {
     use super::*;
     use crate::{
         domain::{Cut, DAY_MS},
-        store::{MIGRATIONS, Upload},
+        store::{MIGRATIONS, Part, Upload},
     };
 
     struct World {
         store: Store,
         objects: Objects,
         folder: tempfile::TempDir,
+    }
+
+    fn part_of(number: u64) -> Part {
+        Part { number, before: [1; 32], after: [2; 32] }
     }
 
     impl World {
@@ -97,7 +101,7 @@ mod tests {
             tx.commit().await.unwrap();
             for part in 0..2 {
                 self.objects.put(&domain::body(&upload.id, part), vec!["0123456789".into()]).await.unwrap();
-                assert!(self.store.put_part(&upload.id, part, 1_000).await.unwrap());
+                assert!(self.store.put_part(&upload.id, &part_of(part), 1_000).await.unwrap());
             }
             upload
         }
@@ -126,7 +130,7 @@ mod tests {
         // The row goes first, so that nobody begins a part any more; who has begun one may end it.
         assert_eq!((world.sweep(1_000).await, world.bodies()), (0, 4));
         assert!(world.store.upload(&left.id).await.unwrap().is_none());
-        assert!(!world.store.put_part(&left.id, 1, 9_999).await.unwrap());
+        assert!(!world.store.put_part(&left.id, &part_of(1), 9_999).await.unwrap());
         assert_eq!((world.sweep(both - 1).await, world.bodies()), (0, 4));
         assert_eq!(world.store.blob(&[7; 32], both - 1).await.unwrap().unwrap().upload, kept.id);
 

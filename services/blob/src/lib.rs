@@ -22,7 +22,6 @@ use qpc_chassis::{
     run::{Deps, StartError},
 };
 use qpc_wire::Owner;
-use tokio::sync::Semaphore;
 
 pub use config::Config;
 
@@ -33,8 +32,6 @@ pub const SERVICE: &str = Owner::Blob.name();
 
 /// Folder of the bodies when no other is given.
 const DEFAULT_FOLDER: &str = "qpc-data/blobs";
-/// Blobs that are hashed at the same time.
-const HASHERS: usize = 4;
 
 /// What the handlers share.
 struct Blobs {
@@ -42,7 +39,6 @@ struct Blobs {
     store: Store,
     objects: Objects,
     slots: Slots,
-    hashers: Semaphore,
     client: Client,
     config: Config,
 }
@@ -63,7 +59,6 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         store,
         objects,
         slots: Slots::new(&deps.metrics),
-        hashers: Semaphore::new(HASHERS),
         client: deps.client(),
         config,
     });

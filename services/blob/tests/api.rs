@@ -16,6 +16,7 @@ use qpc_chassis::{
     run::Deps,
     secrets::Secrets,
 };
+use qpc_crypto::Sha256Chain;
 use qpc_wire::{Code, Method, Status, bus, methods::*, pieces, v1::*};
 use sha2::{Digest as _, Sha256};
 
@@ -84,13 +85,32 @@ impl World {
         self.call::<BlobBegin>(caller, request).await.unwrap().upload_id
     }
 
-    async fn begin_put(&self, caller: Caller, upload_id: &Bytes, part: u32) -> (BulkSender, BulkReceiver) {
-        let request = BlobPutRequest { upload_id: upload_id.clone(), part };
+    async fn begin_put(
+        &self,
+        caller: Caller,
+        upload_id: &Bytes,
+        part: u32,
+        before: &[u8],
+    ) -> (BulkSender, BulkReceiver) {
+        let request =
+            BlobPutRequest { upload_id: upload_id.clone(), part, hash_before: Bytes::copy_from_slice(before) };
         self.pipes.open("blob", &self.envelope::<BlobPut>(caller, &request)).await.unwrap()
     }
 
+    /// A part of something whose hash does not matter, or that begins with it.
     async fn put(&self, caller: Caller, upload_id: &Bytes, part: u32, content: &[u8]) -> Result<(), Status> {
-        let (mut sender, mut receiver) = self.begin_put(caller, upload_id, part).await;
+        self.put_after(caller, upload_id, part, &Sha256Chain::initial(), content).await
+    }
+
+    async fn put_after(
+        &self,
+        caller: Caller,
+        upload_id: &Bytes,
+        part: u32,
+        before: &[u8],
+        content: &[u8],
+    ) -> Result<(), Status> {
+        let (mut sender, mut receiver) = self.begin_put(caller, upload_id, part, before).await;
         for piece in content.chunks(300_000) {
             // A refusal may come before the end; then nobody reads on.
             let _ = sender.send(&pieces::header(piece.len())).await;
@@ -142,12 +162,14 @@ async fn parts_in_any_order_become_a_blob_that_is_read_in_ranges() {
     let id = Sha256::digest(&whole);
     let upload = world.begin(ALICE, whole.len()).await;
     let parts: Vec<&[u8]> = whole.chunks(PART).collect();
-    world.put(ALICE, &upload, 2, parts[2]).await.unwrap();
+    let values = values(&parts);
+    let put = |n: usize| world.put_after(ALICE, &upload, n as u32, &values[n], parts[n]);
+    put(2).await.unwrap();
     assert_eq!(code(world.finish(ALICE, &upload, &id).await), Code::FailedPrecondition);
-    let (one, zero) = tokio::join!(world.put(ALICE, &upload, 1, parts[1]), world.put(ALICE, &upload, 0, parts[0]));
+    let (one, zero) = tokio::join!(put(1), put(0));
     one.unwrap();
     zero.unwrap();
-    world.put(ALICE, &upload, 1, parts[1]).await.expect("again changes nothing");
+    put(1).await.expect("again changes nothing");
     let known = world.call::<BlobParts>(ALICE, BlobPartsRequest { upload_id: upload.clone() }).await.unwrap();
     assert_eq!((known.parts, known.size, known.part_size as usize), (vec![0, 1, 2], whole.len() as u64, PART));
 
@@ -158,7 +180,7 @@ async fn parts_in_any_order_become_a_blob_that_is_read_in_ranges() {
     let days = (expires - world.deps.runtime.now_ms()) / (24 * 60 * 60 * 1000);
     assert!((30..=31).contains(&days), "{days}");
     assert_eq!(world.finish(ALICE, &upload, &id).await.unwrap(), expires, "the answer may have been lost");
-    assert_eq!(code(world.put(ALICE, &upload, 0, parts[0]).await), Code::NotFound, "what is finished stays");
+    assert_eq!(code(put(0).await), Code::NotFound, "what is finished stays");
 
     for (offset, length) in [(0, 10), (PART - 5, 10), (PART, PART + 1000), (whole.len() - 1, 99), (whole.len(), 1)] {
         let (size, got) = world.get(BOB, &id, offset as u64, length as u64).await.unwrap();
@@ -168,6 +190,47 @@ async fn parts_in_any_order_become_a_blob_that_is_read_in_ranges() {
     assert_eq!(code(world.get(BOB, &id, whole.len() as u64 + 1, 1).await), Code::OutOfRange);
     let stat = world.call::<BlobStat>(BOB, BlobStatRequest { blob_id: id.to_vec().into() }).await.unwrap();
     assert_eq!((stat.size, stat.expires_at_ms), (whole.len() as u64, expires));
+}
+
+/// With what SHA-256 begins each part.
+fn values(parts: &[&[u8]]) -> Vec<[u8; 32]> {
+    let mut hash = Sha256Chain::default();
+    let value = |part: &&[u8]| {
+        let value = hash.value().unwrap();
+        hash.update(part);
+        value
+    };
+    parts.iter().map(value).collect()
+}
+
+/// Nobody hashes the whole: each part is hashed after what its writer says was before it, and that must have been.
+#[tokio::test]
+async fn what_is_not_what_its_name_says_is_no_blob() {
+    let world = World::new().await;
+    let whole = content(2 * PART + 1000);
+    let (id, parts): (_, Vec<&[u8]>) = (Sha256::digest(&whole), whole.chunks(PART).collect());
+    let (values, other) = (values(&parts), content(PART + 1));
+    let put = async |upload: &Bytes, n: usize, before: &[u8], content: &[u8]| {
+        world.put_after(ALICE, upload, n as u32, before, content).await
+    };
+    let upload = world.begin(ALICE, whole.len()).await;
+    for n in 0..3 {
+        put(&upload, n, &values[n], parts[n]).await.unwrap();
+    }
+    assert_eq!(code(put(&upload, 1, &values[1][..31], parts[1]).await), Code::InvalidArgument);
+    for (n, before, content) in [
+        (0, values[0], &other[1..]),
+        (0, values[1], parts[0]),
+        (1, values[1], &other[1..]),
+        (1, values[2], parts[1]),
+        (2, values[2], &other[..1000]),
+        (2, values[0], parts[2]),
+    ] {
+        put(&upload, n, &before, content).await.unwrap();
+        assert_eq!(code(world.finish(ALICE, &upload, &id).await), Code::InvalidArgument, "{n}");
+        put(&upload, n, &values[n], parts[n]).await.unwrap();
+    }
+    world.finish(ALICE, &upload, &id).await.unwrap();
 }
 
 #[tokio::test]
@@ -229,7 +292,7 @@ async fn a_device_brings_eight_parts_at_a_time() {
     let upload = world.begin(ALICE, 17 << 20).await;
     let mut open = Vec::new();
     for _ in 0..16 {
-        let (mut sender, receiver) = world.begin_put(ALICE, &upload, 0).await;
+        let (mut sender, receiver) = world.begin_put(ALICE, &upload, 0, &Sha256Chain::initial()).await;
         sender.send(&pieces::header(1)).await.unwrap();
         open.push((sender, receiver));
     }

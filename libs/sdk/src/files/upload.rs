@@ -17,7 +17,10 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use qpc_crypto::file::{FileCipher, SEALED_CHUNK, sealed_size};
+use qpc_crypto::{
+    file::{FileCipher, SEALED_CHUNK, sealed_size},
+    sha256_chain::{ChainingValue, Sha256Chain},
+};
 use qpc_wire::{
     Code,
     limits::BLOB_GRAIN,
@@ -54,6 +57,8 @@ struct Source {
 /// A part of the ciphertext.
 struct Part {
     number: u64,
+    /// Chaining value of the hash of the whole before it.
+    before: ChainingValue,
     body: Bytes,
     seal: [u8; 32],
 }
@@ -214,7 +219,7 @@ async fn send(
     let sending = async {
         let mut on_their_way = FuturesUnordered::new();
         // The channel ends with the file, or with what went wrong in reading it.
-        while let Some(Part { number, body, seal }) = made.recv().await {
+        while let Some(Part { number, before, body, seal }) = made.recv().await {
             let path = source.file.path.clone();
             if !inner.store.run(move |tx| tx.seal_file_part(&path, number, &seal)).await? {
                 return Err(Attempt::Stale);
@@ -226,7 +231,7 @@ async fn send(
             if on_their_way.len() == PARALLEL {
                 on_their_way.next().await.transpose()?;
             }
-            on_their_way.push(put(inner, id, number, body, teller));
+            on_their_way.push(put(inner, id, (number, before), body, teller));
         }
         while let Some(sent) = on_their_way.next().await {
             sent?;
@@ -240,10 +245,17 @@ async fn send(
     Ok(made.ok_or(Error::Interrupted)??)
 }
 
-async fn put(inner: &Inner, id: [u8; 16], number: u64, body: Bytes, teller: &Teller) -> Result<(), Error> {
+async fn put(
+    inner: &Inner,
+    id: [u8; 16],
+    (number, before): (u64, ChainingValue),
+    body: Bytes,
+    teller: &Teller,
+) -> Result<(), Error> {
     let request = BlobPutRequest {
         upload_id: Bytes::copy_from_slice(&id),
         part: u32::try_from(number).map_err(|_| CallError::Malformed)?,
+        hash_before: Bytes::copy_from_slice(&before),
     };
     persist(inner, |connection| {
         let (request, body) = (request.clone(), body.clone());
@@ -269,10 +281,13 @@ fn encrypt(source: &Source, key: &[u8; 32], part_size: u64, parts: &mpsc::Sender
     let failed = |error| Error::Io { path: source.path.clone(), source: error };
     let cipher = FileCipher::new(key, source.file.size)?;
     let mut file = File::open(&source.path).map_err(failed)?;
-    let mut whole = Sha256::new();
+    let mut whole = Sha256Chain::default();
+    let sealed = sealed_size(source.file.size);
     let chunks_of_part = part_size / SEALED_CHUNK as u64;
     for number in 0..cipher.chunks().div_ceil(chunks_of_part) {
-        let mut body = BytesMut::new();
+        // Parts are whole blocks of it.
+        let Some(before) = whole.value() else { return Err(CallError::Malformed.into()) };
+        let mut body = BytesMut::with_capacity((sealed - number * part_size).min(part_size) as usize);
         let mut seal = Sha256::new();
         let first = number * chunks_of_part;
         for index in first..(first + chunks_of_part).min(cipher.chunks()) {
@@ -290,7 +305,7 @@ fn encrypt(source: &Source, key: &[u8; 32], part_size: u64, parts: &mpsc::Sender
             seal.update(&chunk[chunk.len() - TAG..]);
         }
         whole.update(&body);
-        let part = Part { number, body: body.freeze(), seal: seal.finalize().into() };
+        let part = Part { number, before, body: body.freeze(), seal: seal.finalize().into() };
         // Nobody wants it any more: who does not knows why.
         if parts.blocking_send(part).is_err() {
             return Err(Error::Interrupted);
@@ -300,5 +315,5 @@ fn encrypt(source: &Source, key: &[u8; 32], part_size: u64, parts: &mpsc::Sender
     if file.read(&mut [0]).map_err(failed)? > 0 {
         return Err(Error::FileChanged(source.path.clone()));
     }
-    Ok(whole.finalize().into())
+    Ok(whole.finish())
 }

@@ -404,22 +404,6 @@ impl Tx<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// The last `limit` messages of others in a conversation, and whether they were read here.
-    pub(crate) fn written_by_others(
-        &self,
-        conversation: GroupId,
-        own: AccountId,
-        limit: usize,
-    ) -> Result<Vec<(MessageId, bool)>, Error> {
-        let sql =
-            "SELECT id, seen FROM messages WHERE conversation = ?1 AND sender_account <> ?2 ORDER BY n DESC LIMIT ?3";
-        let mut statement = self.sql.prepare_cached(sql)?;
-        let rows = statement.query_map(params![conversation.as_ref(), own.as_ref(), limit], |row| {
-            Ok((MessageId(row.get(0)?), row.get(1)?))
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
     /// Others' messages that nobody has read here, in the order of their coming; at most `limit`.
     pub(crate) fn unread_messages(&self, limit: u32) -> Result<Vec<Message>, Error> {
         let sql = "SELECT conversation, sender_device, id FROM messages

@@ -4,7 +4,7 @@ use qpc_wire::{AccountId, GroupId};
 use rusqlite::params;
 
 use super::Tx;
-use crate::{Error, own};
+use crate::{Error, MessageId, own};
 
 /// Where a conversation stands with this account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,22 @@ impl Tx<'_> {
         let sql = "UPDATE conversations SET standing = ?2 WHERE id = ?1";
         self.sql.execute(sql, params![conversation.as_ref(), standing as u8])?;
         Ok(())
+    }
+
+    /// The last `limit` messages of others in a conversation, and whether they were read here.
+    pub(crate) fn written_by_others(
+        &self,
+        conversation: GroupId,
+        own: AccountId,
+        limit: usize,
+    ) -> Result<Vec<(MessageId, bool)>, Error> {
+        let sql =
+            "SELECT id, seen FROM messages WHERE conversation = ?1 AND sender_account <> ?2 ORDER BY n DESC LIMIT ?3";
+        let mut statement = self.sql.prepare_cached(sql)?;
+        let rows = statement.query_map(params![conversation.as_ref(), own.as_ref(), limit], |row| {
+            Ok((MessageId(row.get(0)?), row.get(1)?))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Whether this account has a direct conversation with another that it takes part in, beside the one in question.

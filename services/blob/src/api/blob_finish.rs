@@ -1,17 +1,13 @@
-//! 603 BlobFinish: what is stored is read back and hashed; only then it is a blob.
+//! 603 BlobFinish: it is a blob if its parts, as they were hashed when they came, make the hash that is its name.
 
 use std::sync::Arc;
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use qpc_chassis::rpc::Ctx;
+use qpc_crypto::Sha256Chain;
 use qpc_wire::v1::{BlobFinishRequest, BlobFinishResponse};
-use sha2::{Digest as _, Sha256};
 
 use super::blob_id;
-use crate::{Blobs, domain, error::Error, store::Upload};
-
-/// Parts that are read ahead of the one that is hashed.
-const AHEAD: usize = 2;
+use crate::{Blobs, error::Error, store::Part};
 
 pub(super) async fn handle(
     state: Arc<Blobs>,
@@ -24,11 +20,12 @@ pub(super) async fn handle(
         Err(Error::NoUpload) => return found(&state, &id).await,
         upload => upload?,
     };
-    let missing = upload.cut.parts() - state.store.parts(&upload.id).await?.len() as u64;
+    let parts = state.store.parts(&upload.id).await?;
+    let missing = upload.cut.parts() - parts.len() as u64;
     if missing > 0 {
         return Err(Error::Incomplete(missing));
     }
-    if hash(&state, &upload).await? != id {
+    if hash(&parts) != Some(id) {
         return Err(Error::Hash);
     }
     let expires_at_ms = state.expiry();
@@ -47,20 +44,14 @@ async fn found(state: &Blobs, id: &[u8; 32]) -> Result<BlobFinishResponse, Error
     }
 }
 
-/// SHA-256 of what is stored.
-async fn hash(state: &Blobs, upload: &Upload) -> Result<[u8; 32], Error> {
-    // Never closed.
-    let _turn = state.hashers.acquire().await;
-    let bodies = stream::iter(0..upload.cut.parts()).map(|part| async move {
-        let len = upload.cut.part_len(part).ok_or(Error::Lost)?;
-        state.objects.get(&domain::body(&upload.id, part), 0..len).await?.ok_or(Error::Lost)
-    });
-    let mut bodies = bodies.buffered(AHEAD);
-    let mut hasher = Sha256::new();
-    while let Some(body) = bodies.try_next().await? {
-        // Some milliseconds a part: not for a thread that others wait for.
-        let hashed = state.runtime.blocking(move || hasher.chain_update(&body)).await;
-        hasher = hashed.ok_or(Error::Hashing)?;
+/// SHA-256 of all: that of the last part, if each begins with what the one before has ended with.
+fn hash(parts: &[Part]) -> Option<[u8; 32]> {
+    let mut last = Sha256Chain::initial();
+    for part in parts {
+        if part.before != last {
+            return None;
+        }
+        last = part.after;
     }
-    Ok(hasher.finalize().into())
+    Some(last)
 }

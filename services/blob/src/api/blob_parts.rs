@@ -13,7 +13,7 @@ pub(super) async fn handle(state: Arc<Blobs>, ctx: Ctx, request: BlobPartsReques
     Ok(BlobPartsResponse {
         size: upload.cut.size,
         part_size: upload.cut.part_size as u32,
-        parts: parts.into_iter().map(|part| part as u32).collect(),
+        parts: parts.into_iter().map(|part| part.number as u32).collect(),
         expires_at_ms: upload.expires_ms,
     })
 }

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use qpc_chassis::{Runtime, db::Db};
 use qpc_wire::{AccountId, DeviceId};
 
-use super::{MIGRATIONS, Store, Upload};
+use super::{MIGRATIONS, Part, Store, Upload};
 use crate::{
     domain::{Cut, DAY_MS},
     error::Error,
@@ -53,6 +53,10 @@ fn upload_of(account: AccountId, size: u64) -> Upload {
     Upload { id: random(), account, device: DeviceId([2; 16]), cut, expires_ms: 9 * DAY_MS }
 }
 
+fn part_of(number: u64) -> Part {
+    Part { number, before: [number as u8; 32], after: [number as u8 + 1; 32] }
+}
+
 async fn begin(store: &Store, upload: &Upload, now_ms: u64) -> Result<(), Error> {
     let mut tx = store.db().begin().await?;
     Store::begin(&mut tx, upload, DAILY, now_ms).await?;
@@ -75,9 +79,12 @@ async fn an_upload_becomes_a_blob(store: &Store) {
     let (upload, id) = (begun(store).await, random());
     assert_eq!(store.upload(&upload.id).await.unwrap().as_ref(), Some(&upload));
     for part in [2, 0, 2, 1] {
-        assert!(store.put_part(&upload.id, part, 10 * DAY_MS).await.unwrap());
+        assert!(store.put_part(&upload.id, &part_of(part), 10 * DAY_MS).await.unwrap());
     }
-    assert_eq!(store.parts(&upload.id).await.unwrap(), [0, 1, 2]);
+    assert_eq!(store.parts(&upload.id).await.unwrap(), [0, 1, 2].map(part_of));
+    let again = Part { after: [9; 32], ..part_of(1) };
+    store.put_part(&upload.id, &again, 10 * DAY_MS).await.unwrap();
+    assert_eq!(store.parts(&upload.id).await.unwrap()[1], again, "what came last lies there");
     assert_eq!(
         store.upload(&upload.id).await.unwrap().unwrap().expires_ms,
         10 * DAY_MS,
@@ -129,7 +136,8 @@ async fn parts_and_the_end_of_their_upload_take_turns(store: &Store) {
     for _ in 0..8 {
         let mut upload = begun(store).await;
         upload.expires_ms = DAY_MS;
-        let late = store.put_part(&upload.id, 1, 10 * DAY_MS);
+        let part = part_of(1);
+        let late = store.put_part(&upload.id, &part, 10 * DAY_MS);
         let (put, expired) = tokio::join!(late, store.expire(9 * DAY_MS, 10_000));
         expired.unwrap();
         // Either the part came first, and gave the upload more time, or it found no upload.
@@ -159,7 +167,7 @@ async fn a_deleted_account_leaves_blobs_of_nobody(store: &Store) {
     let id = random();
     for upload in [&left, &sent] {
         begin(store, upload, 1).await.unwrap();
-        assert!(store.put_part(&upload.id, 0, 9 * DAY_MS).await.unwrap());
+        assert!(store.put_part(&upload.id, &part_of(0), 9 * DAY_MS).await.unwrap());
     }
     assert!(store.finish(&sent, &id, 2 * DAY_MS, 1).await.unwrap());
     for _ in 0..2 {
@@ -191,7 +199,7 @@ async fn what_an_account_has_is_told_until_it_expires(store: &Store) {
     }
     let open = upload_of(account, 2 * PART);
     begin(store, &open, DAY_MS).await.unwrap();
-    store.put_part(&open.id, 1, 9 * DAY_MS).await.unwrap();
+    store.put_part(&open.id, &part_of(1), 9 * DAY_MS).await.unwrap();
     let told = store.report(account, 1).await.unwrap();
     assert_eq!((told.blobs, told.blob_bytes, told.uploads), (2, 2 * PART, 1));
     let order: Vec<_> = told.blob_rows.iter().map(|row| row.blob_id.to_vec()).collect();

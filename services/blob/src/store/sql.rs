@@ -3,7 +3,7 @@
 use qpc_chassis::db::{Db, DbError, Row, Tx};
 use qpc_wire::{AccountId, DeviceId};
 
-use super::{Blob, Upload};
+use super::{Blob, Part, Upload};
 use crate::{
     domain::{self, Cut},
     error::Error,
@@ -79,15 +79,15 @@ impl Store {
     }
 
     /// The parts of an upload that are there, ascending.
-    pub(crate) async fn parts(&self, upload: &[u8; 16]) -> Result<Vec<u64>, DbError> {
-        let sql = "SELECT part FROM parts WHERE upload_id = $1 ORDER BY part";
+    pub(crate) async fn parts(&self, upload: &[u8; 16]) -> Result<Vec<Part>, DbError> {
+        let sql = "SELECT part, hash_before, hash_after FROM parts WHERE upload_id = $1 ORDER BY part";
         let rows = self.db.rows(sql, &[upload.as_slice().into()]).await?;
-        rows.iter().map(|row| row.uint(0)).collect()
+        rows.iter().map(|row| Ok(Part { number: row.uint(0)?, before: row.array(1)?, after: row.array(2)? })).collect()
     }
 
     /// Notes that the body of a part is there, and that the upload lives until then. False when there is no such upload any
     /// more.
-    pub(crate) async fn put_part(&self, upload: &[u8; 16], part: u64, expires_ms: u64) -> Result<bool, DbError> {
+    pub(crate) async fn put_part(&self, upload: &[u8; 16], part: &Part, expires_ms: u64) -> Result<bool, DbError> {
         let mut tx = self.db.begin().await?;
         // Locks the row: whoever ends the upload comes before this or after.
         let sql = "UPDATE uploads SET expires_ms = $2 WHERE id = $1";
@@ -95,8 +95,15 @@ impl Store {
             return Ok(false);
         }
         tx.execute(
-            "INSERT INTO parts (upload_id, part) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-            &[upload.as_slice().into(), part.into()],
+            "INSERT INTO parts (upload_id, part, hash_before, hash_after) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (upload_id, part) DO UPDATE SET hash_before = excluded.hash_before, \
+             hash_after = excluded.hash_after",
+            &[
+                upload.as_slice().into(),
+                part.number.into(),
+                part.before.as_slice().into(),
+                part.after.as_slice().into(),
+            ],
         )
         .await?;
         tx.commit().await?;

@@ -72,7 +72,7 @@ async fn edge() -> (Edge, Arc<Sink>) {
 }
 
 fn request(part: u32) -> Bytes {
-    frame::request(BlobPut::INFO.id, 7, &v1::BlobPutRequest { upload_id: Bytes::new(), part }).unwrap()
+    frame::request(BlobPut::INFO.id, 7, &v1::BlobPutRequest { part, ..Default::default() }).unwrap()
 }
 
 fn piece(len: usize) -> Vec<u8> {
