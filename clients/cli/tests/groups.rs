@@ -14,7 +14,8 @@ async fn a_group_from_its_founding_to_the_last_who_leaves() {
 
     alice.types("/create club bob\n").await;
     alice.shows("— club · 2 members").await;
-    bob.shows("you are in the group club now").await;
+    bob.shows("you are asked into the group club: /accept club or /decline club").await;
+    bob.types("/accept club\n").await;
     alice.types("hello all\n").await;
     alice.shows("✓ hello all").await;
     bob.shows("club · alice: hello all   (/switch club to answer)").await;

@@ -1,6 +1,8 @@
 //! What events say: a line each, or nothing where the state says enough.
 
-use qpc_sdk::{AccountId, ConversationId, ConversationKind, Event, GapReason, Message, Standing, TYPING_FOR};
+use qpc_sdk::{
+    AccountId, ConversationId, ConversationInfo, ConversationKind, Event, GapReason, Message, Standing, TYPING_FOR,
+};
 
 use super::session::Session;
 use crate::{exit, show, style::Role, text};
@@ -116,6 +118,13 @@ impl Session {
     }
 
     async fn show_message(&mut self, message: &Message) {
+        if self.nameless.contains(&message.conversation)
+            && let Ok(info) = self.on.client.conversation(message.conversation).await
+            && info.kind == ConversationKind::Direct
+        {
+            self.nameless.remove(&message.conversation);
+            self.show_begun(&info);
+        }
         let number = self.number((message.conversation, message.reference()));
         let from = self.theme.paint(Role::Name, &show::sender(message));
         let body = show::body(message);
@@ -155,23 +164,27 @@ impl Session {
 
     async fn show_added(&mut self, id: ConversationId) {
         let Ok(info) = self.on.client.conversation(id).await else { return };
-        if info.standing == Standing::Requested {
-            let title = show::title(&info);
-            return self.remark(format_args!("{title} asks to talk to you: /accept {title} or /decline {title}"));
-        }
-        // A direct one speaks for itself, with its first message.
-        if info.kind != ConversationKind::Group {
-            return;
-        }
-        if info.name.is_some() {
-            self.show_let_in(&show::title(&info));
-        } else {
-            self.nameless.insert(id);
+        match info.kind {
+            _ if info.name.is_some() || info.peer_name.is_some() => self.show_begun(&info),
+            ConversationKind::Group | ConversationKind::Direct => drop(self.nameless.insert(id)),
+            ConversationKind::Own | ConversationKind::Notes => {}
         }
     }
 
-    fn show_let_in(&self, title: &str) {
-        self.remark(format_args!("you are in the group {title} now   (/switch {title} to enter)"));
+    /// Said once it is known who or what it is.
+    fn show_begun(&self, info: &ConversationInfo) {
+        let title = show::title(info);
+        match (info.standing, info.kind) {
+            (Standing::Requested, ConversationKind::Direct) => {
+                self.remark(format_args!("{title} asks to talk to you: /accept {title} or /decline {title}"));
+            }
+            (Standing::Requested, _) => {
+                self.remark(format_args!("you are asked into the group {title}: /accept {title} or /decline {title}"));
+            }
+            // A direct one speaks for itself, with its first message.
+            (_, ConversationKind::Direct) => {}
+            _ => self.remark(format_args!("you are in the group {title} now   (/switch {title} to enter)")),
+        }
     }
 
     async fn came(&self, by: AccountId, added: &[AccountId]) -> Option<String> {
@@ -203,8 +216,10 @@ impl Session {
 
     async fn show_renamed(&mut self, id: ConversationId, name: &str) {
         let name = text::label(name);
-        if self.nameless.remove(&id) {
-            return self.show_let_in(&name);
+        if self.nameless.remove(&id)
+            && let Ok(info) = self.on.client.conversation(id).await
+        {
+            return self.show_begun(&info);
         }
         let before = self.open.as_ref().filter(|open| open.id == id).map(|open| open.title.clone());
         self.retitle().await;

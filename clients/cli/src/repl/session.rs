@@ -42,7 +42,7 @@ pub(crate) struct Session {
     pub(super) sent: HashMap<MessageId, String>,
     /// Conversations whose beginning is no news.
     pub(super) known: HashSet<ConversationId>,
-    /// Groups that this account was let into and whose name has not come yet.
+    /// Conversations that others have begun and whose name has not come yet.
     pub(super) nameless: HashSet<ConversationId>,
     /// When somebody was last said to be writing; as many as there are people in conversations.
     pub(super) writing: HashMap<(ConversationId, AccountId), Instant>,

@@ -7,7 +7,9 @@ use qpc_chassis::push;
 use qpc_wire::{
     Code, DeviceId, Method, Status,
     admin::v1::{self as admin, Who, who},
-    bus, methods,
+    bus,
+    limits::quotas,
+    methods,
     v1::{self, EventType, administer_request::Call, administer_response::Answer},
 };
 
@@ -234,7 +236,11 @@ fn every_call(alice: &Person) -> Vec<(Call, &'static str, Code, String)> {
             "01".repeat(16),
         ),
         (
-            Call::SetQuota(admin::SetQuotaRequest { user: id(alice), name: "x".to_owned(), value: Some(1) }),
+            Call::SetQuota(admin::SetQuotaRequest {
+                user: id(alice),
+                name: quotas::DEVICES.to_owned(),
+                value: Some(1),
+            }),
             "SetQuota",
             Code::Ok,
             account.clone(),
