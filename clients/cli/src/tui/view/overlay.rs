@@ -1,5 +1,7 @@
 //! What lies over everything.
 
+use std::ops::Range;
+
 use ratatui::{
     buffer::Buffer,
     layout::{Position, Rect},
@@ -114,13 +116,27 @@ pub(crate) fn help_rows(model: &Model) -> Vec<(String, Option<String>)> {
         }
         rows.push((place.title().to_owned(), None));
         let here = keys::TABLE.iter().filter(|row| row.place == place);
-        rows.extend(here.map(|row| (row.shown.to_owned(), Some(row.about.to_owned()))));
+        here.for_each(|row| rows.extend(explained(model, row.shown, row.about)));
     }
     rows.push(("Commands, after : or / in a line of its own".to_owned(), None));
-    rows.extend(FORMS.iter().map(|form| (form.form.to_owned(), Some(form.about.to_owned()))));
-    let form = |slash: &Slash| slash.form.trim_start_matches('/').to_owned();
-    rows.extend(shared().map(|slash| (form(slash), Some(slash.about.to_owned()))));
+    FORMS.iter().for_each(|form| rows.extend(explained(model, form.form, form.about)));
+    shared().for_each(|slash: &Slash| {
+        rows.extend(explained(model, slash.form.trim_start_matches('/'), slash.about));
+    });
     rows
+}
+
+/// Keys and what they do, in as many rows as that takes.
+fn explained(model: &Model, keys: &str, about: &str) -> Vec<(String, Option<String>)> {
+    let room = usize::from(model.size.0.min(WIDEST)).saturating_sub(2 + KEYS + 1).max(1);
+    let glyphs = glyph::glyphs(about);
+    let line = |range: Range<usize>| glyphs[range].iter().map(|glyph| &*glyph.shown).collect::<String>();
+    let mut lines: Vec<String> = glyph::wrap(&glyphs, room).into_iter().map(line).collect();
+    if glyph::width(keys) > KEYS {
+        lines.insert(0, String::new());
+    }
+    let of = |(index, line)| (if index == 0 { keys.to_owned() } else { String::new() }, Some(line));
+    lines.into_iter().enumerate().map(of).collect()
 }
 
 /// A box in the middle with a title and lines; returns its inside.
