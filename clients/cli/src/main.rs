@@ -39,6 +39,7 @@ const EXIT_GRACE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let matches = args::root().get_matches();
+    text::show_times_in(jiff::tz::TimeZone::system());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(&error.into()),

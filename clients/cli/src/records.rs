@@ -224,7 +224,7 @@ pub(crate) fn device(device: &Device) -> Item {
         is_this: device.is_this,
     };
     let this = if device.is_this { " · this device" } else { "" };
-    let line = format!("{} · added {}{this}", show::device(device), text::utc(device.added_at_ms));
+    let line = format!("{} · added {}{this}", show::device(device), text::time(device.added_at_ms));
     Item::new("qpc.device/1", &record, line)
 }
 

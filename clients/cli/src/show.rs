@@ -63,7 +63,7 @@ pub(crate) fn list_line(info: &ConversationInfo) -> String {
     if info.blocked {
         parts.push("blocked".to_owned());
     }
-    parts.push(format!("last {}", text::utc(info.last_at_ms)));
+    parts.push(format!("last {}", text::time(info.last_at_ms)));
     if info.kind != ConversationKind::Notes {
         parts.push(format!("epoch {}", info.epoch));
     }
@@ -148,7 +148,7 @@ pub(crate) fn sender(message: &Message) -> String {
 
 /// A message in a history.
 pub(crate) fn history_line(message: &Message, kind: ConversationKind) -> String {
-    let time = text::utc(message.sent_at_ms);
+    let time = text::time(message.sent_at_ms);
     format!("{time} {}: {}{}{}", sender(message), body(message), signs(message), mark(message, kind))
 }
 
@@ -258,7 +258,7 @@ pub(crate) fn device(device: &Device) -> String {
 
 /// An invite in a list.
 pub(crate) fn invite(invite: &Invite) -> String {
-    let (uses, until) = (joins(invite.max_uses), text::utc(invite.expires_ms));
+    let (uses, until) = (joins(invite.max_uses), text::time(invite.expires_ms));
     match &invite.link {
         Some(link) => format!("until {until} · {uses} · {link}"),
         None => format!("until {until} · {uses} · made on another device"),
@@ -403,7 +403,7 @@ mod tests {
     #[test]
     fn the_list_says_what_is_wrong_and_nothing_else() {
         let healthy = list_line(&group(1, "Book club"));
-        assert_eq!(healthy, "Book club · group · 4 messages · last 1970-01-01 00:00Z · epoch 7");
+        assert_eq!(healthy, "Book club · group · 4 messages · last 1970-01-01 00:00 · epoch 7");
         let ill = ConversationInfo { unread: 2, missing: 3, stuck: true, ..group(1, "Book club") };
         let line = list_line(&ill);
         for word in ["2 unread", "⚠ 3 missing", "being repaired"] {
@@ -427,7 +427,7 @@ mod tests {
     fn each_state_of_an_own_message_reads_differently() {
         use MessageState::{Accepted, Delivered, Failed, Local, Queued, Read, ReceiptRefused, Received, Sent};
         let line = |state| history_line(&own(state, 1, 1), ConversationKind::Direct);
-        let begin = "1970-01-01 00:00Z alice: hello";
+        let begin = "1970-01-01 00:00 alice: hello";
         for (state, mark) in [
             (Queued, " … queued"),
             (Sent, " ↑ sent"),
@@ -477,7 +477,7 @@ mod tests {
     #[test]
     fn invites_and_members_say_what_they_are_good_for() {
         let mut info = Invite { key: [1; 32], expires_ms: 0, max_uses: 0, link: None };
-        assert_eq!(invite(&info), "until 1970-01-01 00:00Z · any number of joins · made on another device");
+        assert_eq!(invite(&info), "until 1970-01-01 00:00 · any number of joins · made on another device");
         info.max_uses = 3;
         assert!(invite(&info).contains("· 3 joins ·"));
         let account = AccountId([2; 16]);

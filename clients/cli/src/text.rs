@@ -1,13 +1,18 @@
 //! Text for a terminal. What others wrote is not to be trusted with it.
 
+use std::sync::OnceLock;
+
 use indicatif::HumanBytes;
+use jiff::{
+    Timestamp,
+    civil::{Date, DateTime, date},
+    tz::TimeZone,
+};
 
 /// Characters of a text that are shown on one line.
 const MAX_LINE: usize = 4_000;
 /// Zero width joiner: 👩‍🚀 is a woman, this and a rocket.
 const JOINER: char = '\u{200d}';
-/// A day, milliseconds.
-pub(crate) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// `text` without what could steer the terminal or turn the direction of writing: other lines start with an indent, other
 /// control characters and the like become `·`.
@@ -65,34 +70,46 @@ pub(crate) fn name(confirmed: Option<&str>, account: &str) -> String {
     confirmed.map_or_else(|| format!("?{}", account.get(..8).unwrap_or(account)), str::to_owned)
 }
 
-/// `2026-11-20 14:03Z` (proleptic Gregorian calendar; the algorithm is Howard Hinnant's `civil_from_days`).
-pub(crate) fn utc(unix_ms: u64) -> String {
-    let days = unix_ms / DAY_MS + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let minutes = unix_ms % DAY_MS / 60_000;
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}Z", minutes / 60, minutes % 60)
+/// In which times are shown: that of this machine, or UTC before it was looked for.
+static ZONE: OnceLock<TimeZone> = OnceLock::new();
+
+/// Times are shown in this zone from here on.
+pub(crate) fn show_times_in(zone: TimeZone) {
+    drop(ZONE.set(zone));
 }
 
-/// The day of `2026-11-20`, counted from that of time 0 (the opposite of [`utc`]: Hinnant's `days_from_civil`).
+/// `2026-11-20 14:03`, by the clock on the wall.
+pub(crate) fn time(unix_ms: u64) -> String {
+    on_the_wall(unix_ms, ZONE.get().unwrap_or(&TimeZone::UTC)).strftime("%Y-%m-%d %H:%M").to_string()
+}
+
+/// `2026-11-20 13:03Z`, for what operators compare with logs.
+pub(crate) fn utc(unix_ms: u64) -> String {
+    on_the_wall(unix_ms, &TimeZone::UTC).strftime("%Y-%m-%d %H:%MZ").to_string()
+}
+
+/// The day of a time by the clock on the wall, counted from that of time 0.
+pub(crate) fn day_of(unix_ms: u64) -> u64 {
+    days(on_the_wall(unix_ms, ZONE.get().unwrap_or(&TimeZone::UTC)).date())
+}
+
+/// The day of `2026-11-20`, counted likewise.
 pub(crate) fn day(date: &str) -> Option<u64> {
-    let mut parts = date.splitn(3, '-').map(|part| part.parse::<u64>().ok());
-    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
-    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-        return None;
-    }
-    let (shifted_year, shifted_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let (era, year_of_era) = (shifted_year / 400, shifted_year % 400);
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + (153 * shifted_month + 2) / 5 + day - 1;
-    let days = (era * 146_097 + day_of_era).checked_sub(719_468)?;
-    // The 31st of a short month is none of its days.
-    let same = utc(days * DAY_MS).starts_with(&format!("{year:04}-{month:02}-{day:02} "));
-    same.then_some(days)
+    let date = Date::strptime("%Y-%m-%d", date).ok()?;
+    (date >= EPOCH).then(|| days(date))
+}
+
+const EPOCH: Date = date(1970, 1, 1);
+
+/// 0 before time 0.
+fn days(date: Date) -> u64 {
+    let hours = date.duration_since(EPOCH).as_hours();
+    u64::try_from(hours).unwrap_or_default() / 24
+}
+
+fn on_the_wall(unix_ms: u64, zone: &TimeZone) -> DateTime {
+    let at = i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    zone.to_datetime(at.unwrap_or(Timestamp::MAX))
 }
 
 #[cfg(test)]
@@ -116,8 +133,12 @@ mod tests {
         assert_eq!(utc(0), "1970-01-01 00:00Z");
         assert_eq!(utc(951_782_400_000), "2000-02-29 00:00Z");
         assert_eq!(utc(1_795_181_580_000), "2026-11-20 13:33Z");
+        assert_eq!(on_the_wall(u64::MAX, &TimeZone::UTC).year(), 9999, "what others claim is no time to fail at");
+        let berlin = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        let there = |ms| on_the_wall(ms, &berlin).strftime("%H:%M").to_string();
+        assert_eq!((there(1_795_181_580_000), there(1_783_000_000_000)), ("14:33".into(), "15:46".into()));
         for (date, ms) in [("1970-01-01", 0), ("2000-02-29", 951_782_400_000), ("2026-11-20", 1_795_132_800_000)] {
-            assert_eq!(day(date), Some(ms / DAY_MS), "{date}");
+            assert_eq!((day(date), day_of(ms)), (Some(ms / 86_400_000), ms / 86_400_000), "{date}");
         }
         for slip in ["2026-02-29", "2026-13-01", "2026-11-31", "1969-12-31", "2026-11", "20.11.2026", "x", ""] {
             assert_eq!(day(slip), None, "{slip}");

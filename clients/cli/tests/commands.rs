@@ -109,7 +109,7 @@ fn mask_line(line: &str) -> String {
             hex
         } else if is_time(rest) {
             masked.push_str("TIME");
-            17
+            if rest[16..].starts_with('Z') { 17 } else { 16 }
         } else if number > 0 && (COUNTED.iter().any(|before| masked.ends_with(before)) || is_measured(&rest[number..]))
         {
             masked.push('N');
@@ -123,9 +123,9 @@ fn mask_line(line: &str) -> String {
     masked
 }
 
-/// `2026-11-20 14:03Z`
+/// `2026-11-20 14:03`
 fn is_time(text: &str) -> bool {
-    let pattern = "dddd-dd-dd dd:ddZ";
+    let pattern = "dddd-dd-dd dd:dd";
     text.len() >= pattern.len()
         && text.bytes().zip(pattern.bytes()).all(|(byte, wanted)| match wanted {
             b'd' => byte.is_ascii_digit(),

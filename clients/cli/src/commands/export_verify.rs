@@ -146,7 +146,7 @@ fn part(what: Damage, offset: u64) -> &'static str {
 fn whole(path: &str, report: &TranscriptReport) -> String {
     [
         format!("{path} is whole: {} records · {}", report.records, text::size(report.bytes)),
-        format!("made      {}, by the clock of who made it", text::utc(report.made_at_ms)),
+        format!("made      {}, by the clock of who made it", text::time(report.made_at_ms)),
         format!("account   {}", report.account),
         format!("key       {}", report.account_key),
         format!("device    {}", report.device),
@@ -169,7 +169,7 @@ fn item(entry: &TranscriptEntry) -> Item {
 
 fn line(message: &TranscriptMessage) -> String {
     let name = message.name.as_deref().map(text::label);
-    let mut line = format!("{} {}: ", text::utc(message.sent_at_ms), text::name(name.as_deref(), &message.account));
+    let mut line = format!("{} {}: ", text::time(message.sent_at_ms), text::name(name.as_deref(), &message.account));
     match message.kind.as_str() {
         "deleted" => line.push_str("(deleted)"),
         "unknown" => line.push_str("(of a later version)"),

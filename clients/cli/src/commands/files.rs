@@ -82,7 +82,7 @@ fn item(message: &Message, number: usize, file: &Attachment) -> Item {
     let which = if message.attachments.len() > 1 { format!(" --n {number}") } else { String::new() };
     let line = format!(
         "{} {}: {} · {} · {} · {}{which}",
-        text::utc(message.sent_at_ms),
+        text::time(message.sent_at_ms),
         show::sender(message),
         text::label(&file.name),
         file.media_type,

@@ -124,7 +124,7 @@ fn describe(info: &ConversationInfo, message: &Message) -> String {
         format!("message   {}", message.id),
         format!("in        {}", show::title(info)),
         format!("from      {} · device {}", show::sender(message), message.device),
-        format!("written   {}", text::utc(message.sent_at_ms)),
+        format!("written   {}", text::time(message.sent_at_ms)),
         format!("state     {} · epoch {}", records::state(message.state), message.epoch),
     ];
     if message.delivered_to + message.read_by > 0 {

@@ -102,7 +102,7 @@ async fn status(client: &Client) -> anyhow::Result<Outcome> {
                 "codes_left": status.codes_left, "created_at_ms": status.created_at_ms,
                 "updated_at_ms": status.updated_at_ms,
             });
-            let line = format!("{} codes left, made {}", status.codes_left, text::utc(status.created_at_ms));
+            let line = format!("{} codes left, made {}", status.codes_left, text::time(status.created_at_ms));
             Outcome::item("qpc.recovery/1", &fields, line)
         }
         None => {

@@ -145,7 +145,7 @@ impl Reader<'_> {
         let title = on.title(message.conversation).await;
         let from = show::sender(message);
         let place = if title == from { String::new() } else { format!("{title} · ") };
-        let line = format!("{} {place}{from}: {}", crate::text::utc(message.sent_at_ms), show::body(message));
+        let line = format!("{} {place}{from}: {}", crate::text::time(message.sent_at_ms), show::body(message));
         self.render.try_item(&records::message(on, message, line))?;
         self.printed += 1;
         if self.args.keep_unread {

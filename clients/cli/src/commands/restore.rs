@@ -99,7 +99,7 @@ fn tell(report: &BackupReport, folder: &Path, device: Option<&str>) -> Outcome {
         "username": report.username, "account": report.account.to_string(), "device": device, "store": folder,
         "made_at_ms": report.made_at_ms, "messages": report.messages, "bytes": report.bytes,
     });
-    let line = format!("{}: {} messages as of {}", report.username, report.messages, text::utc(report.made_at_ms));
+    let line = format!("{}: {} messages as of {}", report.username, report.messages, text::time(report.made_at_ms));
     let outcome = Outcome::item("qpc.restored/1", &fields, line).note(format!("store     {}", folder.display()));
     match device {
         Some(_) => outcome,

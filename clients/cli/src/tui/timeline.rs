@@ -47,10 +47,9 @@ impl<'a> Timeline<'a> {
         let Some(message) = self.open.messages.get(index) else { return Vec::new() };
         let before = index.checked_sub(1).and_then(|index| self.open.messages.get(index));
         let mut lines = Vec::new();
-        let same_day =
-            before.is_some_and(|before| before.sent_at_ms / text::DAY_MS == message.sent_at_ms / text::DAY_MS);
+        let same_day = before.is_some_and(|before| text::day_of(before.sent_at_ms) == text::day_of(message.sent_at_ms));
         if !same_day {
-            lines.push(self.rule(text::utc(message.sent_at_ms).get(..10).unwrap_or_default(), Role::Faint));
+            lines.push(self.rule(text::time(message.sent_at_ms).get(..10).unwrap_or_default(), Role::Faint));
         }
         let divides = self.open.divider == Some(message.reference());
         if divides {
@@ -82,7 +81,7 @@ impl<'a> Timeline<'a> {
             (false, Some(name)) => text::label(name),
             _ => self.model.name(message.sender),
         };
-        let time = text::utc(message.sent_at_ms).get(11..16).unwrap_or_default().to_owned();
+        let time = text::time(message.sent_at_ms).get(11..16).unwrap_or_default().to_owned();
         let name = glyph::cut(&name, self.width);
         let room = self.width.saturating_sub(glyph::width(&name) + 2);
         let timed = if message.expires_after_ms > 0 { format!("{time} ⏲") } else { time };

@@ -25,7 +25,7 @@ use super::{
     model::{Focus, Model, Open, Overlay, Purpose},
     timeline::Timeline,
 };
-use crate::text::DAY_MS;
+use crate::text;
 
 /// A file as a message tells of it.
 pub(crate) type FileOfMessage = qpc_wire::content::Attachment;
@@ -110,7 +110,7 @@ pub(crate) enum Day {
 impl Day {
     /// The first message of it, of messages in their order.
     pub(crate) fn find(self, messages: &[Message]) -> Option<usize> {
-        let day = |message: &Message| message.sent_at_ms / DAY_MS;
+        let day = |message: &Message| text::day_of(message.sent_at_ms);
         match self {
             Self::Since(wanted) => messages.iter().position(|message| day(message) >= wanted),
             Self::Before(wanted) => {

@@ -4,7 +4,6 @@ use crossterm::event::{Event as Terminal, KeyCode, KeyModifiers, MouseButton, Mo
 use qpc_sdk::{Draft, Event, MessageId, MessageRef, MessageState, Progress};
 
 use super::{ctrl, press, samples, shown, tap, types};
-use crate::text;
 use crate::tui::{
     areas::Areas,
     command::{Command, Here},
@@ -130,7 +129,7 @@ fn what_was_not_sent_is_taken_back_or_sent_again() {
 
 #[test]
 fn days_are_gone_to() {
-    const TODAY: u64 = samples::NOW_MS / text::DAY_MS;
+    const TODAY: u64 = samples::NOW_MS / 86_400_000;
     let messages = samples::messages();
     let found =
         [Day::Before(TODAY), Day::Since(TODAY), Day::Since(TODAY - 7), Day::Before(TODAY - 1), Day::Since(TODAY + 1)];

@@ -273,7 +273,7 @@ pub(super) fn act(model: &mut Model, action: Action, effects: &mut Vec<Effect>) 
 fn other_day(model: &mut Model, before: bool, effects: &mut Vec<Effect>) {
     let Some(open) = &model.open else { return };
     let Some(message) = open.chosen().or(open.messages.last()) else { return };
-    let day = message.sent_at_ms / text::DAY_MS;
+    let day = text::day_of(message.sent_at_ms);
     effects.push(Effect::Day(open.id, if before { Day::Before(day) } else { Day::Since(day + 1) }));
 }
 
@@ -307,14 +307,14 @@ fn info(model: &Model, message: &Message) -> Overlay {
     let mut lines = vec![
         format!("from      {} ({})", model.name(message.sender), message.sender),
         format!("device    {}", message.device),
-        format!("written   {}", text::utc(message.sent_at_ms)),
+        format!("written   {}", text::time(message.sent_at_ms)),
     ];
     if let Some(at_ms) = message.edited_at_ms {
-        lines.push(format!("edited    {}", text::utc(at_ms)));
+        lines.push(format!("edited    {}", text::time(at_ms)));
     }
     if message.expires_after_ms > 0 {
         let stays = super::super::command::duration(message.expires_after_ms);
-        let until = message.expires_at_ms.map(|at_ms| format!(", until {}", text::utc(at_ms))).unwrap_or_default();
+        let until = message.expires_at_ms.map(|at_ms| format!(", until {}", text::time(at_ms))).unwrap_or_default();
         lines.push(format!("stays     {stays} after it was read{until}"));
     }
     let state = match message.state {
