@@ -78,8 +78,8 @@ async fn a_linked_device_reads_what_was_written_before_it() {
 
     let mut laptop = Repl::start_in(&server, SECOND, "alice", "pw alice");
     laptop.shows("is online").await;
-    let there = |line: &str| line.contains("2 messages") && !line.contains("you are not in it");
-    laptop.shows_at_last("/list\n", &["1 bob", "no conversations yet"], there).await;
+    let there = |line: &str| line.contains("bob") && line.contains("2 messages") && !line.contains("you are not in it");
+    laptop.shows_at_last("/list\n", &["1 bob", "1 ?", "no conversations yet"], there).await;
     laptop.types("/switch bob\n/history\n").await;
     laptop.shows("alice: before the laptop").await;
     laptop.shows("bob: an answer").await;
