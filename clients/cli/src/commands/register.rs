@@ -53,6 +53,7 @@ async fn run(args: Register, settings: Settings) -> anyhow::Result<ExitCode> {
         let (who, stats) = (&on.who, client.stats().await?);
         render.item(&records::identification(who, &stats, &on.place.server));
         render.note(format_args!("store     {}", folder.display()));
+        render.note("This device alone has the account: qpc link makes another one, qpc recovery setup codes that bring it back.");
     }
     client.close().await;
     // A store that nobody can use would be in the way of the next try.
