@@ -74,10 +74,10 @@ enum Task {
         /// Only says whether they are up to date
         #[arg(long)]
         check: bool,
-        /// Writes the page of figures from the JSON of `cargo xtask bench`, and of `cargo xtask bench groups`
-        #[arg(long, value_name = "FILE", conflicts_with = "check", requires = "groups")]
+        /// Writes the page of figures from the JSON of `cargo xtask bench`
+        #[arg(long, value_name = "FILE", conflicts_with = "check")]
         performance: Option<PathBuf>,
-        /// See `--performance`
+        /// With that, from the JSON of `cargo xtask bench groups`; without it, what the page says of groups stays
         #[arg(long, value_name = "FILE", requires = "performance")]
         groups: Option<PathBuf>,
     },
@@ -122,8 +122,8 @@ fn main() -> ExitCode {
         Task::Bench { what: None, quick, json } => bench::run(quick, json),
         Task::Bench { what: Some(Bench::Groups), quick, json } => bench::groups(quick, json),
         Task::Sim(options) => sim::run(&options),
-        Task::Docs { performance: Some(figures), groups: Some(groups), .. } => {
-            performance::write(&figures, &groups).map(|()| true)
+        Task::Docs { performance: Some(figures), groups, .. } => {
+            performance::write(&figures, groups.as_deref()).map(|()| true)
         }
         Task::Docs { check, .. } => docs::run(check),
         Task::Reap => reaper::reap(),

@@ -1,4 +1,4 @@
-//! `cargo xtask docs --performance FILE --groups FILE`: the page of figures from the JSON of `cargo xtask bench` and `bench groups`.
+//! `cargo xtask docs --performance FILE [--groups FILE]`: the page of figures from the JSON of `cargo xtask bench` and `bench groups`.
 
 use std::{fmt::Write, fs, path::Path};
 
@@ -59,11 +59,22 @@ struct Check {
     met: Option<bool>,
 }
 
-/// Writes the page from the figures of `bench`, and those of `bench groups`.
-pub(crate) fn write(figures: &Path, groups: &Path) -> Result<()> {
+/// Begin of what the page says of groups.
+const GROUPS: &str = "\n## Groups\n";
+
+/// Writes the page from the figures of `bench`, and those of `bench groups`, which stay as they are without new ones.
+pub(crate) fn write(figures: &Path, groups: Option<&Path>) -> Result<()> {
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    let page = page(&read(figures)?, cores)? + &of_groups(&read(groups)?)?;
-    fs::write(repo::root().join(PAGE), page).with_context(|| format!("write {PAGE}"))?;
+    let place = repo::root().join(PAGE);
+    let groups = match groups {
+        Some(groups) => of_groups(&read(groups)?)?,
+        None => {
+            let before = fs::read_to_string(&place).with_context(|| format!("read {PAGE}"))?;
+            before.find(GROUPS).map(|at| before[at..].to_owned()).unwrap_or_default()
+        }
+    };
+    let page = page(&read(figures)?, cores)? + &groups;
+    fs::write(place, page).with_context(|| format!("write {PAGE}"))?;
     println!("wrote {PAGE}");
     Ok(())
 }
@@ -101,8 +112,8 @@ fn page(report: &Report, cores: usize) -> Result<String> {
 }
 
 fn of_groups(groups: &Groups) -> Result<String> {
-    let mut page = String::from(
-        "\n## Groups\n\n\
+    let mut page = format!(
+        "{GROUPS}\n\
          Our client beside bare openmls taking the same steps in the same run: the median of the ratios of all steps of a\n\
          group, and the highest; bytes of an update and times in milliseconds are ours, times on disk.\n\n\
          | suite | leaves | tree | memory | highest | disk | highest | server | update | ms | encrypt ms | decrypt ms |\n\
