@@ -324,22 +324,6 @@ async fn what_is_damaged_or_gone_is_not_taken_for_the_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_was_swapped_at_the_server_is_noticed_there() {
-    let world = World::new(Backend::Embedded).await;
-    let source = world.write("a.bin", &content(10 * PART, 1));
-    cut_at(0.7, async |tell| world.alice.upload(&source, tell).await).await;
-    // What has arrived is damaged before the end: the server refuses to make a blob of it, and everything is sent anew.
-    let there = bodies(&world.cluster.bodies());
-    assert!(!there.is_empty());
-    for body in there {
-        fs::write(&body, vec![0; fs::metadata(&body).unwrap().len() as usize]).unwrap();
-    }
-    let sent = world.alice.upload(&source, silent).await.unwrap();
-    let taken = world.bob.download(&sent, &world.inbox("in"), silent).await.unwrap();
-    assert!(fs::read(taken).unwrap() == fs::read(&source).unwrap());
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn names_and_places_are_safe() {
     let world = World::new(Backend::Embedded).await;
     let source = world.write("note.txt", b"hello");
