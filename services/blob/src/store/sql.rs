@@ -78,10 +78,11 @@ impl Store {
         .transpose()
     }
 
-    /// The parts of an upload that are there, ascending.
+    /// The parts of an upload that are there, ascending. Those that were stored before parts were hashed come again.
     pub(crate) async fn parts(&self, upload: &[u8; 16]) -> Result<Vec<Part>, DbError> {
-        let sql = "SELECT part, hash_before, hash_after FROM parts WHERE upload_id = $1 ORDER BY part";
-        let rows = self.db.rows(sql, &[upload.as_slice().into()]).await?;
+        let sql =
+            "SELECT part, hash_before, hash_after FROM parts WHERE upload_id = $1 AND hash_after <> $2 ORDER BY part";
+        let rows = self.db.rows(sql, &[upload.as_slice().into(), [].as_slice().into()]).await?;
         rows.iter().map(|row| Ok(Part { number: row.uint(0)?, before: row.array(1)?, after: row.array(2)? })).collect()
     }
 
