@@ -23,10 +23,8 @@ const STALL: Duration = Duration::from_secs(30);
 /// Bytes of a piece that is sent.
 const PIECE: usize = 256 << 10;
 
-/// Bodies go one after the other, and after all that is short: the server has something to store while the next one comes.
-fn after(request_id: u32) -> i32 {
-    -1 - (request_id & 0x3fff_ffff) as i32
-}
+/// Bodies go after all that is short, and side by side: none may stand still for too long.
+const AFTER: i32 = -1;
 
 async fn step<T>(work: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
     timeout(STALL, work).await.unwrap_or(Err(CallError::Deadline))
@@ -42,7 +40,7 @@ impl Connection {
     ) -> Result<M::Response, CallError> {
         let (id, _counted) = self.begin();
         let (mut send, mut receive) = self.carrier().open_bi().await?;
-        send.set_priority(after(id));
+        send.set_priority(AFTER);
         let mut wanted = step(write(&mut send, frame::request(M::INFO.id, id, request)?)).await?;
         let mut rest = body.clone();
         while wanted && !rest.is_empty() {

@@ -135,8 +135,8 @@ impl Stream<'_> {
         if !begun.map_err(|code| Stop::Fault(Fault::Bad(code)))? {
             return Err(Gone.into());
         }
-        // One after the other, as they were asked for, and after all that is short.
-        self.send.set_priority(-1 - (self.frame.request_id & 0x3fff_ffff) as i32);
+        // After all that is short, and beside other bodies: none may stand still for too long.
+        self.send.set_priority(-1);
         let mut pieces = Pieces::new();
         while let Ok(Some(bytes)) = receiver.next().await {
             if check(&mut pieces, &bytes).is_err() || !is_attached(self.link, identity) {
