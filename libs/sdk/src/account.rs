@@ -1,5 +1,7 @@
 //! Becoming somebody at the server: registration, login, and binding a connection to this device.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use qpc_crypto::{
     KsfParams,
@@ -15,7 +17,9 @@ use qpc_wire::{
 };
 use zeroize::Zeroizing;
 
-use crate::{Error, NotAdmitted, admission, client::Inner, recovery, retry, transport::Connection};
+use crate::{
+    Error, NotAdmitted, admission, client::Inner, outbox::is_no_verdict, recovery, retry, transport::Connection,
+};
 
 /// Times that a registration is begun before the server's refusal of its work stands.
 const BEGINNINGS: u32 = 3;
@@ -40,9 +44,14 @@ pub(crate) async fn register(inner: &Inner, connection: &Connection) -> Result<(
         // name is taken now, the invite used up, or the server closed.
         Err(error @ (Error::NameTaken(_) | Error::NotAdmitted(_))) => match login(inner, connection).await {
             Ok(()) => {}
-            // Who has tried too often is told what was wrong with the first try.
             Err(Error::LoginRefused(_)) => return Err(error),
-            Err(limited) if limited.code() == Some(Code::ResourceExhausted) => return Err(error),
+            // Who has tried too often is told what was wrong with the first try; but not as a last word while a try of this
+            // device may have succeeded, since its keys would be thrown away with it.
+            Err(limited)
+                if limited.code() == Some(Code::ResourceExhausted) && !inner.unanswered.load(Ordering::Relaxed) =>
+            {
+                return Err(error);
+            }
             Err(error) => return Err(error),
         },
         Err(error) => return Err(error),
@@ -103,7 +112,11 @@ async fn try_register(inner: &Inner, connection: &Connection) -> Result<(), Erro
         work: shown.work,
         invite: shown.invite,
     };
-    match retry::call::<OpaqueRegisterFinish>(&inner.runtime, connection, &request).await {
+    let finished = retry::call::<OpaqueRegisterFinish>(&inner.runtime, connection, &request).await;
+    if matches!(&finished, Err(error) if error.code().is_none_or(is_no_verdict) || error.is_transient()) {
+        inner.unanswered.store(true, Ordering::Relaxed);
+    }
+    match finished {
         Err(error) if error.code() == Some(Code::AlreadyExists) => Err(Error::NameTaken(request.username)),
         Err(error) => Err(admission::refused(error)),
         Ok(_) => Ok(()),

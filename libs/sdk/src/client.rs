@@ -3,7 +3,11 @@
 mod people;
 mod unsent;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use qpc_crypto::{AccountInvite, KsfParams, Role, Suite};
 use qpc_wire::{AccountId, DeviceId, GroupId, IdempotencyKey, limits::is_username};
@@ -166,6 +170,8 @@ pub(crate) struct Inner {
     /// Changes whenever a message has left the outbox.
     pub(crate) settled: watch::Sender<()>,
     pub(crate) refused_claims: RefusedClaims,
+    /// Whether the server may have registered this account and not been heard.
+    pub(crate) unanswered: AtomicBool,
     pub(crate) whispers: Whispers,
 }
 
@@ -228,6 +234,7 @@ impl Client {
             token_wake: Notify::new(),
             settled: watch::Sender::new(()),
             refused_claims: RefusedClaims::default(),
+            unanswered: AtomicBool::new(false),
             whispers: Whispers::default(),
             runtime,
         };
