@@ -22,7 +22,7 @@ pub(crate) const MAX_CONTENT: usize = 190 << 10;
 /// Longest name of a conversation, bytes of UTF-8.
 pub(crate) const MAX_NAME: usize = 256;
 /// Members that are named beside the name of a conversation: each is a lookup for whoever does not know them.
-pub(crate) const MAX_NAMED: usize = 64;
+pub(crate) const MAX_NAMED: usize = 32;
 /// Ids, ranges or values of one message.
 pub(crate) const MAX_LIST: usize = 256;
 /// Largest time of a message, Unix milliseconds: that of SQLite's integers.

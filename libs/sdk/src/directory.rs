@@ -28,21 +28,32 @@ pub(crate) struct Person {
     pub(crate) devices: Vec<DeviceCertificate>,
 }
 
-/// Names that did not hold, with the accounts that were said to have them.
+/// Accounts whose name did not hold, as they say it themselves and as others do: each is one lookup.
 #[derive(Default)]
-pub(crate) struct RefusedClaims(std::sync::Mutex<HashSet<(AccountId, String)>>);
+pub(crate) struct RefusedClaims(std::sync::Mutex<HashSet<(AccountId, Source)>>);
+
+/// Who says what the name of an account is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Source {
+    /// It does.
+    Itself,
+    /// Somebody else: that it does not hold says nothing of the account.
+    Others,
+}
 
 impl RefusedClaims {
-    fn contains(&self, account: AccountId, name: &str) -> bool {
+    fn contains(&self, account: AccountId, source: Source) -> bool {
         let refused = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        refused.contains(&(account, name.to_owned()))
+        refused.contains(&(account, source))
     }
 
-    fn insert(&self, account: AccountId, name: &str) {
+    fn insert(&self, account: AccountId, source: Source) {
         let mut refused = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if refused.len() < MAX_REFUSED_CLAIMS {
-            refused.insert((account, name.to_owned()));
+        // Rather another lookup than none that is remembered.
+        if refused.len() >= MAX_REFUSED_CLAIMS {
+            refused.clear();
         }
+        refused.insert((account, source));
     }
 }
 
@@ -72,8 +83,9 @@ pub(crate) async fn confirm(
     connection: &Connection,
     username: &str,
     account: AccountId,
+    source: Source,
 ) -> Result<bool, Error> {
-    if !is_username(username) || inner.refused_claims.contains(account, username) {
+    if !is_username(username) || inner.refused_claims.contains(account, source) {
         return Ok(false);
     }
     let found = match look_up(inner, connection, username).await {
@@ -88,7 +100,7 @@ pub(crate) async fn confirm(
         Err(_) => false,
     };
     if !confirmed {
-        inner.refused_claims.insert(account, username);
+        inner.refused_claims.insert(account, source);
     }
     Ok(confirmed)
 }

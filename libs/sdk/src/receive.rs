@@ -16,6 +16,7 @@ use qpc_wire::{
 
 use crate::{
     Error, Event, GapReason, Message,
+    directory::Source,
     store::{ChoreKind, Identity, Tx},
 };
 
@@ -37,8 +38,8 @@ pub(crate) enum Received {
         message: Message,
         claim: String,
     },
-    /// Accounts whose names are not known, and names that they are said to have.
-    Claims(Vec<(AccountId, String)>),
+    /// Accounts whose names are not known, and names that they have as somebody says.
+    Claims(Vec<(AccountId, String)>, Source),
 }
 
 /// An entry that stands for itself: what it only points to has been fetched.

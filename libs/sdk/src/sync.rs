@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Error, Event, GapReason,
     client::Inner,
-    commit, directory,
+    commit,
+    directory::{self, Source},
     receive::{self, Delivered, Received},
     retry,
     runtime::planted::{Mistake, planted},
@@ -152,22 +153,24 @@ async fn announce(inner: &Inner, connection: &Connection, received: Received) {
     match received {
         Received::Event(event) => inner.events.emit(event),
         Received::Message { mut message, claim } => {
-            if message.sender_name.is_none() && confirmed(inner, connection, &claim, message.sender).await {
+            if message.sender_name.is_none()
+                && confirmed(inner, connection, &claim, message.sender, Source::Itself).await
+            {
                 message.sender_name = Some(claim);
             }
             inner.events.emit(Event::MessageReceived(message));
         }
-        Received::Claims(claims) => {
+        Received::Claims(claims, source) => {
             let asked = stream::iter(claims).for_each_concurrent(LOOKUPS, async |(account, claim)| {
-                confirmed(inner, connection, &claim, account).await;
+                confirmed(inner, connection, &claim, account, source).await;
             });
             asked.await;
         }
     }
 }
 
-async fn confirmed(inner: &Inner, connection: &Connection, claim: &str, account: AccountId) -> bool {
-    match directory::confirm(inner, connection, claim, account).await {
+async fn confirmed(inner: &Inner, connection: &Connection, claim: &str, account: AccountId, source: Source) -> bool {
+    match directory::confirm(inner, connection, claim, account, source).await {
         Ok(confirmed) => confirmed,
         Err(error) => {
             tracing::info!(%error, "name not confirmed");

@@ -14,6 +14,7 @@ use super::Received;
 use crate::{
     ContentError, Error, Event, MessageId, MessageState, Standing,
     content::{Body, Content, MAX_LIST, MAX_NAMED, Naming, Said, Saying},
+    directory::Source,
     history, own, say,
     store::{ChoreKind, Identity, MAX_OUTBOX, New, Tx},
 };
@@ -101,7 +102,7 @@ pub(super) fn open(
     received.extend(take_in(tx, &origin, content)?);
     let told = received.iter().any(|received| matches!(received, Received::Message { .. }));
     if !told && !origin.is_own_account() && tx.peer_name(account)?.is_none() {
-        received.push(Received::Claims(vec![(account, claim)]));
+        received.push(Received::Claims(vec![(account, claim)], Source::Itself));
     }
     Ok(received)
 }
@@ -131,8 +132,14 @@ fn unknown(
     origin: &Origin<'_>,
     mut named: Vec<(AccountId, String)>,
 ) -> Result<Vec<(AccountId, String)>, Error> {
+    // Each is a lookup: not for whom nothing is done.
+    if tx.is_blocked(origin.sender.account_id())? || tx.standing(origin.conversation)? == Standing::Declined {
+        return Ok(Vec::new());
+    }
     let members: BTreeSet<_> = origin.group.members().iter().map(DeviceCertificate::account_id).collect();
     named.truncate(MAX_NAMED);
+    named.sort_by_key(|(account, _)| *account);
+    named.dedup_by_key(|(account, _)| *account);
     let mut unknown = Vec::new();
     for (account, claim) in named {
         if account != origin.identity.account() && members.contains(&account) && tx.peer_name(account)?.is_none() {
@@ -197,7 +204,7 @@ fn take_in(tx: &Tx<'_>, origin: &Origin<'_>, content: Content) -> Result<Vec<Rec
             }
             tx.drop_chore(conversation, ChoreKind::Name)?;
             // Not later than it was accepted, so that no clock keeps a name for ever.
-            let mut received = vec![Received::Claims(unknown(tx, origin, members)?)];
+            let mut received = vec![Received::Claims(unknown(tx, origin, members)?, Source::Others)];
             if tx.set_name(conversation, &name, content.sent_at_ms.min(origin.at_ms))? {
                 received.push(Received::Event(Event::Renamed { conversation, name }));
             }
