@@ -21,8 +21,6 @@ use crate::{
 
 /// Longest text that is read from a pipe, bytes: more than the longest message, so that its refusal says how long it is.
 const MAX_PIPED: u64 = 1 << 20;
-/// Messages of a conversation among which a new one is looked for.
-const RECENT: u32 = 1_000;
 
 pub(crate) const SEND: Row = Row {
     cli: Some(Cli {
@@ -165,7 +163,7 @@ impl Act for Send {
             (Ok(()), kind) if kind != ConversationKind::Notes => {
                 reach(&on.client, &mut events, info.id, id, self.wait).await?
             }
-            _ => recent(&on.client, info.id, id).await?,
+            _ => own(&on.client, info.id, id).await?,
         };
         let short = text::short(&text);
         let line = match message.state {
@@ -181,6 +179,10 @@ impl Act for Send {
         }
         outcome.items.push(item);
         let outcome = outcome.then(Effect::Sent(id, short));
+        let outcome = match message.state {
+            MessageState::ReceiptRefused => Outcome { code: crate::exit::VERIFICATION, ..outcome },
+            _ => outcome,
+        };
         match connected {
             Err(error) if self.wait != Wait::Queued => {
                 let code = crate::exit::of_sdk(&error);
@@ -201,12 +203,10 @@ async fn reach(
     wait: Wait,
 ) -> anyhow::Result<Message> {
     loop {
-        let message = recent(client, conversation, id).await?;
+        let message = own(client, conversation, id).await?;
         let reached = match message.state {
-            MessageState::Local | MessageState::Read | MessageState::Received => true,
-            MessageState::Queued | MessageState::Sent | MessageState::Failed | MessageState::ReceiptRefused => {
-                wait == Wait::Queued
-            }
+            MessageState::Local | MessageState::Read | MessageState::Received | MessageState::ReceiptRefused => true,
+            MessageState::Queued | MessageState::Sent | MessageState::Failed => wait == Wait::Queued,
             MessageState::Accepted => wait <= Wait::Sent,
             MessageState::Delivered => wait <= Wait::Delivered,
         };
@@ -235,9 +235,9 @@ pub(crate) async fn accepted(
     reach(client, events, conversation, id, Wait::Sent).await
 }
 
-async fn recent(client: &Client, conversation: ConversationId, id: MessageId) -> anyhow::Result<Message> {
-    let messages = client.history(conversation, RECENT).await?;
-    let found = messages.into_iter().rev().find(|message| message.id == id);
+async fn own(client: &Client, conversation: ConversationId, id: MessageId) -> anyhow::Result<Message> {
+    let author = client.whoami().await?.account;
+    let found = client.message(conversation, MessageRef { author, id }).await?;
     Ok(found.ok_or_else(|| Usage::NoMessage(id.to_string()))?)
 }
 
