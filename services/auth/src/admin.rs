@@ -290,10 +290,7 @@ fn text(what: &'static str, least: usize, text: &str) -> Result<(), Error> {
 }
 
 fn quota(name: &str, value: Option<u64>) -> Result<(), Error> {
-    // One that no service asks for would limit nothing.
-    if quotas::ALL.contains(&name) && value.is_none_or(|value| i64::try_from(value).is_ok()) {
-        Ok(())
-    } else {
-        Err(Error::Quota)
-    }
+    // One that no service asks for would limit nothing; taken back it may be.
+    let Some(value) = value else { return Ok(()) };
+    if quotas::ALL.contains(&name) && i64::try_from(value).is_ok() { Ok(()) } else { Err(Error::Quota) }
 }

@@ -166,9 +166,12 @@ impl Outbound {
         if url.scheme() != "https" {
             return Err(InvalidDestination::Scheme);
         }
-        // Percent signs and foreign letters may make it longer.
-        if !url.username().is_empty() || url.password().is_some() || url.as_str().len() > 3 * MAX_URL {
+        if !url.username().is_empty() || url.password().is_some() {
             return Err(InvalidDestination::Form);
+        }
+        // What is kept is written with percent signs, and read again.
+        if url.as_str().len() > MAX_URL {
+            return Err(InvalidDestination::TooLong);
         }
         let address: Option<IpAddr> = host.trim_start_matches('[').trim_end_matches(']').parse().ok();
         let listed = self.exempt.iter().any(|exempt| exempt.host(host))

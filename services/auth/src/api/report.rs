@@ -94,6 +94,10 @@ async fn prove(auth: &Auth, accused: AccountId, message: &ReportedMessage) -> Re
     let (group, device) = (GroupId::try_from(group_id)?, DeviceId::try_from(device_id)?);
     let (commitment, at_ms) = (commitment(content), *at_ms);
     if certificate.is_empty() {
+        // That names nobody, as the tag of a sealed message does.
+        if accused.0 == [0; AccountId::LEN] {
+            return Err(Error::NotProved);
+        }
         let franked = Franked { group, account: accused, device, at_ms, commitment };
         return auth.franking_key.verify(&franked, tag).then_some(Proof::Tag).ok_or(Error::NotProved);
     }
