@@ -13,6 +13,6 @@ pub async fn handle(
     ctx: Ctx,
     _: RemovePushEndpointRequest,
 ) -> Result<RemovePushEndpointResponse, Error> {
-    state.store.remove_endpoint(&ctx.identity()?.device).await?;
+    state.store.clear_endpoint(&ctx.identity()?.device).await?;
     Ok(RemovePushEndpointResponse {})
 }

@@ -99,7 +99,15 @@ impl Store {
         tx.commit().await
     }
 
-    /// Forgets where `device` was woken.
+    /// Wakes `device` no more. When it may be woken next stays, so that nobody gets more by taking one away and setting another.
+    pub async fn clear_endpoint(&self, device: &DeviceId) -> Result<(), DbError> {
+        let mut tx = self.db.begin().await?;
+        let sql = "UPDATE push_endpoint SET endpoint = $2, state = 0 WHERE device = $1";
+        tx.execute(sql, &[device.into(), [].as_slice().into()]).await?;
+        tx.commit().await
+    }
+
+    /// Forgets a device that is gone.
     pub async fn remove_endpoint(&self, device: &DeviceId) -> Result<(), DbError> {
         let mut tx = self.db.begin().await?;
         tx.execute("DELETE FROM push_endpoint WHERE device = $1", &[device.into()]).await?;
@@ -111,6 +119,7 @@ impl Store {
         let sql = "SELECT endpoint, state, since_day FROM push_endpoint WHERE device = $1";
         let Some(row) = self.db.row(sql, &[device.into()]).await? else { return Ok(None) };
         let state = match row.int(1)? {
+            0 => return Ok(None),
             1 => EndpointState::Set,
             2 => EndpointState::Gone,
             3 => EndpointState::Refused,

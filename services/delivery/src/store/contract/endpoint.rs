@@ -58,6 +58,8 @@ async fn who_does_not_come_is_due_once(store: &Store) {
     store.settle_woken(&found[0], T).await.unwrap();
     store.ack(&device, 3, T).await.unwrap();
     assert_eq!(due(store, T + 10 * DAY_MS).await, [], "nothing waits");
+    store.clear_endpoint(&device).await.unwrap();
+    assert_eq!(store.endpoint(&device).await.unwrap(), None);
     store.remove_endpoint(&device).await.unwrap();
     assert_eq!(store.endpoint(&device).await.unwrap(), None);
 }
@@ -89,7 +91,8 @@ async fn an_endpoint_that_was_replaced_is_not_touched(store: &Store) {
     store.set_endpoint(&device, b"old", T, 30_000).await.unwrap();
     arrives(store, 720, 82, T).await;
     let old = due(store, T + AFTER_MS).await.remove(0);
-    // The claim goes on for no longer than a pause.
+    // The claim goes on for no longer than a pause, and no shorter for having been taken away in between.
+    store.clear_endpoint(&device).await.unwrap();
     store.set_endpoint(&device, b"new", T + AFTER_MS, 30_000).await.unwrap();
     store.settle_over(&old, EndpointState::Gone, T).await.unwrap();
     store.settle_woken(&old, T + 10 * DAY_MS).await.unwrap();
