@@ -14,7 +14,7 @@ use qpc_crypto::{
     receipt::{self, Accepted, Link},
 };
 use qpc_wire::{
-    DeviceId, GroupId,
+    AccountId, DeviceId, GroupId,
     v1::{self, Entry, Envelope, EnvelopeKind, Franking, Gap, entry::Body},
 };
 use tempfile::TempDir;
@@ -24,6 +24,7 @@ use crate::{
     Client, ClientOptions, Draft, Error, Event, Finding, GapReason, KsfParams, MessageId, MessageRef, MessageState,
     PeerTrust, ReceiptFile, ReceiptReport, Runtime, SafetyMismatch, SafetyProof,
     content::{Body as Said, Content, Naming, Saying},
+    directory::Source,
     receive::{self, Delivered, Received},
     store::{ConversationState, Outgoing, Shown, Tx},
     transport::Trust,
@@ -559,6 +560,33 @@ async fn a_client_holds_others_to_their_roles_by_itself() {
     assert!(refused(receive(&alice, post.entry(2, id, 1, &name).into()).await));
     assert_eq!(alice.history(id, 9).await.unwrap(), []);
     assert_eq!((alice.conversation(id).await.unwrap().name, alice.stats().await.unwrap().undecryptable), (None, 2));
+}
+
+/// Each name that somebody tells of others is a lookup for whoever believes it possible.
+#[tokio::test]
+async fn what_others_say_of_names_is_one_lookup_for_a_member() {
+    let folder = TempDir::new().unwrap();
+    let (alice, bob) = (open(&folder, "alice").await, open(&folder, "bob").await);
+    let mut post = Post::new();
+    let founder = alice.inner.identity.account();
+    let (id, welcome) = post.acquaint_in(&alice, &bob, Suite::Classic, Policy::group(GroupId([8; 16]), founder)).await;
+    receive(&bob, welcome).await;
+    let of = |account, name: &str| (account, name.to_owned());
+    let (nobody, own) = (AccountId([9; 16]), bob.inner.identity.account());
+    let members = vec![of(founder, "a"), of(nobody, "b"), of(founder, "c"), of(own, "d"), of(founder, "e")];
+    let naming = Naming { name: "club".into(), members };
+    let mut told = async |seq| {
+        let name = crafted(&alice, id, None, Said::Name(naming.clone())).await;
+        let received = receive(&bob, post.entry(seq, id, 1, &name).into()).await;
+        let others = received.into_iter().find_map(|received| match received {
+            Received::Claims(claims, Source::Others) => Some(claims.into_iter().map(|(account, _)| account).collect()),
+            _ => None,
+        });
+        others.unwrap_or_else(Vec::new)
+    };
+    assert_eq!(told(2).await, [founder]);
+    bob.block(founder).await.unwrap();
+    assert_eq!(told(3).await, []);
 }
 
 #[tokio::test]
