@@ -34,8 +34,24 @@ pub(crate) async fn write_once(
     key: &str,
 ) -> Result<(MessageId, bool), Error> {
     check_text(&draft.text, !draft.attachments.is_empty())?;
-    let (identity, id) = (inner.identity.clone(), id_of(&inner.identity, conversation, key));
-    let (text, outgoing, seals) = (draft.text.clone(), inner.idempotency_key(), inner.sealed);
+    let (id, text) = (id_of(&inner.identity, conversation, key), draft.text.clone());
+    if is_there(inner, conversation, id, text.clone()).await? {
+        return Ok((id, true));
+    }
+    let saying = move |tx: &Tx<'_>| {
+        let (expires_after_ms, _) = tx.timer(conversation)?;
+        Ok(Saying::Text(Text { draft, expires_after_ms }))
+    };
+    if say_as(inner, conversation, id, saying).await? {
+        return Ok((id, false));
+    }
+    // Somebody else was faster; what they wrote under the key may be something else.
+    is_there(inner, conversation, id, text).await.map(|there| (id, there))
+}
+
+/// Whether a text was written under an id; if it was refused, it is sent anew. Another text is an error.
+async fn is_there(inner: &Inner, conversation: GroupId, id: MessageId, text: String) -> Result<bool, Error> {
+    let (identity, outgoing, seals) = (inner.identity.clone(), inner.idempotency_key(), inner.sealed);
     let there = inner.store.run(move |tx| {
         let message = MessageRef { author: identity.account(), id };
         let Some(state) = tx.state_of(conversation, message)? else { return Ok(false) };
@@ -49,16 +65,11 @@ pub(crate) async fn write_once(
         }
         Ok(true)
     });
-    if there.await? {
+    let there = there.await?;
+    if there {
         inner.outbox_wake.notify_one();
-        return Ok((id, true));
     }
-    let saying = move |tx: &Tx<'_>| {
-        let (expires_after_ms, _) = tx.timer(conversation)?;
-        Ok(Saying::Text(Text { draft, expires_after_ms }))
-    };
-    say_as(inner, conversation, id, saying).await?;
-    Ok((id, false))
+    Ok(there)
 }
 
 /// The id of the message of a key. Others see it, and cannot guess the key from it.
@@ -211,18 +222,19 @@ async fn say(
     conversation: GroupId,
     saying: impl FnOnce(&Tx<'_>) -> Result<Saying, Error> + Send + 'static,
 ) -> Result<MessageId, Error> {
-    say_as(inner, conversation, MessageId(inner.runtime.random()), saying).await
+    let id = MessageId(inner.runtime.random());
+    say_as(inner, conversation, id, saying).await.map(|_| id)
 }
 
-/// The same under an id. What is there under it stays as it is.
+/// The same under an id. What is there under it stays as it is; tells whether there was nothing.
 async fn say_as(
     inner: &Inner,
     conversation: GroupId,
     id: MessageId,
     saying: impl FnOnce(&Tx<'_>) -> Result<Saying, Error> + Send + 'static,
-) -> Result<MessageId, Error> {
+) -> Result<bool, Error> {
     let (identity, key, seals) = (inner.identity.clone(), inner.idempotency_key(), inner.sealed);
-    let takes_part = inner
+    let (takes_part, fresh) = inner
         .store
         .run(move |tx| {
             let info = tx.conversation(conversation)?.ok_or(Error::UnknownConversation(conversation))?;
@@ -260,18 +272,18 @@ async fn say_as(
                 for_us: false,
                 evidence: &[],
             })?;
-            // Under the id of a key somebody else may have been faster.
-            if !local && (kept || said.saying.target().is_some()) {
+            let fresh = kept || said.saying.target().is_some();
+            if !local && fresh {
                 post(tx, &identity, said, key, seals)?;
             }
-            Ok(takes_part)
+            Ok((takes_part, fresh))
         })
         .await?;
     inner.outbox_wake.notify_one();
     if takes_part {
         inner.chore_wake.notify_one();
     }
-    Ok(id)
+    Ok(fresh)
 }
 
 /// What does not hinder writing: it is encrypted when it is sent.

@@ -163,7 +163,7 @@ impl Act for Send {
             (Ok(()), kind) if kind != ConversationKind::Notes => {
                 reach(&on.client, &mut events, info.id, id, self.wait).await?
             }
-            _ => own(&on.client, info.id, id).await?,
+            _ => own(&on.client, info.id, MessageRef { author: on.who.account, id }).await?,
         };
         let short = text::short(&text);
         let line = match message.state {
@@ -202,8 +202,9 @@ async fn reach(
     id: MessageId,
     wait: Wait,
 ) -> anyhow::Result<Message> {
+    let written = MessageRef { author: client.whoami().await?.account, id };
     loop {
-        let message = own(client, conversation, id).await?;
+        let message = own(client, conversation, written).await?;
         let reached = match message.state {
             MessageState::Local | MessageState::Read | MessageState::Received | MessageState::ReceiptRefused => true,
             MessageState::Queued | MessageState::Sent | MessageState::Failed => wait == Wait::Queued,
@@ -235,10 +236,9 @@ pub(crate) async fn accepted(
     reach(client, events, conversation, id, Wait::Sent).await
 }
 
-async fn own(client: &Client, conversation: ConversationId, id: MessageId) -> anyhow::Result<Message> {
-    let author = client.whoami().await?.account;
-    let found = client.message(conversation, MessageRef { author, id }).await?;
-    Ok(found.ok_or_else(|| Usage::NoMessage(id.to_string()))?)
+async fn own(client: &Client, conversation: ConversationId, written: MessageRef) -> anyhow::Result<Message> {
+    let found = client.message(conversation, written).await?;
+    Ok(found.ok_or_else(|| Usage::NoMessage(written.id.to_string()))?)
 }
 
 /// The text of a pipe, without the line break at its end.

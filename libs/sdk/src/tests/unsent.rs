@@ -104,3 +104,17 @@ async fn a_key_is_good_for_one_message_also_after_a_restart() {
     assert_eq!(waiting(&alice).await, 1, "the edit has gone with it");
     assert_eq!(alice.send_once(id, "build 71 is mended", "71").await.unwrap(), (said, false));
 }
+
+#[tokio::test]
+async fn of_two_texts_of_a_key_at_the_same_moment_one_is_refused() {
+    let (_folder, alice, id) = alice().await;
+    for key in ["1", "2", "3", "4"] {
+        let (one, other) = tokio::join!(
+            alice.send_once(id, format!("one {key}"), key),
+            alice.send_once(id, format!("other {key}"), key)
+        );
+        let refused = [&one, &other].into_iter().filter(|sent| matches!(sent, Err(Error::KeyUsed(_)))).count();
+        assert_eq!((refused, one.is_ok() || other.is_ok()), (1, true), "{one:?} {other:?}");
+    }
+    assert_eq!(waiting(&alice).await, 4);
+}
