@@ -183,6 +183,10 @@ async fn a_report_of_a_sealed_message_proves_who_signed_it_and_nothing_else() {
     }
     let other = report(&bob, vec![said.clone()]);
     assert_eq!(code(world.call::<methods::Report>(&from, other).await), Code::InvalidArgument);
+    // Its tag names account and device of zeros, who have said nothing.
+    let nobodys = v1::ReportedMessage { device_id: bytes(&[0; 16]), certificate: bytes(&[]), ..said.clone() };
+    let nobody = v1::ReportRequest { account_id: bytes(&[0; 16]), ..report(&alice, vec![nobodys]) };
+    assert_eq!(code(world.call::<methods::Report>(&from, nobody).await), Code::InvalidArgument);
     // That it is signed takes nothing from what was sent by name.
     world.call::<methods::Report>(&from, report(&alice, vec![named])).await.unwrap();
     assert_eq!(reports(&world).await.len(), 3);
