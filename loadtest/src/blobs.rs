@@ -20,9 +20,10 @@ use qpc_wire::{
 use quinn::{ClientConfig, Endpoint, Incoming, TransportConfig, crypto::rustls::QuicClientConfig};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
-    process::Command,
+    process::{Child, Command},
     time::Instant,
 };
 
@@ -82,23 +83,33 @@ fn body(runtime: &qpc_sdk::Runtime) -> Result<Bytes> {
     Ok(body.into())
 }
 
-/// Through an installation: the median of some files.
-pub(crate) async fn rates(world: &mut World, files: usize) -> Result<Rates> {
+/// Through an installation and, for each file, right after over the bare stream, so that both find the machine as busy: the
+/// medians of some files.
+pub(crate) async fn rates(world: &mut World, files: usize) -> Result<(Rates, Rates)> {
     let (user, _, _, _) = world.pair().await?;
-    let (mut up, mut down) = (Vec::new(), Vec::new());
+    let bare = Bare::start().await?;
+    let (mut ours, mut bares) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
     for _ in 0..files {
         let body = body(&user.runtime)?;
         let id = Bytes::copy_from_slice(&Sha256::digest(&body));
         let values = values(&body)?;
+        let rate = |started: Instant| body.len() as f64 / started.elapsed().as_secs_f64();
         let started = Instant::now();
         upload(&user, &body, &values, &id).await?;
-        up.push(body.len() as f64 / started.elapsed().as_secs_f64());
+        ours.0.push(rate(started));
+        let started = Instant::now();
+        bare.upload(&body).await?;
+        bares.0.push(rate(started));
         let started = Instant::now();
         let ranges = download(&user.connection, body.len() as u64, &id).await?;
-        down.push(body.len() as f64 / started.elapsed().as_secs_f64());
+        ours.1.push(rate(started));
         ensure!(ranges.concat() == body, "other bytes came back");
+        let started = Instant::now();
+        bare.download(body.len()).await?;
+        bares.1.push(rate(started));
     }
-    Ok(Rates { up: median(up), down: median(down) })
+    let medians = |(up, down)| Rates { up: median(up), down: median(down) };
+    Ok((medians(ours), medians(bares)))
 }
 
 fn median(mut rates: Vec<f64>) -> f64 {
@@ -147,41 +158,47 @@ async fn download(connection: &Connection, size: u64, id: &Bytes) -> Result<Vec<
     ranges.buffered(PARALLEL).try_collect().await
 }
 
-/// The same bytes over one stream of a bare server.
-pub(crate) async fn ceiling(files: usize) -> Result<Rates> {
-    let folder = tempfile::tempdir()?;
-    let cert = folder.path().join("cert.pem");
-    let mut server = Command::new(std::env::current_exe()?)
-        .arg("copy-server")
-        .arg("--cert")
-        .arg(&cert)
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    let output = server.stdout.take().context("copy server has no output")?;
-    let address = BufReader::new(output).lines().next_line().await?.context("copy server did not start")?;
-    let connection = connect(&address, &cert).await?;
-    let body = body(&qpc_sdk::Runtime::system())?;
-    let (mut up, mut down) = (Vec::new(), Vec::new());
-    for _ in 0..files {
-        let started = Instant::now();
-        let (mut send, mut receive) = connection.open_bi().await?;
+/// The ceiling: a bare server in a process of its own, and a connection to it.
+struct Bare {
+    connection: quinn::Connection,
+    /// Killed when dropped.
+    _server: Child,
+    _folder: TempDir,
+}
+
+impl Bare {
+    async fn start() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let cert = folder.path().join("cert.pem");
+        let mut server = Command::new(std::env::current_exe()?)
+            .arg("copy-server")
+            .arg("--cert")
+            .arg(&cert)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let output = server.stdout.take().context("copy server has no output")?;
+        let address = BufReader::new(output).lines().next_line().await?.context("copy server did not start")?;
+        Ok(Self { connection: connect(&address, &cert).await?, _server: server, _folder: folder })
+    }
+
+    async fn upload(&self, body: &Bytes) -> Result<()> {
+        let (mut send, mut receive) = self.connection.open_bi().await?;
         send.write_all(&0u64.to_be_bytes()).await?;
         send.write_chunk(body.clone()).await?;
         send.finish()?;
         receive.read_to_end(1).await?;
-        up.push(body.len() as f64 / started.elapsed().as_secs_f64());
-
-        let started = Instant::now();
-        let (mut send, mut receive) = connection.open_bi().await?;
-        send.write_all(&(body.len() as u64).to_be_bytes()).await?;
-        send.finish()?;
-        let mut taken = vec![0; body.len()];
-        receive.read_exact(&mut taken).await?;
-        down.push(body.len() as f64 / started.elapsed().as_secs_f64());
+        Ok(())
     }
-    server.kill().await?;
-    Ok(Rates { up: median(up), down: median(down) })
+
+    async fn download(&self, len: usize) -> Result<()> {
+        let (mut send, mut receive) = self.connection.open_bi().await?;
+        send.write_all(&(len as u64).to_be_bytes()).await?;
+        send.finish()?;
+        let mut taken = vec![0; len];
+        receive.read_exact(&mut taken).await?;
+        Ok(())
+    }
 }
 
 async fn connect(address: &str, cert: &Path) -> Result<quinn::Connection> {

@@ -145,8 +145,8 @@ async fn cluster(args: &Args, scale: Scale, report: &mut Report) -> Result<()> {
     messages::latencies(&mut world, scale).await?.report("cluster", report);
     report.step("files");
     report.figure("encrypt and hash a file".into(), "MB/s", blobs::client_cost()?);
-    let ceiling = blobs::ceiling(scale.files).await?;
-    blobs::rates(&mut world, scale.files).await?.report("cluster", ceiling, report);
+    let (rates, ceiling) = blobs::rates(&mut world, scale.files).await?;
+    rates.report("cluster", ceiling, report);
     Ok(())
 }
 
@@ -169,8 +169,8 @@ async fn embedded(args: &Args, scale: Scale, report: &mut Report) -> Result<()> 
     report.step("embedded: latency");
     messages::latencies(&mut world, scale).await?.report("embedded", report);
     report.step("embedded: files");
-    let ceiling = blobs::ceiling(scale.files).await?;
-    blobs::rates(&mut world, scale.files).await?.report("embedded", ceiling, report);
+    let (rates, ceiling) = blobs::rates(&mut world, scale.files).await?;
+    rates.report("embedded", ceiling, report);
     server.stop().await
 }
 
