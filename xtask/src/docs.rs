@@ -11,30 +11,32 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{
     methods::{self, Method},
-    repo,
+    metrics, repo,
 };
 
-/// The page made here.
-pub(crate) const PAGE: &str = "docs/reference/methods.md";
+/// The page of methods.
+const PAGE: &str = "docs/reference/methods.md";
 /// The page that the client makes of its tables of commands.
 const COMMANDS: &str = "docs/reference/cli.md";
 /// Where the messages are defined.
 const PROTO: &str = "proto/qpc/v1";
 
-/// Writes the page, or says whether it is up to date.
+/// Writes the pages, or says whether they are up to date.
 pub(crate) fn run(check: bool) -> Result<bool> {
     let root = repo::root();
     if check {
-        let fresh = is_fresh(&root)?;
-        println!("{PAGE} {}", if fresh { "is up to date" } else { "is out of date; run: cargo xtask docs" });
-        return Ok(fresh);
+        let stale = stale(&root)?;
+        stale.iter().for_each(|page| println!("{page} is out of date; run: cargo xtask docs"));
+        return Ok(stale.is_empty());
     }
-    let path = root.join(PAGE);
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    for (page, text) in pages(&root)? {
+        let path = root.join(page);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+        }
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        println!("wrote {page}");
     }
-    fs::write(&path, page(&root)?).with_context(|| format!("write {}", path.display()))?;
-    println!("wrote {PAGE}");
     write_commands(&root)?;
     println!("wrote {COMMANDS}");
     Ok(true)
@@ -50,9 +52,14 @@ fn write_commands(root: &Path) -> Result<()> {
     fs::write(&path, output.stdout).with_context(|| format!("write {}", path.display()))
 }
 
-/// Whether the page says what the source says.
-pub(crate) fn is_fresh(root: &Path) -> Result<bool> {
-    Ok(fs::read_to_string(root.join(PAGE)).unwrap_or_default() == page(root)?)
+/// The pages that do not say what the source says.
+pub(crate) fn stale(root: &Path) -> Result<Vec<&'static str>> {
+    let is_stale = |(page, text): &(&str, String)| fs::read_to_string(root.join(page)).unwrap_or_default() != *text;
+    Ok(pages(root)?.into_iter().filter(is_stale).map(|(page, _)| page).collect())
+}
+
+fn pages(root: &Path) -> Result<[(&'static str, String); 2]> {
+    Ok([(PAGE, page(root)?), (metrics::PAGE, metrics::page(root)?)])
 }
 
 fn page(root: &Path) -> Result<String> {

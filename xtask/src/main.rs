@@ -16,6 +16,7 @@ mod cluster;
 mod docs;
 mod folder;
 mod methods;
+mod metrics;
 mod performance;
 mod process;
 mod reaper;

@@ -1,7 +1,10 @@
 //! Metrics in the OpenMetrics text format. Labels are closed lists: never an account, a device or an address.
 
 use std::{
-    sync::{Mutex, PoisonError, atomic::AtomicI64},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicU64},
+    },
     time::Duration,
 };
 
@@ -17,6 +20,8 @@ use prometheus_client::{
 };
 use qpc_wire::Code;
 
+use crate::db::Db;
+
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct CallLabels {
     service: &'static str,
@@ -24,10 +29,20 @@ struct CallLabels {
     code: &'static str,
 }
 
+/// Name and value of the one label of a family.
+pub type Label = [(&'static str, &'static str); 1];
+
+type Reading = Arc<dyn Fn() + Send + Sync>;
+
 /// The registry of a process.
 pub struct Metrics {
     registry: Mutex<Registry>,
+    /// What is only known when somebody asks.
+    readings: Mutex<Vec<Reading>>,
     calls: Family<CallLabels, Histogram, fn() -> Histogram>,
+    refused: Family<Label, Counter>,
+    connections: Family<Label, Gauge<i64, AtomicI64>>,
+    idle_connections: Family<Label, Gauge<i64, AtomicI64>>,
 }
 
 /// 0.1 ms to 13 s.
@@ -37,10 +52,20 @@ fn seconds() -> Histogram {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("qpc");
-        let calls = Family::new_with_constructor(seconds as fn() -> Histogram);
-        registry.register("call_seconds", "Time from a call's arrival to its answer", calls.clone());
-        Self { registry: Mutex::new(registry), calls }
+        let mut metrics = Self {
+            registry: Mutex::new(Registry::with_prefix("qpc")),
+            readings: Mutex::default(),
+            calls: Family::new_with_constructor(seconds as fn() -> Histogram),
+            refused: Family::default(),
+            connections: Family::default(),
+            idle_connections: Family::default(),
+        };
+        metrics.register("call_seconds", "Time from a call's arrival to its answer", metrics.calls.clone());
+        metrics.refused = metrics.counters("limit_refusals", "Calls refused by a rate limit, by what is limited");
+        metrics.connections = metrics.gauges("db_connections", "Connections to the database, by service");
+        metrics.idle_connections =
+            metrics.gauges("db_connections_idle", "Those of them that wait for work, by service");
+        metrics
     }
 }
 
@@ -49,6 +74,27 @@ impl Metrics {
     pub fn call(&self, service: &'static str, method: &'static str, code: Code, took: Duration) {
         let labels = CallLabels { service, method, code: code.as_str_name() };
         self.calls.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    /// Records that a rate limit has refused something.
+    pub(crate) fn refused(&self, what: &'static str) {
+        self.refused.get_or_create(&[("what", what)]).inc();
+    }
+
+    /// Shows how the connections of `service` are used.
+    pub(crate) fn pool(&self, service: &'static str, db: Db) {
+        let label = [("service", service)];
+        let (connections, idle) = (self.connections.clone(), self.idle_connections.clone());
+        self.before_render(move || {
+            let used = db.pool();
+            connections.get_or_create(&label).set(used.connections.into());
+            idle.get_or_create(&label).set(i64::try_from(used.idle).unwrap_or(i64::MAX));
+        });
+    }
+
+    /// Runs `read` whenever somebody asks for the figures.
+    pub fn before_render(&self, read: impl Fn() + Send + Sync + 'static) {
+        self.readings.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(read));
     }
 
     /// Adds a metric of a service; `name` without the `qpc_` prefix.
@@ -70,6 +116,27 @@ impl Metrics {
         gauge
     }
 
+    /// A registered gauge of seconds.
+    pub fn age(&self, name: &str, help: &str) -> Gauge<f64, AtomicU64> {
+        let gauge = Gauge::default();
+        self.register(name, help, gauge.clone());
+        gauge
+    }
+
+    /// Registered counters that one label tells apart, whose values are a closed list.
+    pub fn counters(&self, name: &str, help: &str) -> Family<Label, Counter> {
+        let family = Family::default();
+        self.register(name, help, family.clone());
+        family
+    }
+
+    /// Registered gauges, likewise.
+    pub fn gauges(&self, name: &str, help: &str) -> Family<Label, Gauge<i64, AtomicI64>> {
+        let family = Family::default();
+        self.register(name, help, family.clone());
+        family
+    }
+
     /// A registered histogram of counts (1 to 4096).
     pub fn sizes(&self, name: &str, help: &str) -> Histogram {
         let histogram = Histogram::new(exponential_buckets(1.0, 2.0, 13));
@@ -79,6 +146,8 @@ impl Metrics {
 
     /// OpenMetrics text.
     pub fn render(&self) -> String {
+        let readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        readings.iter().for_each(|read| read());
         let mut out = String::new();
         // Writing to a string does not fail.
         let written = encode(&mut out, &self.registry.lock().unwrap_or_else(PoisonError::into_inner));

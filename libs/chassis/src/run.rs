@@ -1,6 +1,11 @@
 //! A process from start to drained stop.
 
-use std::{future::Future, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    process::ExitCode,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
@@ -60,6 +65,7 @@ impl Deps {
             let db = checked.clone();
             Box::pin(async move { db.ping().await.is_ok() })
         });
+        self.metrics.pool(service, db.clone());
         let swept = db.clone();
         self.every(SWEEP_EVERY, move |now_ms| {
             let db = swept.clone();
@@ -204,6 +210,11 @@ async fn connect(name: &'static str, infra: Infra) -> Result<Deps, StartError> {
 
 /// Starts the observability pages when they are asked for.
 pub async fn observe(deps: &Deps, process: &Process) -> Result<(), StartError> {
+    let (lapses, doubt) = (
+        deps.metrics.counter("bus_lapses", "Times that doorbells may have been lost: reconnections, overflows"),
+        deps.bus.doubt(),
+    );
+    deps.metrics.before_render(move || lapses.inner().store(*doubt.borrow(), Ordering::Relaxed));
     if let Some(address) = process.observe {
         let bound = health::serve(address, &deps.runtime, deps.metrics.clone(), deps.health.clone()).await?;
         tracing::info!(address = %bound, "metrics and health");

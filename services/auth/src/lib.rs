@@ -28,6 +28,7 @@ mod store;
 
 use std::sync::Arc;
 
+use prometheus_client::metrics::counter::Counter;
 use qpc_chassis::{
     Runtime,
     limits::{Leases, Limit, Limits},
@@ -67,6 +68,7 @@ struct Auth {
     client: Client,
     /// Authenticates the audit log.
     audit_key: [u8; 32],
+    audit_entries: Counter,
     /// Seals login states.
     state_key: [u8; 32],
     /// Public half of the key that delivery signs receipts with.
@@ -111,6 +113,7 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         push: deps.push(),
         client: deps.client(),
         audit_key: deps.secrets.derive("auth/audit"),
+        audit_entries: deps.metrics.counter("audit_entries", "Entries that admins have left in the audit log"),
         state_key: deps.secrets.derive("auth/login-state"),
         receipt_key: ReceiptKey::from_bytes(&deps.secrets.derive("delivery/receipt")).public(),
         franking_key: FrankingKey::from_bytes(&deps.secrets.derive("delivery/franking")),

@@ -4,7 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use qpc_chassis::run::Deps;
 
-use crate::{store::Store, wake::Waker};
+use crate::{
+    store::Store,
+    waiting::{LOOK_EVERY, Waiting},
+    wake::Waker,
+};
 
 /// Time between two looks for expired messages.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
@@ -13,7 +17,16 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 const WAKE_EVERY: Duration = Duration::from_secs(1);
 
 /// Starts all jobs.
-pub(crate) fn start(deps: &Deps, store: Store, waker: Option<Arc<Waker>>) {
+pub(crate) fn start(deps: &Deps, store: Store, waker: Option<Arc<Waker>>, waiting: Arc<Waiting>) {
+    let watched = store.clone();
+    deps.every(LOOK_EVERY, move |now_ms| {
+        let (store, waiting) = (watched.clone(), waiting.clone());
+        async move {
+            if let Err(error) = waiting.look(&store, now_ms).await {
+                tracing::warn!(%error, "unknown how long messages wait");
+            }
+        }
+    });
     if let Some(waker) = waker {
         deps.every(WAKE_EVERY, move |now_ms| waker.clone().look(now_ms));
     }

@@ -16,6 +16,7 @@ mod handshake;
 mod jobs;
 pub mod store;
 mod vault;
+mod waiting;
 mod wake;
 
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub use wake::{Contact, InvalidContact};
 use committer::{Committers, Terms, Worker};
 use store::{MIGRATIONS, Store};
 use vault::Vault;
+use waiting::Waiting;
 use wake::Waker;
 
 /// Name of the service.
@@ -57,6 +59,7 @@ pub struct State {
     waker: Option<Arc<Waker>>,
     /// Those under which auth issues tokens.
     token_keys: TokenKeys,
+    waiting: Arc<Waiting>,
     undecryptable: Counter,
     acknowledged: Counter,
     kept_ms: u64,
@@ -95,6 +98,7 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
     );
     let vault = Arc::new(Vault::new(deps.secrets.derive("delivery/group-state")));
     let waker = Waker::new(&deps, &store, &vault, &config);
+    let waiting = Arc::new(Waiting::new(&deps.metrics));
     let state = Arc::new(State {
         runtime: deps.runtime.clone(),
         store: store.clone(),
@@ -105,6 +109,7 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         vault,
         waker: waker.clone(),
         token_keys: TokenKeys::new(deps.secrets.derive("token/keys")),
+        waiting: waiting.clone(),
         undecryptable: deps.metrics.counter("delivery_undecryptable", "Entries that devices could not decrypt"),
         acknowledged: deps.metrics.counter("delivery_acknowledged", "Entries that devices have acknowledged"),
         kept_ms,
@@ -133,7 +138,7 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         .on::<methods::ForgetDevice, _, _, _>(api::forget_device::handle)
         .on::<methods::ForgetAccount, _, _, _>(api::forget_account::handle)
         .on::<methods::ReportMailboxes, _, _, _>(api::report_mailboxes::handle);
-    jobs::start(&deps, store, waker);
+    jobs::start(&deps, store, waker, waiting);
     serve(&deps, SERVICE, router, ServeOptions::default()).await?;
     Ok(())
 }

@@ -140,18 +140,19 @@ fn admit(core: &Arc<Core>, incoming: Incoming) {
 /// The key exchange happens here, in the connection's own task, so that it uses all cores.
 async fn handshake(core: &Core, incoming: Incoming, _pending: Pending) -> Option<Connection> {
     let limit = Duration::from_millis(core.config.limits.handshake_ms);
-    let connecting = incoming.accept().inspect_err(|error| tracing::debug!(%error, "handshake refused")).ok()?;
-    match timeout(limit, connecting).await {
-        Ok(Ok(connection)) => Some(Connection::Quic(connection)),
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "handshake failed");
-            None
-        }
-        Err(_) => {
-            tracing::debug!("handshake took too long");
-            None
-        }
+    match incoming.accept() {
+        Ok(connecting) => match timeout(limit, connecting).await {
+            Ok(Ok(connection)) => {
+                core.metrics.handshakes.inc();
+                return Some(Connection::Quic(connection));
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "handshake failed"),
+            Err(_) => tracing::debug!("handshake took too long"),
+        },
+        Err(error) => tracing::debug!(%error, "handshake refused"),
     }
+    core.metrics.handshakes_failed.inc();
+    None
 }
 
 /// The one task of a connection: starts a task for each stream, watches the clock for the session.

@@ -89,6 +89,15 @@ impl From<DbError> for qpc_wire::Status {
     }
 }
 
+/// Connections of a [`Db`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolUse {
+    /// Open ones.
+    pub connections: u32,
+    /// Those of them that nobody uses.
+    pub idle: usize,
+}
+
 /// Which engine runs a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
@@ -172,6 +181,11 @@ impl Db {
         Ok(Self::Postgres(pool))
     }
 
+    /// The engine.
+    pub fn dialect(&self) -> Dialect {
+        if matches!(self, Self::Postgres(_)) { Dialect::Postgres } else { Dialect::Sqlite }
+    }
+
     /// Begins a transaction that takes its write lock at once.
     pub async fn begin(&self) -> Result<Tx, DbError> {
         Ok(match self {
@@ -201,6 +215,18 @@ impl Db {
     /// First row of a statement outside a transaction.
     pub async fn row(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Option<Row>, DbError> {
         Ok(self.rows(sql, args).await?.into_iter().next())
+    }
+
+    /// How its connections are used, those of readers and of the writer together.
+    pub fn pool(&self) -> PoolUse {
+        match self {
+            Self::Postgres(pool) => PoolUse { connections: pool.size(), idle: pool.num_idle() },
+            Self::Sqlite { writer, reader } => {
+                PoolUse { connections: writer.size() + reader.size(), idle: writer.num_idle() + reader.num_idle() }
+            }
+            #[cfg(feature = "sim")]
+            Self::Inline(_) => PoolUse { connections: 1, idle: 1 },
+        }
     }
 
     /// Answers when the database does.

@@ -13,6 +13,7 @@ use super::{Limit, Limited};
 use crate::{
     Runtime,
     cache::{Cache, MemoryCache, Take, Taken},
+    metrics::Metrics,
     run::Deps,
 };
 
@@ -32,6 +33,7 @@ const AWAY_MS: u64 = 1_000;
 pub struct Leases {
     runtime: Runtime,
     cache: Arc<dyn Cache>,
+    metrics: Arc<Metrics>,
     limit: Limit,
     what: &'static str,
     state: Mutex<State>,
@@ -60,6 +62,7 @@ impl Leases {
         Self {
             runtime: deps.runtime.clone(),
             cache: deps.cache.clone(),
+            metrics: deps.metrics.clone(),
             limit,
             what,
             state: Mutex::default(),
@@ -70,6 +73,14 @@ impl Leases {
 
     /// Takes a token of the bucket of `whom`, or refuses. Only every eighth part of a bucket asks the cache.
     pub async fn admit(&self, whom: &[&[u8]]) -> Result<(), Limited> {
+        let admitted = self.take(whom).await;
+        if admitted.is_err() {
+            self.metrics.refused(self.what);
+        }
+        admitted
+    }
+
+    async fn take(&self, whom: &[&[u8]]) -> Result<(), Limited> {
         let Some(one) = self.limit.one(whom) else { return Ok(()) };
         if let Some(known) = self.known(&one.key) {
             return known;

@@ -22,6 +22,7 @@ pub use self::{
 use crate::{
     Runtime,
     cache::{Cache, CacheError, Take, Taken},
+    metrics::Metrics,
     run::Deps,
 };
 
@@ -101,12 +102,13 @@ impl Display for Limit {
 pub struct Limits {
     runtime: Runtime,
     cache: Arc<dyn Cache>,
+    metrics: Arc<Metrics>,
 }
 
 impl Limits {
     /// Counted in the cache of `deps`.
     pub fn new(deps: &Deps) -> Self {
-        Self { runtime: deps.runtime.clone(), cache: deps.cache.clone() }
+        Self { runtime: deps.runtime.clone(), cache: deps.cache.clone(), metrics: deps.metrics.clone() }
     }
 
     /// Takes a token of each bucket, or refuses and takes none. `what` is told to the caller: too many `what`.
@@ -121,7 +123,10 @@ impl Limits {
         }
         match self.cache.take(takes, self.runtime.now_ms()).await {
             Ok(Taken::Granted(_)) => Ok(()),
-            Ok(Taken::Refused { retry_after_ms }) => Err(Limited::TooMany { what, retry_after_ms }),
+            Ok(Taken::Refused { retry_after_ms }) => {
+                self.metrics.refused(what);
+                Err(Limited::TooMany { what, retry_after_ms })
+            }
             Err(source) => Err(Limited::Uncounted { what, source }),
         }
     }

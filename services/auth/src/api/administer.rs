@@ -42,6 +42,7 @@ pub(super) async fn handle(
     let entry = Entry { actor: &actor, action, subject: &subject, code, at_ms };
     audit::append(&mut tx, &auth.audit_key, &entry).await?;
     tx.commit().await?;
+    auth.audit_entries.inc();
     tracing::info!(actor, action, subject, ?code, "admin");
     let answer = result?;
     for device in done.sessions_ended {

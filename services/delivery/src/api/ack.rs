@@ -15,7 +15,9 @@ use crate::{State, error::Error};
 pub async fn handle(state: Arc<State>, ctx: Ctx, request: AckRequest) -> Result<AckResponse, Error> {
     let device = ctx.identity()?.device;
     let tags = tags(&request.tags)?;
-    let acked = state.store.ack(&device, request.seq, state.runtime.now_ms()).await?;
+    let now_ms = state.runtime.now_ms();
+    state.waiting.seen(&device, now_ms);
+    let acked = state.store.ack(&device, request.seq, now_ms).await?;
     // No more than there was, and only once.
     let undecryptable = usize::try_from(request.undecryptable).unwrap_or(usize::MAX).min(acked.removed);
     state.undecryptable.inc_by(undecryptable as u64);

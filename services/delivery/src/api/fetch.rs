@@ -16,6 +16,7 @@ use crate::{State, error::Error};
 /// joiners share is opened by a key that comes with the pointer.
 pub async fn handle(state: Arc<State>, ctx: Ctx, request: FetchRequest) -> Result<FetchResponse, Error> {
     let device = ctx.identity()?.device;
+    state.waiting.seen(&device, state.runtime.now_ms());
     let limit = if request.limit == 0 { DEFAULT_FETCH } else { request.limit.min(MAX_FETCH) };
     let mut response = state.store.fetch(&device, request.after, limit).await?;
     for entry in &mut response.entries {

@@ -9,5 +9,7 @@ use crate::{State, error::Error};
 
 /// One row.
 pub async fn handle(state: Arc<State>, ctx: Ctx, _: PeekRequest) -> Result<PeekResponse, Error> {
-    Ok(state.store.peek(&ctx.identity()?.device).await?)
+    let device = ctx.identity()?.device;
+    state.waiting.seen(&device, state.runtime.now_ms());
+    Ok(state.store.peek(&device).await?)
 }

@@ -82,6 +82,26 @@ impl Store {
         })
     }
 
+    /// When the oldest message that waits for each of `devices` was accepted, where one does. By the keys of the tables alone:
+    /// two rows for a device, however much waits.
+    pub async fn oldest(&self, devices: &[DeviceId]) -> Result<BTreeMap<DeviceId, u64>, DbError> {
+        const ONE: &str = "SELECT m.device, p.accepted_ms FROM mailbox_entry m JOIN payload p ON p.id = m.payload_id \
+             WHERE m.device = $1 AND m.gap_from = 0 ORDER BY m.seq LIMIT 1";
+        const MANY: &str = "SELECT d.device, o.accepted_ms FROM UNNEST($1::BYTEA[]) AS d(device) CROSS JOIN LATERAL \
+             (SELECT p.accepted_ms FROM mailbox_entry m JOIN payload p ON p.id = m.payload_id \
+             WHERE m.device = d.device AND m.gap_from = 0 ORDER BY m.seq LIMIT 1) o";
+        let mut rows = Vec::new();
+        if self.db.dialect() == Dialect::Postgres {
+            let ids: Vec<&[u8]> = devices.iter().map(|device| device.0.as_slice()).collect();
+            rows = self.db.rows(MANY, &[Arg::ByteArrays(&ids)]).await?;
+        } else {
+            for device in devices {
+                rows.extend(self.db.row(ONE, &[device.into()]).await?);
+            }
+        }
+        rows.iter().map(|row| Ok((DeviceId(row.array(0)?), row.uint(1)?))).collect()
+    }
+
     /// Removes everything of `device` up to and including `seq`, and the payloads that nobody waits for any more.
     pub async fn ack(&self, device: &DeviceId, seq: u64, now_ms: u64) -> Result<Acked, Error> {
         let mut tx = self.db.begin().await?;
