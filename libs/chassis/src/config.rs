@@ -26,6 +26,14 @@ pub struct Infra {
     pub process: Process,
 }
 
+/// One call in a hundred.
+const TRACE_RATIO: f64 = 0.01;
+
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+    ratio.ok_or_else(|| "a number from 0 to 1".to_owned())
+}
+
 /// What every process has, in the cluster and embedded.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Process {
@@ -38,7 +46,56 @@ pub struct Process {
     /// Form of log lines
     #[arg(long, env = "QPC_LOG_FORMAT", value_enum, default_value = "text")]
     pub log_format: LogFormat,
+    /// Collector of traces: an OTLP/gRPC URL; none when left out
+    #[arg(long, env = "QPC_OTLP", value_name = "URL")]
+    pub otlp: Option<String>,
+    /// Authority of the collector's certificate, PEM, for an https URL
+    #[arg(long, env = "QPC_OTLP_CA", value_name = "FILE", requires = "otlp")]
+    pub otlp_ca: Option<PathBuf>,
+    /// Part of the calls that is traced, 0 to 1
+    #[arg(long, env = "QPC_TRACE_RATIO", default_value_t = TRACE_RATIO, value_parser = ratio)]
+    pub trace_ratio: f64,
     /// Seconds that work in progress gets on SIGTERM
     #[arg(long, env = "QPC_DRAIN_SECONDS", default_value_t = 30)]
     pub drain_seconds: u64,
+}
+
+impl Default for Process {
+    /// Without pages and traces.
+    fn default() -> Self {
+        Self {
+            observe: None,
+            log: "info".to_owned(),
+            log_format: LogFormat::Text,
+            otlp: None,
+            otlp_ca: None,
+            trace_ratio: TRACE_RATIO,
+            drain_seconds: 30,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::Process;
+
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        process: Process,
+    }
+
+    #[test]
+    fn a_ratio_is_a_part_of_one() {
+        let parse = |ratio| Cli::try_parse_from(["x", "--trace-ratio", ratio]).map(|cli| cli.process.trace_ratio);
+        assert_eq!(parse("0.25").unwrap(), 0.25);
+        assert_eq!((parse("0").unwrap(), parse("1").unwrap()), (0.0, 1.0));
+        for ratio in ["1.1", "-0.1", "NaN", "half", ""] {
+            assert!(parse(ratio).is_err(), "{ratio}");
+        }
+        let plain = Cli::try_parse_from(["x"]).unwrap().process;
+        assert_eq!(format!("{plain:?}"), format!("{:?}", Process::default()));
+    }
 }

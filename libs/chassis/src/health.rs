@@ -143,7 +143,7 @@ mod tests {
             let works = checked.load(Ordering::SeqCst);
             Box::pin(async move { works })
         });
-        metrics.call("delivery", "Enqueue", Code::Ok, Duration::from_millis(3));
+        metrics.call("delivery", "Enqueue", Code::Ok, Duration::from_millis(3), None);
         let listen = "127.0.0.1:0".parse().unwrap();
         let address = serve(listen, &runtime, metrics, health).await.unwrap();
 

@@ -9,6 +9,7 @@
 //! - [`rpc`]: calls, the handler router, the layers every call passes, the client to other services;
 //! - [`outbound`]: requests to addresses that clients name, which are not trusted;
 //! - [`push`]: presence of devices and doorbells to the gateway that holds them;
+//! - [`trace`]: spans of calls, for a collector (`libs/trace`, which clients stand on too);
 //! - [`runtime`]: clock, randomness and tracked tasks as arguments (`libs/runtime`, which clients stand on too);
 //! - [`config`], [`secrets`], [`telemetry`], [`metrics`], [`health`], [`run`]: a process from start to drained stop.
 //!
@@ -31,3 +32,4 @@ pub mod secrets;
 pub mod telemetry;
 
 pub use qpc_runtime::{self as runtime, Runtime};
+pub use qpc_trace as trace;

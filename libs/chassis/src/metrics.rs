@@ -12,6 +12,7 @@ use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
         counter::Counter,
+        exemplar::HistogramWithExemplars,
         family::Family,
         gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
@@ -20,7 +21,7 @@ use prometheus_client::{
 };
 use qpc_wire::Code;
 
-use crate::db::Db;
+use crate::{db::Db, trace::Place};
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct CallLabels {
@@ -32,6 +33,9 @@ struct CallLabels {
 /// Name and value of the one label of a family.
 pub type Label = [(&'static str, &'static str); 1];
 
+/// A histogram whose buckets name a trace each.
+type Traced = HistogramWithExemplars<[(&'static str, String); 1]>;
+
 type Reading = Arc<dyn Fn() + Send + Sync>;
 
 /// The registry of a process.
@@ -39,15 +43,15 @@ pub struct Metrics {
     registry: Mutex<Registry>,
     /// What is only known when somebody asks.
     readings: Mutex<Vec<Reading>>,
-    calls: Family<CallLabels, Histogram, fn() -> Histogram>,
+    calls: Family<CallLabels, Traced, fn() -> Traced>,
     refused: Family<Label, Counter>,
     connections: Family<Label, Gauge<i64, AtomicI64>>,
     idle_connections: Family<Label, Gauge<i64, AtomicI64>>,
 }
 
 /// 0.1 ms to 13 s.
-fn seconds() -> Histogram {
-    Histogram::new(exponential_buckets(0.000_1, 2.0, 18))
+fn seconds() -> Traced {
+    Traced::new(exponential_buckets(0.000_1, 2.0, 18))
 }
 
 impl Default for Metrics {
@@ -55,7 +59,7 @@ impl Default for Metrics {
         let mut metrics = Self {
             registry: Mutex::new(Registry::with_prefix("qpc")),
             readings: Mutex::default(),
-            calls: Family::new_with_constructor(seconds as fn() -> Histogram),
+            calls: Family::new_with_constructor(seconds as fn() -> Traced),
             refused: Family::default(),
             connections: Family::default(),
             idle_connections: Family::default(),
@@ -70,10 +74,11 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Records one call.
-    pub fn call(&self, service: &'static str, method: &'static str, code: Code, took: Duration) {
+    /// Records one call, and of a sampled one where it is found in its trace.
+    pub fn call(&self, service: &'static str, method: &'static str, code: Code, took: Duration, place: Option<Place>) {
         let labels = CallLabels { service, method, code: code.as_str_name() };
-        self.calls.get_or_create(&labels).observe(took.as_secs_f64());
+        let exemplar = place.map(|place| [("trace_id", place.trace())]);
+        self.calls.get_or_create(&labels).observe(took.as_secs_f64(), exemplar, None);
     }
 
     /// Records that a rate limit has refused something.

@@ -162,16 +162,16 @@ pub fn block_on<G>(
     process: &Process,
     start: impl Future<Output = Result<(Deps, G), StartError>>,
 ) -> ExitCode {
-    telemetry::init(&process.log, process.log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "cannot start threads");
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return unstarted(name, &error),
     };
     let grace = Duration::from_secs(process.drain_seconds);
     runtime.block_on(async {
+        let telemetry = match telemetry::init(name, process) {
+            Ok(telemetry) => telemetry,
+            Err(error) => return unstarted(name, &error),
+        };
         let (deps, guard) = match start.await {
             Ok(started) => started,
             Err(error) => {
@@ -188,8 +188,16 @@ pub fn block_on<G>(
         }
         drop(guard);
         tracing::info!(drained, "{name} has stopped");
+        telemetry.stop().await;
         if drained { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     })
+}
+
+/// What goes wrong before there are logs.
+#[allow(clippy::print_stderr, reason = "there are no logs yet")]
+fn unstarted(name: &str, error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("{name} cannot start: {error}");
+    ExitCode::FAILURE
 }
 
 async fn connect(name: &'static str, infra: Infra) -> Result<Deps, StartError> {

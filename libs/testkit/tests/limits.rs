@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use qpc_chassis::{config::Process, telemetry::LogFormat};
+use qpc_chassis::config::Process;
 use qpc_sdk::{Client, ClientOptions, Error, Event, KsfParams, Message, MessageState, transport::Trust};
 use qpc_server::{Embedded, Options};
 use tempfile::TempDir;
@@ -12,7 +12,7 @@ async fn start(folder: &TempDir, change: impl FnOnce(&mut Options)) -> Embedded 
     let mut options =
         Options { data: folder.path().join("server"), listen: ([127, 0, 0, 1], 0).into(), ..Options::default() };
     change(&mut options);
-    let process = Process { observe: None, log: "warn".into(), log_format: LogFormat::Text, drain_seconds: 10 };
+    let process = Process { log: "warn".into(), drain_seconds: 10, ..Process::default() };
     qpc_server::start(options, &process).await.unwrap()
 }
 

@@ -14,9 +14,27 @@ impl CorrelationId {
     /// Label for the TLS exporter (RFC 8446 section 7.5), empty context, 8 bytes.
     pub const EXPORTER_LABEL: &'static [u8] = b"EXPORTER-qpc-correlation";
 
+    /// The bit of a request's number by which a client says that it records a span of the call (decision 38).
+    const TOLD: u32 = 1 << 31;
+
     /// The id of request `request` on the connection with this exporter value.
     pub fn new(connection: [u8; 8], request: u32) -> Self {
         Self { connection, request }
+    }
+
+    /// The same call, of which the client says that it records it.
+    pub fn told(self) -> Self {
+        Self { request: self.request | Self::TOLD, ..self }
+    }
+
+    /// Whether the client says that it records the call.
+    pub fn is_told(&self) -> bool {
+        self.request & Self::TOLD != 0
+    }
+
+    /// Number of the request in its frame.
+    pub fn request(&self) -> u32 {
+        self.request
     }
 
     /// Layout on the bus: connection (8), request (4, big-endian).

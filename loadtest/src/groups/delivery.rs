@@ -117,6 +117,7 @@ impl Service {
             channel_binding: Bytes::new(),
             address_hash: Bytes::new(),
             body: request.encode_to_vec().into(),
+            trace: Bytes::new(),
         };
         let (status, body) = forward(&*self.deps.bus, "delivery", call, PATIENCE).await?;
         if status != 0 {

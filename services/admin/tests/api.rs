@@ -9,7 +9,7 @@ use qpc_admin_api::{
     tonic::{Code, transport::Channel},
     v1::{self as admin, Who, who},
 };
-use qpc_chassis::{config::Process, telemetry::LogFormat};
+use qpc_chassis::config::Process;
 use qpc_sdk::{Client, ClientOptions, KsfParams, transport::Trust};
 use qpc_server::{Embedded, Options};
 use qpc_testkit::eventually;
@@ -21,7 +21,7 @@ struct World {
 }
 
 fn process() -> Process {
-    Process { observe: None, log: "warn".into(), log_format: LogFormat::Text, drain_seconds: 10 }
+    Process { log: "warn".into(), drain_seconds: 10, ..Process::default() }
 }
 
 fn options(folder: &TempDir) -> Options {

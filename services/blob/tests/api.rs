@@ -70,6 +70,7 @@ impl World {
             channel_binding: Bytes::from_static(&[1; 32]),
             address_hash: Bytes::new(),
             body: request.encode_to_vec().into(),
+            trace: Bytes::new(),
         }
     }
 
@@ -94,7 +95,7 @@ impl World {
     ) -> (BulkSender, BulkReceiver) {
         let request =
             BlobPutRequest { upload_id: upload_id.clone(), part, hash_before: Bytes::copy_from_slice(before) };
-        self.pipes.open("blob", &self.envelope::<BlobPut>(caller, &request)).await.unwrap()
+        self.pipes.open("blob", self.envelope::<BlobPut>(caller, &request)).await.unwrap()
     }
 
     /// A part of something whose hash does not matter, or that begins with it.
@@ -129,7 +130,7 @@ impl World {
     async fn get(&self, caller: Caller, blob_id: &[u8], offset: u64, length: u64) -> Result<(u64, Vec<u8>), Status> {
         let request = BlobGetRequest { blob_id: Bytes::copy_from_slice(blob_id), offset, length };
         let (_sender, mut receiver) =
-            self.pipes.open("blob", &self.envelope::<BlobGet>(caller, &request)).await.unwrap();
+            self.pipes.open("blob", self.envelope::<BlobGet>(caller, &request)).await.unwrap();
         let (status, body) = receiver.reply().await.unwrap();
         let answer = decode::<BlobGet>(status, body)?;
         let (mut pieces, mut content) = (pieces::Pieces::new(), Vec::new());
@@ -334,6 +335,6 @@ async fn calls_of_another_installation_are_not_answered() {
     let world = World::new().await;
     let stranger = BulkClient::new(world.deps.bulk.clone(), &Secrets::new([6; 32]));
     let call = world.envelope::<BlobGet>(ALICE, &BlobGetRequest::default());
-    let (_sender, mut receiver) = stranger.open("blob", &call).await.unwrap();
+    let (_sender, mut receiver) = stranger.open("blob", call).await.unwrap();
     assert!(receiver.reply().await.is_err());
 }

@@ -20,6 +20,7 @@ use qpc_chassis::{
     push::Push,
     rpc::Identity,
     runtime::planted::{Mistake, planted},
+    trace::{self, Place},
 };
 use qpc_crypto::{
     FrankingKey, ReceiptKey,
@@ -70,6 +71,8 @@ pub struct NewMessage {
     pub keep_ms: Option<u64>,
     /// Stands in the log lines of the transaction that it shares with others.
     pub correlation: CorrelationId,
+    /// The span of its call, below which the transaction is traced.
+    pub trace: Option<Place>,
 }
 
 struct Job {
@@ -155,7 +158,8 @@ async fn run(worker: Arc<Worker>, mut jobs: mpsc::Receiver<Job>, batch: usize) {
     while jobs.recv_many(&mut gathered, batch).await > 0 {
         let (messages, answers): (Vec<_>, Vec<_>) = gathered.drain(..).map(|job| (job.message, job.answer)).unzip();
         worker.batch_sizes.observe(messages.len() as f64);
-        let results = match worker.commit(&messages).instrument(batch_span(&messages)).await {
+        let traced = trace::joined(messages.iter().filter_map(|message| message.trace), crate::SERVICE, "batch");
+        let results = match worker.commit(&messages).instrument(traced).instrument(batch_span(&messages)).await {
             Ok(results) => results,
             Err(error) => {
                 let correlation = messages.iter().map(|message| message.correlation).collect::<Vec<_>>();

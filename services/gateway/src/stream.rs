@@ -55,14 +55,16 @@ pub(crate) async fn serve(link: Arc<Link>, _call: InFlight, mut send: SendStream
         Ok((frame, body, rest, _)) if frame.info.flow() != Flow::Frames => {
             let mut stream = calls::bulk::Stream { link: &link, frame: &frame, send: &mut send, recv: &mut recv };
             match stream.serve(body, rest).await {
-                Ok(code) => link.core.deps.metrics.call(SERVICE, frame.info.name, code, started.elapsed()),
+                Ok((code, place)) => {
+                    link.core.deps.metrics.call(SERVICE, frame.info.name, code, started.elapsed(), place);
+                }
                 Err(Fault::Bad(code)) => reset(&link, code, &mut send, &mut recv),
                 Err(Fault::Gone) => {}
             }
         }
         Ok((frame, body, _, _memory)) => {
-            let Some(answer) = calls::answer(&link, &frame, body, &send).await else { return };
-            link.core.deps.metrics.call(SERVICE, frame.info.name, answer.code(), started.elapsed());
+            let Some((answer, place)) = calls::answer(&link, &frame, body, &send).await else { return };
+            link.core.deps.metrics.call(SERVICE, frame.info.name, answer.code(), started.elapsed(), place);
             if let Err(code) = write(&link.core.config.limits, &mut send, frame.request_id, answer).await {
                 reset(&link, code, &mut send, &mut recv);
             }

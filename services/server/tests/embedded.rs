@@ -3,7 +3,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
-use qpc_chassis::{config::Process, rpc, telemetry::LogFormat};
+use qpc_chassis::{config::Process, rpc};
 use qpc_server::{Embedded, Options};
 use qpc_wire::{
     Method, bus,
@@ -13,7 +13,7 @@ use qpc_wire::{
 const GRACE: Duration = Duration::from_secs(10);
 
 fn process() -> Process {
-    Process { observe: None, log: "info".to_owned(), log_format: LogFormat::Text, drain_seconds: 10 }
+    Process { drain_seconds: 10, ..Process::default() }
 }
 
 fn options(data: &Path) -> Options {

@@ -26,7 +26,7 @@ struct Owned {
 }
 
 /// A name that ends in `*` means all that begin so.
-const OWNED: [Owned; 14] = [
+const OWNED: [Owned; 16] = [
     Owned { library: "sqlx", owners: &["libs/chassis"], tests: false },
     Owned { library: "async-nats", owners: &["libs/chassis"], tests: false },
     Owned { library: "redis", owners: &["libs/chassis"], tests: false },
@@ -46,6 +46,9 @@ const OWNED: [Owned; 14] = [
     // A simulation needs a database on its own thread; tests that show what is on disk read it there.
     Owned { library: "rusqlite", owners: &["libs/sdk", "loadtest", "libs/chassis", "libs/testkit"], tests: false },
     Owned { library: "mdns-sd", owners: &["services/gateway", "libs/sdk"], tests: false },
+    // What a span may hold is decided in one place. Tests play the collector.
+    Owned { library: "opentelemetry*", owners: &["libs/trace"], tests: true },
+    Owned { library: "tracing-opentelemetry", owners: &["libs/trace"], tests: false },
     // gRPC is for operators alone.
     Owned { library: "tonic*", owners: &["libs/admin-api", "services/admin"], tests: true },
     // It brings a web server along, which nobody else should have to build.
@@ -129,9 +132,9 @@ fn may_depend(from: &str, to: &str, dev: bool) -> bool {
     match from {
         "xtask" | "loadtest" => true,
         "libs/wire" | "libs/merkle" | "libs/runtime" => false,
-        "libs/crypto" | "libs/admin-api" => to == "libs/wire",
-        "libs/chassis" => ["libs/wire", "libs/runtime"].contains(&to),
-        "libs/sdk" => ["libs/crypto", "libs/merkle", "libs/wire", "libs/runtime"].contains(&to),
+        "libs/crypto" | "libs/admin-api" | "libs/trace" => to == "libs/wire",
+        "libs/chassis" => ["libs/wire", "libs/runtime", "libs/trace"].contains(&to),
+        "libs/sdk" => ["libs/crypto", "libs/merkle", "libs/wire", "libs/runtime", "libs/trace"].contains(&to),
         // It puts whole clusters together.
         "libs/testkit" => to.starts_with("libs/") || to.starts_with("services/"),
         "services/server" => to.starts_with("services/") || is_below_service(to),

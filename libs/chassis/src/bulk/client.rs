@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{Bulk, BulkError, CHALLENGE, Pipe, mac, read_head, read_some};
-use crate::secrets::Secrets;
+use crate::{secrets::Secrets, trace};
 
 /// Longest wait for the challenge of a replica that has taken the pipe.
 const CHALLENGE_WITHIN: Duration = Duration::from_secs(5);
@@ -40,7 +40,15 @@ impl BulkClient {
     }
 
     /// A pipe on which `call` has been made.
-    pub async fn open(&self, service: &'static str, call: &bus::Call) -> Result<(BulkSender, BulkReceiver), BulkError> {
+    pub async fn open(
+        &self,
+        service: &'static str,
+        mut call: bus::Call,
+    ) -> Result<(BulkSender, BulkReceiver), BulkError> {
+        let stop = trace::onward("pipe");
+        if let Some(place) = stop.place {
+            call.trace = Bytes::copy_from_slice(&place.to_array());
+        }
         let mut pipe = self.bulk.connect(service).await?;
         let mut challenge = [0; CHALLENGE];
         let asked = timeout(CHALLENGE_WITHIN, pipe.read_exact(&mut challenge)).await;

@@ -15,13 +15,14 @@ use tokio::{
     sync::Semaphore,
     time::{Instant, timeout},
 };
-use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use super::{BulkAddress, BulkError, CHALLENGE, MAC, Pipe, mac, read_head, read_some};
 use crate::{
     Runtime,
     rpc::{Call, Ctx, into_status},
     run::Deps,
+    trace,
 };
 
 /// Name of the key under which calls are MACed.
@@ -208,15 +209,18 @@ impl Server {
             Err(status) => return refuse(&mut sender, body, status).await,
         };
         let (method, correlation) = (call.ctx.method, call.ctx.correlation);
-        let span = tracing::info_span!("call", service = self.service, method = method.name, %correlation);
+        let stop = trace::serving(call.ctx.trace, self.service, method.name);
+        let span =
+            tracing::info_span!("call", service = self.service, method = method.name, %correlation, trace = Empty);
         let left = Duration::from_millis(call.ctx.deadline_ms.saturating_sub(self.deps.runtime.now_ms()));
         let started = Instant::now();
-        let exchange = timeout(left, self.exchange(call, body, &mut sender)).instrument(span).await;
+        let exchange = stop.around(span, timeout(left, self.exchange(call, body, &mut sender))).await;
         let code = match exchange {
             Ok(code) => code?,
             Err(_) => Code::DeadlineExceeded,
         };
-        self.deps.metrics.call(self.service, method.name, code, started.elapsed());
+        stop.ended(code);
+        self.deps.metrics.call(self.service, method.name, code, started.elapsed(), stop.place);
         Ok(())
     }
 

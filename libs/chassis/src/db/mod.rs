@@ -21,12 +21,16 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous},
 };
 
+use tracing::{Instrument as _, Span};
+
 pub use args::Arg;
 pub use idempotency::{
     BatchClaim, Claim, IdempotentCall, SWEEP, claim, claim_all, once, release, remember, replay, sweep,
 };
 pub use migrate::{Migration, Migrations};
 pub use row::Row;
+
+use crate::trace;
 
 /// A statement failed.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +109,13 @@ pub enum Dialect {
     Postgres,
     /// SQLite 3.46 or newer.
     Sqlite,
+}
+
+impl Dialect {
+    /// A span of a trace. It holds the text of the statement, never what the placeholders stand for.
+    fn span(self, sql: &'static str) -> Span {
+        trace::statement(sql, if self == Self::Postgres { "postgresql" } else { "sqlite" })
+    }
 }
 
 /// The database of one service: a schema of its own in Postgres, a file of its own in SQLite. Cheap to clone.
@@ -188,16 +199,24 @@ impl Db {
 
     /// Begins a transaction that takes its write lock at once.
     pub async fn begin(&self) -> Result<Tx, DbError> {
-        Ok(match self {
-            Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
-            Self::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
-            #[cfg(feature = "sim")]
-            Self::Inline(engine) => Tx::Inline(engine.begin().await?),
-        })
+        let begun = async {
+            Ok(match self {
+                Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
+                Self::Sqlite { writer, .. } => Tx::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+                #[cfg(feature = "sim")]
+                Self::Inline(engine) => Tx::Inline(engine.begin().await?),
+            })
+        };
+        // With the wait for a connection.
+        begun.instrument(self.dialect().span("BEGIN")).await
     }
 
     /// Rows of a statement outside a transaction.
     pub async fn rows(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, DbError> {
+        self.query(sql, args).instrument(self.dialect().span(sql)).await
+    }
+
+    async fn query(&self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, DbError> {
         Ok(match self {
             Self::Postgres(pool) => {
                 let rows = args::postgres(sql, args).fetch_all(pool).await?;
@@ -259,6 +278,11 @@ impl Tx {
 
     /// Runs a statement; returns the number of rows it changed.
     pub async fn execute(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<u64, DbError> {
+        let span = self.dialect().span(sql);
+        self.change(sql, args).instrument(span).await
+    }
+
+    async fn change(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<u64, DbError> {
         Ok(match self {
             Self::Postgres(tx) => args::postgres(sql, args).execute(&mut **tx).await?.rows_affected(),
             Self::Sqlite(tx) => args::sqlite(sql, args)?.execute(&mut **tx).await?.rows_affected(),
@@ -269,6 +293,11 @@ impl Tx {
 
     /// Rows of a statement.
     pub async fn rows(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, DbError> {
+        let span = self.dialect().span(sql);
+        self.query(sql, args).instrument(span).await
+    }
+
+    async fn query(&mut self, sql: &'static str, args: &[Arg<'_>]) -> Result<Vec<Row>, DbError> {
         Ok(match self {
             Self::Postgres(tx) => {
                 let rows = args::postgres(sql, args).fetch_all(&mut **tx).await?;
@@ -290,12 +319,17 @@ impl Tx {
 
     /// Makes everything durable.
     pub async fn commit(self) -> Result<(), DbError> {
-        match self {
-            Self::Postgres(tx) => tx.commit().await?,
-            Self::Sqlite(tx) => tx.commit().await?,
-            #[cfg(feature = "sim")]
-            Self::Inline(tx) => tx.commit().await?,
-        }
+        let span = self.dialect().span("COMMIT");
+        let committed = async {
+            match self {
+                Self::Postgres(tx) => tx.commit().await?,
+                Self::Sqlite(tx) => tx.commit().await?,
+                #[cfg(feature = "sim")]
+                Self::Inline(tx) => tx.commit().await?,
+            }
+            Ok::<_, DbError>(())
+        };
+        committed.instrument(span).await?;
         tracing::debug!("committed");
         Ok(())
     }

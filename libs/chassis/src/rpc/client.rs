@@ -5,11 +5,13 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use prost::Message;
 use qpc_wire::{Code, CorrelationId, Method, Status, bus};
+use tracing::Instrument as _;
 
 use super::Ctx;
 use crate::{
     Runtime,
     bus::{Bus, BusError},
+    trace,
 };
 
 /// Bus subject of a service.
@@ -18,8 +20,19 @@ pub fn subject(service: &str) -> String {
 }
 
 /// Sends `call` to `service`; gives the status byte and the encoded response or error as they came.
-pub async fn forward(bus: &dyn Bus, service: &str, call: bus::Call, timeout: Duration) -> Result<(u8, Bytes), Status> {
-    let answer = bus.request(subject(service), call.encode_to_vec().into(), timeout).await.map_err(|error| {
+pub async fn forward(
+    bus: &dyn Bus,
+    service: &str,
+    mut call: bus::Call,
+    timeout: Duration,
+) -> Result<(u8, Bytes), Status> {
+    let subject = subject(service);
+    let stop = trace::onward(&subject);
+    if let Some(place) = stop.place {
+        call.trace = Bytes::copy_from_slice(&place.to_array());
+    }
+    let asked = bus.request(subject, call.encode_to_vec().into(), timeout);
+    let answer = asked.instrument(stop.span().clone()).await.map_err(|error| {
         tracing::warn!(service, %error, "no answer");
         match error {
             BusError::NoResponders(_) | BusError::Closed | BusError::Nats(_) => {
@@ -62,6 +75,7 @@ impl Client {
             channel_binding: Bytes::new(),
             address_hash: Bytes::new(),
             body: request.encode_to_vec().into(),
+            trace: Bytes::new(),
         };
         self.send::<M>(call).await
     }

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use qpc_wire::{Code, Status};
 use tower::{BoxError, Layer, Service, ServiceBuilder, layer::layer_fn, util::BoxCloneSyncService};
-use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::{Call, server::ServeOptions};
-use crate::{Runtime, metrics::Metrics};
+use crate::{Runtime, metrics::Metrics, trace};
 
 pub(super) type Stack = BoxCloneSyncService<Call, Bytes, Status>;
 type Answer = BoxFuture<'static, Result<Bytes, Status>>;
@@ -29,8 +29,8 @@ pub(super) fn stack(
     options: ServeOptions,
 ) -> Stack {
     let stack = ServiceBuilder::new()
-        // A span with the correlation id: every line logged inside carries it.
-        .layer(trace(service))
+        // A span with the correlation id, which every line logged inside carries; and one of the trace, if there is one.
+        .layer(name(service))
         // Duration by method and code, refusals included.
         .layer(measure(service, metrics))
         // A full service says so at once rather than letting calls queue past their deadline.
@@ -96,7 +96,7 @@ where
     }
 }
 
-fn trace<I>(
+fn name<I>(
     service: &'static str,
 ) -> impl Layer<I, Service = Around<I, impl FnMut(&mut I, Call) -> Answer + Clone>> + Clone
 where
@@ -104,24 +104,29 @@ where
 {
     layer_fn(move |inner| Around {
         inner,
-        f: move |inner: &mut I, call: Call| -> Answer {
+        f: move |inner: &mut I, mut call: Call| -> Answer {
+            let stop = trace::serving(call.ctx.trace, service, call.ctx.method.name);
+            call.ctx.trace = stop.place;
             let span = tracing::info_span!(
                 "call",
                 service,
                 method = call.ctx.method.name,
                 correlation = %call.ctx.correlation,
+                trace = Empty,
             );
             let correlation = call.ctx.correlation;
             let answer = span.in_scope(|| inner.call(call));
+            let ended = stop.clone();
             let named = async move {
                 let answer = answer.await;
+                ended.ended(answer.as_ref().err().map_or(Code::Ok, |status| status.code));
                 match &answer {
                     Ok(body) => tracing::debug!(bytes = body.len(), "answered"),
                     Err(status) => tracing::debug!(code = ?status.code, reason = status.message, "refused"),
                 }
                 answer.map_err(|status| Status { correlation_id: correlation.to_string(), ..status })
             };
-            Box::pin(named.instrument(span))
+            Box::pin(stop.around(span, named))
         },
     })
 }
@@ -138,14 +143,14 @@ where
         Around {
             inner,
             f: move |inner: &mut I, call: Call| -> Answer {
-                let method = call.ctx.method.name;
+                let (method, place) = (call.ctx.method.name, call.ctx.trace);
                 let started = tokio::time::Instant::now();
                 let metrics = metrics.clone();
                 let answer = inner.call(call);
                 Box::pin(async move {
                     let answer = answer.await;
                     let code = answer.as_ref().err().map_or(Code::Ok, |status| status.code);
-                    metrics.call(service, method, code, started.elapsed());
+                    metrics.call(service, method, code, started.elapsed(), place);
                     answer
                 })
             },

@@ -20,7 +20,7 @@ pub use router::Router;
 pub(crate) use router::into_status;
 pub use server::{ServeOptions, serve};
 
-use crate::db::IdempotentCall;
+use crate::{db::IdempotentCall, trace::Place};
 
 /// The device that a connection is attached to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,6 +46,8 @@ pub struct Ctx {
     pub binding: Option<ChannelBinding>,
     /// Keyed hash of the client's address, for limits only.
     pub address_hash: Bytes,
+    /// The span of the call, if it is sampled.
+    pub trace: Option<Place>,
     idempotent: Option<IdempotentCall>,
 }
 
@@ -123,6 +125,7 @@ impl Call {
                 identity,
                 binding: call.channel_binding.as_ref().try_into().ok(),
                 address_hash: call.address_hash,
+                trace: Place::from_slice(&call.trace),
                 idempotent: None,
             },
             body: call.body,

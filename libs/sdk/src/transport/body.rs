@@ -38,7 +38,8 @@ impl Connection {
         body: &Bytes,
         sent: impl Fn(usize),
     ) -> Result<M::Response, CallError> {
-        let (id, _counted) = self.begin();
+        let (correlation, _stop, _counted) = self.begin::<M>();
+        let id = correlation.request();
         let (mut send, mut receive) = self.carrier().open_bi().await?;
         send.set_priority(AFTER);
         let mut wanted = step(write(&mut send, frame::request(M::INFO.id, id, request)?)).await?;
@@ -65,7 +66,8 @@ impl Connection {
 
     /// A call whose response brings a body.
     pub async fn call_down<M: Method>(&self, request: &M::Request) -> Result<(M::Response, Body), CallError> {
-        let (id, counted) = self.begin();
+        let (correlation, _stop, counted) = self.begin::<M>();
+        let id = correlation.request();
         let (mut send, mut receive) = self.carrier().open_bi().await?;
         step(write(&mut send, frame::request(M::INFO.id, id, request)?)).await?;
         send.finish();

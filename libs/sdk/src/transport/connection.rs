@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use prost::Message as _;
+use qpc_trace::Stop;
 use qpc_wire::{
     Code, CorrelationId, Method, Status,
     frame::{self, ErrorCode, RESPONSE_HEADER, ResponseHeader},
@@ -19,6 +20,7 @@ use qpc_wire::{
 use quinn::{ReadError, ReadExactError, WriteError};
 use tokio::time::Instant;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+use tracing::Instrument as _;
 
 use super::carrier;
 
@@ -99,26 +101,32 @@ struct Shared {
     carrier: carrier::Connection,
     binding: ChannelBinding,
     correlation: [u8; 8],
+    /// Whether the server may know that a call is recorded here.
+    tells: bool,
     next_request: AtomicU32,
     /// Counts calls in flight.
     calls: TaskTracker,
 }
 
 impl Connection {
-    /// `None` if TLS exports no keying material.
-    pub(super) fn new(carrier: carrier::Connection) -> Option<Self> {
+    /// `None` if TLS exports no keying material. `tells` the server which calls are recorded here, or has nothing by which one
+    /// client looks different from another.
+    pub(super) fn new(carrier: carrier::Connection, tells: bool) -> Option<Self> {
         let (mut binding, mut correlation) = ([0; BINDING_LEN], [0; 8]);
         carrier.export(&mut binding, BINDING_EXPORTER_LABEL)?;
         carrier.export(&mut correlation, CorrelationId::EXPORTER_LABEL)?;
         let calls = TaskTracker::new();
         // Closed means only that waiting for none is possible; calls are still counted.
         calls.close();
-        Some(Self(Arc::new(Shared { carrier, binding, correlation, next_request: AtomicU32::new(1), calls })))
+        let next_request = AtomicU32::new(1);
+        Some(Self(Arc::new(Shared { carrier, binding, correlation, tells, next_request, calls })))
     }
 
-    /// The number of a new call, and what counts it while it is in flight.
-    pub(super) fn begin(&self) -> (u32, TaskTrackerToken) {
-        (self.0.next_request.fetch_add(1, Ordering::Relaxed), self.0.calls.token())
+    /// A new call of method `M`, and what counts it while it is in flight.
+    pub(super) fn begin<M: Method>(&self) -> (CorrelationId, Stop, TaskTrackerToken) {
+        let request = self.0.next_request.fetch_add(1, Ordering::Relaxed);
+        let (correlation, stop) = qpc_trace::outgoing(self.0.correlation, request, self.0.tells, M::INFO.name);
+        (correlation, stop, self.0.calls.token())
     }
 
     pub(super) fn carrier(&self) -> &carrier::Connection {
@@ -132,17 +140,19 @@ impl Connection {
 
     /// One call. Dropping the future abandons it; the server may have done it all the same.
     pub async fn call<M: Method>(&self, request: &M::Request) -> Result<M::Response, CallError> {
-        let id = self.0.next_request.fetch_add(1, Ordering::Relaxed);
-        let correlation = CorrelationId::new(self.0.correlation, id);
+        let (correlation, stop, _counted) = self.begin::<M>();
+        let id = correlation.request();
         let deadline = Duration::from_millis(M::INFO.deadline_ms.into()) + DEADLINE_SLACK;
         let started = Instant::now();
         let result = match frame::request(M::INFO.id, id, request) {
             Ok(frame) => {
-                tokio::time::timeout(deadline, self.exchange(id, frame)).await.unwrap_or(Err(CallError::Deadline))
+                let exchange = self.exchange(id, frame).instrument(stop.span().clone());
+                tokio::time::timeout(deadline, exchange).await.unwrap_or(Err(CallError::Deadline))
             }
             Err(oversized) => Err(oversized.into()),
         };
         let response = result.and_then(|payload| Ok(M::Response::decode(payload)?));
+        stop.ended(response.as_ref().err().map_or(Code::Ok, |error| error.code().unwrap_or(Code::Unavailable)));
         let (method, micros) = (M::INFO.name, started.elapsed().as_micros() as u64);
         match &response {
             Ok(_) => tracing::debug!(method, %correlation, micros, "call"),
@@ -152,7 +162,6 @@ impl Connection {
     }
 
     async fn exchange(&self, id: u32, frame: Bytes) -> Result<Bytes, CallError> {
-        let _counted = self.0.calls.token();
         let (mut send, mut receive) = self.0.carrier.open_bi().await?;
         write(&mut send, frame).await?;
         send.finish();

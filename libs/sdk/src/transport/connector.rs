@@ -101,6 +101,8 @@ pub struct Connector {
     /// The same without any memory of former connections.
     apart: quinn::ClientConfig,
     endpoints: Mutex<[Option<Endpoint>; 2]>,
+    /// Whether connections tell the server which calls are recorded.
+    tells: bool,
     runtime: Runtime,
 }
 
@@ -119,6 +121,7 @@ impl Connector {
                 config
             },
             endpoints: Mutex::default(),
+            tells: true,
             runtime,
         })
     }
@@ -133,6 +136,7 @@ impl Connector {
             config: self.apart.clone(),
             apart: self.apart.clone(),
             endpoints: Mutex::default(),
+            tells: false,
             runtime: self.runtime.clone(),
         }
     }
@@ -174,7 +178,8 @@ impl Connector {
             .await
             .map_err(|_| ConnectError::Timeout(address))?
             .map_err(|_| handshake_failed(quinn::ConnectionError::Reset))?;
-        let connection = Connection::new(carrier::Connection::Sim(simulated)).ok_or(ConnectError::Exporter)?;
+        let connection =
+            Connection::new(carrier::Connection::Sim(simulated), self.tells).ok_or(ConnectError::Exporter)?;
         Ok(self.listen(connection))
     }
 
@@ -185,7 +190,7 @@ impl Connector {
             .await
             .map_err(|_| ConnectError::Timeout(address))?
             .map_err(handshake_failed)?;
-        Connection::new(carrier::Connection::Quic(quic)).ok_or(ConnectError::Exporter)
+        Connection::new(carrier::Connection::Quic(quic), self.tells).ok_or(ConnectError::Exporter)
     }
 
     /// One socket for each address family, made when first needed.

@@ -68,6 +68,7 @@ pub async fn call<M: Method>(
         channel_binding: Bytes::from_static(&[1; 32]),
         address_hash: Bytes::new(),
         body: request.encode_to_vec().into(),
+        trace: Bytes::new(),
     };
     let (status, body) = forward(&*deps.bus, M::INFO.owner.name(), call, DEADLINE).await?;
     if status == 0 { Ok(M::Response::decode(body).unwrap()) } else { Err(Status::decode(status, body)) }

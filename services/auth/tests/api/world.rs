@@ -206,6 +206,7 @@ impl World {
             channel_binding: from.binding.map(|binding| bytes(&binding)).unwrap_or_default(),
             address_hash: bytes(from.address),
             body: request.encode_to_vec().into(),
+            trace: Bytes::new(),
         };
         let (status, body) = forward(&*self.deps.bus as &dyn Bus, "auth", call, DEADLINE).await.unwrap();
         if status == 0 { Ok(M::Response::decode(body).unwrap()) } else { Err(Status::decode(status, body)) }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use qpc_chassis::{db::IdempotentCall, rpc::Ctx};
 use qpc_crypto::mls::peek_private_message;
 use qpc_wire::{
-    CorrelationId, GroupId,
+    GroupId,
     limits::MAX_ENVELOPE,
     v1::{EnqueueRequest, EnqueueResponse},
 };
@@ -25,7 +25,7 @@ pub(super) async fn run(
     request: EnqueueRequest,
 ) -> Result<EnqueueResponse, Error> {
     let sender = ctx.identity()?;
-    let message = check(Permit::Device(sender), call, request, ctx.correlation)?;
+    let message = check(Permit::Device(sender), call, request, ctx)?;
     // A repetition is counted as well: to know that it is one takes the question that this saves.
     state.sends.admit(&[sender.device.as_ref(), message.group.as_ref()]).await?;
     state.committers.enqueue(message).await
@@ -35,7 +35,7 @@ pub(super) fn check(
     permit: Permit,
     call: IdempotentCall,
     request: EnqueueRequest,
-    correlation: CorrelationId,
+    ctx: &Ctx,
 ) -> Result<NewMessage, Error> {
     let group = GroupId::try_from(&request.group_id)?;
     if request.payload.len() > MAX_ENVELOPE {
@@ -62,6 +62,7 @@ pub(super) fn check(
         body: request.payload,
         commitment,
         keep_ms: Some(request.keep_ms).filter(|ms| *ms > 0),
-        correlation,
+        correlation: ctx.correlation,
+        trace: ctx.trace,
     })
 }

@@ -45,5 +45,5 @@ fn check(
     let SealedEnqueueRequest { idempotency_key, group_id, epoch, payload, epoch_tag, commitment, keep_ms, .. } =
         request;
     let message = EnqueueRequest { idempotency_key, group_id, epoch, payload, epoch_tag, commitment, keep_ms };
-    enqueue::check(permit, call, message, ctx.correlation)
+    enqueue::check(permit, call, message, ctx)
 }

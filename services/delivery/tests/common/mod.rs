@@ -214,6 +214,7 @@ impl World {
             channel_binding: Bytes::new(),
             address_hash: Bytes::new(),
             body: request.encode_to_vec().into(),
+            trace: Bytes::new(),
         };
         let (status, body) = forward(&*self.deps.bus, "delivery", call, self.patience).await?;
         if status == 0 { Ok(M::Response::decode(body).unwrap()) } else { Err(Status::decode(status, body)) }

@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use qpc_chassis::{
     bulk::{BulkError, BulkReceiver, BulkSender},
     rpc::Identity,
+    trace::{self, Place},
 };
 use qpc_wire::{
     Code, Flow, Status,
@@ -14,7 +15,7 @@ use qpc_wire::{
     pieces::{PieceError, Pieces},
 };
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use super::Outgoing;
 use crate::{
@@ -64,18 +65,23 @@ impl From<Gone> for Stop {
 }
 
 impl Stream<'_> {
-    /// Serves the call to its end; `rest` is what was read behind the request.
-    pub(crate) async fn serve(&mut self, request: Bytes, rest: Bytes) -> Result<Code, Fault> {
+    /// Serves the call to its end; `rest` is what was read behind the request. Tells how it ended, and its span if it is
+    /// sampled.
+    pub(crate) async fn serve(&mut self, request: Bytes, rest: Bytes) -> Result<(Code, Option<Place>), Fault> {
         let correlation = self.link.correlation(self.frame.request_id);
-        let span = tracing::info_span!("call", service = SERVICE, method = self.frame.info.name, %correlation);
-        match self.exchange(request, rest).instrument(span).await {
-            Ok(code) => Ok(code),
-            Err(Stop::Fault(fault)) => Err(fault),
+        let stop = trace::incoming(correlation, SERVICE, self.frame.info.name);
+        let method = self.frame.info.name;
+        let span = tracing::info_span!("call", service = SERVICE, method, %correlation, trace = Empty);
+        let code = match stop.around(span, self.exchange(request, rest)).await {
+            Ok(code) => code,
+            Err(Stop::Fault(fault)) => return Err(fault),
             Err(Stop::Refused(status)) => {
                 let correlation_id = correlation.to_string();
-                self.answer(Status { correlation_id, ..status }.into()).await
+                self.answer(Status { correlation_id, ..status }.into()).await?
             }
-        }
+        };
+        stop.ended(code);
+        Ok((code, stop.place))
     }
 
     async fn exchange(&mut self, request: Bytes, rest: Bytes) -> Result<Code, Stop> {
@@ -90,7 +96,7 @@ impl Stream<'_> {
         let info = self.frame.info;
         let outgoing = Outgoing { link: self.link, request_id: self.frame.request_id };
         let call = outgoing.call(info, Some(identity), request);
-        let (sender, receiver) = self.link.core.bulk.open(info.owner.name(), &call).await?;
+        let (sender, receiver) = self.link.core.bulk.open(info.owner.name(), call).await?;
         match info.flow() {
             Flow::Up => self.up(identity, rest, sender, receiver).await,
             Flow::Frames | Flow::Down => self.down(identity, sender, receiver).await,

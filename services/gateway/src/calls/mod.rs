@@ -8,9 +8,12 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use prost::Message;
-use qpc_chassis::rpc::{self, Identity};
+use qpc_chassis::{
+    rpc::{self, Identity},
+    trace::{self, Place},
+};
 use qpc_wire::{MethodInfo, Status, bus, v1::PingRequest};
-use tracing::Instrument;
+use tracing::field::Empty;
 
 use crate::{
     SERVICE,
@@ -26,26 +29,37 @@ struct Outgoing<'a> {
     request_id: u32,
 }
 
-/// The answer to a whole request; `None` when the client has gone.
-pub(crate) async fn answer(link: &Arc<Link>, frame: &Frame, body: Bytes, send: &SendStream) -> Option<Answer> {
+/// The answer to a whole request, and the span of a call that is sampled; `None` when the client has gone.
+pub(crate) async fn answer(
+    link: &Arc<Link>,
+    frame: &Frame,
+    body: Bytes,
+    send: &SendStream,
+) -> Option<(Answer, Option<Place>)> {
+    let mut place = None;
     let refusal = match link.on_request(frame) {
         // Without a span: nothing is logged, and this path is the yardstick of what the gateway costs.
         Action::Echo => match PingRequest::decode(body.clone()) {
-            Ok(_) => return Some(Answer::ok(body)),
+            Ok(_) => return Some((Answer::ok(body), None)),
             Err(error) => Status::invalid(format!("malformed {}: {error}", frame.info.name)),
         },
         Action::Refuse(status) => status,
         action => {
             let correlation = link.correlation(frame.request_id);
-            let span = tracing::info_span!("call", service = SERVICE, method = frame.info.name, %correlation);
-            match forward(link, frame, action, body, send).instrument(span).await? {
-                Ok(answer) => return Some(answer),
+            let stop = trace::incoming(correlation, SERVICE, frame.info.name);
+            let span =
+                tracing::info_span!("call", service = SERVICE, method = frame.info.name, %correlation, trace = Empty);
+            let answered = stop.around(span, forward(link, frame, action, body, send)).await?;
+            stop.ended(answered.as_ref().map_or_else(|status| status.code, Answer::code));
+            place = stop.place;
+            match answered {
+                Ok(answer) => return Some((answer, place)),
                 Err(status) => status,
             }
         }
     };
     let correlation_id = link.correlation(frame.request_id).to_string();
-    Some(Status { correlation_id, ..refusal }.into())
+    Some((Status { correlation_id, ..refusal }.into(), place))
 }
 
 async fn forward(
@@ -96,6 +110,7 @@ impl Outgoing<'_> {
             channel_binding: Bytes::copy_from_slice(&self.link.binding),
             address_hash: self.link.address_hash(now_ms),
             body,
+            trace: Bytes::new(),
         }
     }
 }

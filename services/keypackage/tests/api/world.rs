@@ -140,6 +140,7 @@ impl World {
             channel_binding: bytes(&[1; 32]),
             address_hash: Bytes::new(),
             body: request.encode_to_vec().into(),
+            trace: Bytes::new(),
         };
         let (status, body) = forward(&*self.deps.bus as &dyn Bus, "keypackage", call, DEADLINE).await.unwrap();
         if status == 0 { Ok(M::Response::decode(body).unwrap()) } else { Err(Status::decode(status, body)) }

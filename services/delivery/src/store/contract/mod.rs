@@ -31,6 +31,7 @@ const NOW_MS: u64 = 1_000;
 pub async fn check(store: &Store) {
     concurrent_fan_outs_leave_no_holes(store).await;
     acknowledged_entries_and_their_payloads_go(store).await;
+    the_oldest_message_is_told_of_whom_one_waits_for(store).await;
     expired_entries_become_one_gap(store).await;
     what_disappears_goes_before_what_came_before_it(store).await;
     large_mailboxes_come_in_pieces(store).await;
@@ -167,6 +168,22 @@ async fn acknowledged_entries_and_their_payloads_go(store: &Store) {
     put(store, &[payload(200, 1, &[2])], u64::MAX >> 1).await;
     assert_eq!(seqs(&store.fetch(&two, 80, 10).await.unwrap().entries), [81], "sequences go on");
     store.ack(&two, 81, NOW_MS).await.unwrap();
+}
+
+#[allow(clippy::unwrap_used, reason = "test code")]
+async fn the_oldest_message_is_told_of_whom_one_waits_for(store: &Store) {
+    let [one, two, three] = [81, 82, 83].map(|n| DeviceId([n; 16]));
+    for (n, accepted_ms, recipients) in [(700, 500, &[81][..]), (701, 400, &[81, 82]), (702, 600, &[82])] {
+        put(store, &[Payload { accepted_ms, ..payload(n, 1, recipients) }], u64::MAX >> 1).await;
+    }
+    // In the order of the mailbox, which is that of acceptance but for clocks.
+    assert_eq!(store.oldest(&[one, two, three]).await.unwrap(), [(one, 500), (two, 400)].into());
+    store.ack(&two, 1, NOW_MS).await.unwrap();
+    assert_eq!(store.oldest(&[two, three]).await.unwrap(), [(two, 600)].into());
+    assert!(store.oldest(&[]).await.unwrap().is_empty());
+    for device in [one, two] {
+        store.empty(&device, NOW_MS).await.unwrap();
+    }
 }
 
 #[allow(clippy::unwrap_used, reason = "test code")]
