@@ -6,7 +6,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 use qpc_chassis::{config::Process, rpc};
 use qpc_server::{Embedded, Options};
 use qpc_wire::{
-    Method, bus,
+    Code, Method, bus,
     methods::{BlobStat, Peek, ServerInfo, UploadHybridKey},
 };
 
@@ -42,6 +42,28 @@ async fn a_folder_is_made_once_and_found_again() {
     let second = start(&data).await;
     assert_eq!(second.gateway.certificate_der, certificate);
     assert!(second.shutdown(GRACE).await);
+}
+
+/// What a process shows is what the page says, and the other way round.
+#[tokio::test]
+async fn the_page_of_metrics_has_all_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path()).await;
+    server.deps.metrics.call("gateway", "Ping", Code::Ok, Duration::from_millis(1), None);
+    let figures = server.deps.metrics.render();
+    assert!(server.shutdown(GRACE).await);
+    let page = include_str!("../../../docs/reference/metrics.md");
+    let mut shown: Vec<String> = Vec::new();
+    for line in figures.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let (name, kind) = line.split_once(' ').unwrap();
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        assert!(page.contains(&format!("| `{name}{suffix}` | {kind} |")), "{line} is not on the page");
+        shown.push(format!("{name}{suffix}"));
+    }
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `qpc_")?.split_once('`'));
+    let missing: Vec<_> = rows.map(|(name, _)| format!("qpc_{name}")).filter(|name| !shown.contains(name)).collect();
+    // A family shows nothing before somebody was refused.
+    assert_eq!(missing, ["qpc_limit_refusals_total"]);
 }
 
 #[tokio::test]

@@ -285,6 +285,8 @@ mod tests {
         let before = world.cache.questions.load(Ordering::SeqCst);
         assert_eq!(admitted(&leases, 100).await, 0);
         assert_eq!(world.cache.questions.load(Ordering::SeqCst), before, "refusals cost nothing");
+        let counted = r#"qpc_limit_refusals_total{what="tests"} 102"#;
+        assert!(world.deps.metrics.render().contains(counted), "{}", world.deps.metrics.render());
         world.pass(600);
         assert_eq!(admitted(&leases, 2).await, 1);
     }

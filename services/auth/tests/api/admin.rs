@@ -302,6 +302,9 @@ async fn each_call_leaves_one_entry_also_when_it_is_refused() {
         entries.into_iter().map(|entry| (entry.seq, entry.actor, entry.action, entry.subject, entry.code)).collect();
     assert_eq!(found, expected);
     assert_eq!(verify(&world).await, (expected.len() as u64 + 1, 0));
+    // With the two questions just asked.
+    let counted = format!("qpc_audit_entries_total {}\n", expected.len() + 2);
+    assert!(world.deps.metrics.render().contains(&counted), "{counted}");
 }
 
 #[tokio::test]

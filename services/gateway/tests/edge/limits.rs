@@ -44,6 +44,18 @@ async fn a_crowd_of_handshakes_proves_its_address_and_gets_in() {
 }
 
 #[tokio::test]
+async fn handshakes_are_counted_by_how_they_end() {
+    let edge = Edge::start(config()).await;
+    edge.client().await.ping().await;
+    assert_eq!((edge.metric("gateway_handshakes_total"), edge.metric("gateway_handshakes_failed_total")), (1, 0));
+    // It speaks another protocol.
+    let stranger = client_config_with(&edge, b"h3", aws_lc_rs::default_provider(), |_| {});
+    assert!(edge.client_with(stranger).await.is_err());
+    until(|| edge.metric("gateway_handshakes_failed_total") == 1).await;
+    assert_eq!(edge.metric("gateway_handshakes_total"), 1);
+}
+
+#[tokio::test]
 async fn the_hybrid_key_exchange_works_alone() {
     let edge = Edge::start(config()).await;
     let mut provider = aws_lc_rs::default_provider();

@@ -88,7 +88,7 @@ async fn whatever_is_done_to_the_log_is_found(store: &Store) {
     assert_eq!(audit::verify(&mut tx, &KEY).await.unwrap(), (4, None));
     assert_eq!(audit::verify(&mut tx, &[4; 32]).await.unwrap(), (1, Some(1)), "the key is part of it");
     drop(tx);
-    let tampers: [(&'static str, u64); 9] = [
+    let tampers: [(&'static str, u64); 11] = [
         ("UPDATE audit SET code = 0 WHERE seq = 2", 2),
         ("UPDATE audit SET actor = 'zz' WHERE seq = 3", 3),
         ("UPDATE audit SET action = 'actionT', subject = 'wo' WHERE seq = 2", 2),
@@ -98,10 +98,15 @@ async fn whatever_is_done_to_the_log_is_found(store: &Store) {
         ("DELETE FROM audit WHERE seq = 3", 3),
         ("DELETE FROM audit WHERE seq = 4", 4),
         ("UPDATE audit_head SET seq = 5", 5),
+        // Two change places, with all that they say; and one is written twice.
+        ("UPDATE audit SET seq = CASE seq WHEN 2 THEN -3 ELSE -2 END WHERE seq IN (2, 3)", 2),
+        ("INSERT INTO audit SELECT 5, at_ms, actor, action, subject, code, mac FROM audit WHERE seq = 4", 5),
     ];
     for (tamper, broken_at) in tampers {
         let mut tx = store.db().begin().await.unwrap();
         assert!(tx.execute(tamper, &[]).await.unwrap() > 0, "{tamper}");
+        // By way of numbers that nobody has, since those of others are taken.
+        tx.execute("UPDATE audit SET seq = -seq WHERE seq < 0", &[]).await.unwrap();
         assert_eq!(audit::verify(&mut tx, &KEY).await.unwrap().1, Some(broken_at), "{tamper}");
         // Given up with the transaction.
     }
