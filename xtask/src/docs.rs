@@ -1,4 +1,4 @@
-//! `cargo xtask docs`: reference pages that derive from the source.
+//! `cargo xtask docs`: reference pages and dashboards that derive from the source.
 
 use std::{
     fmt::Write,
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{
     methods::{self, Method},
-    metrics, repo,
+    metrics, observe, repo,
 };
 
 /// The page of methods.
@@ -58,8 +58,10 @@ pub(crate) fn stale(root: &Path) -> Result<Vec<&'static str>> {
     Ok(pages(root)?.into_iter().filter(is_stale).map(|(page, _)| page).collect())
 }
 
-fn pages(root: &Path) -> Result<[(&'static str, String); 2]> {
-    Ok([(PAGE, page(root)?), (metrics::PAGE, metrics::page(root)?)])
+fn pages(root: &Path) -> Result<Vec<(&'static str, String)>> {
+    let mut pages = vec![(PAGE, page(root)?), (metrics::PAGE, metrics::page(root)?)];
+    pages.extend(observe::dashboards());
+    Ok(pages)
 }
 
 fn page(root: &Path) -> Result<String> {

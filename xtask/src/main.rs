@@ -4,7 +4,8 @@
 //! - [`tidy`]: the rules of the architecture that the compiler does not know;
 //! - [`cluster`], [`bench`]: the separate-processes shape on this machine;
 //! - [`sim`]: the installation in virtual time, under faults;
-//! - [`docs`]: reference pages made from the source;
+//! - [`docs`]: reference pages and dashboards made from the source;
+//! - [`observe`]: alerts and dashboards against what a cluster says of itself;
 //! - [`servers`], [`process`], [`reaper`]: Postgres, NATS and Redis started, and everything stopped again.
 //!
 //! Linux only: processes are told apart through /proc.
@@ -17,6 +18,7 @@ mod docs;
 mod folder;
 mod methods;
 mod metrics;
+mod observe;
 mod performance;
 mod process;
 mod reaper;
@@ -70,7 +72,13 @@ enum Task {
     },
     /// Whole installations with their clients in virtual time, where a seed decides who does what and what goes wrong
     Sim(sim::Options),
-    /// Makes the reference pages that derive from the source
+    /// Alerts by their unit tests, dashboards against the metrics of a cluster over which people talk
+    Observe {
+        /// Only the alerts, which need no cluster
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Makes the reference pages and the dashboards, which derive from the source
     Docs {
         /// Only says whether they are up to date
         #[arg(long)]
@@ -122,6 +130,7 @@ fn main() -> ExitCode {
         Task::Cluster { action, dir } => cluster::run(&action, dir),
         Task::Bench { what: None, quick, json } => bench::run(quick, json),
         Task::Bench { what: Some(Bench::Groups), quick, json } => bench::groups(quick, json),
+        Task::Observe { quick } => observe::run(quick),
         Task::Sim(options) => sim::run(&options),
         Task::Docs { performance: Some(figures), groups, .. } => {
             performance::write(&figures, groups.as_deref()).map(|()| true)

@@ -1,6 +1,6 @@
 //! Every metric that the source registers, read from it: xtask depends on nothing of ours.
 
-use std::{fmt::Write, fs, path::Path};
+use std::{collections::BTreeSet, fmt::Write, fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
 
@@ -11,7 +11,7 @@ pub(crate) const PAGE: &str = "docs/reference/metrics.md";
 /// Where metrics are registered.
 const FOLDERS: [&str; 2] = ["libs/chassis/src", "services"];
 /// What registers one, and what it makes.
-const MAKERS: [(&str, &str); 7] = [
+const MAKERS: [(&str, &str); 8] = [
     (".counter(", "counter"),
     (".counters(", "counter"),
     (".gauge(", "gauge"),
@@ -19,7 +19,10 @@ const MAKERS: [(&str, &str); 7] = [
     (".age(", "gauge"),
     (".sizes(", "histogram"),
     (".register(", "histogram"),
+    (".info(", "info"),
 ];
+/// What all names begin with.
+const PREFIX: &str = "qpc_";
 
 /// A metric.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +37,28 @@ pub(crate) struct Metric {
 
 /// The page as the source has it.
 pub(crate) fn page(root: &Path) -> Result<String> {
+    render(&all(root)?)
+}
+
+/// The names by which queries ask for them.
+pub(crate) fn names(root: &Path) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for Metric { name, kind, .. } in all(root)? {
+        match kind {
+            "histogram" => names.extend(["_bucket", "_count", "_sum"].map(|suffix| format!("{name}{suffix}"))),
+            _ => _ = names.insert(name),
+        }
+    }
+    Ok(names)
+}
+
+/// Those that a query asks for.
+pub(crate) fn used(query: &str) -> BTreeSet<&str> {
+    let words = query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with(PREFIX)).collect()
+}
+
+fn all(root: &Path) -> Result<Vec<Metric>> {
     let mut metrics = Vec::new();
     for folder in FOLDERS {
         for path in repo::files(&root.join(folder), "rs")? {
@@ -47,7 +72,7 @@ pub(crate) fn page(root: &Path) -> Result<String> {
     metrics.sort();
     metrics.dedup();
     ensure!(!metrics.is_empty(), "no metrics found below {FOLDERS:?}");
-    render(&metrics)
+    Ok(metrics)
 }
 
 /// The metrics that `text` registers. A name that is no literal is not seen, so names are literals.
@@ -68,8 +93,12 @@ fn scan(text: &str, source: &str) -> Vec<Metric> {
                     named.and_then(literal).map(|(help, _)| help).unwrap_or_default()
                 }
             };
-            let suffix = if kind == "counter" { "_total" } else { "" };
-            let (name, source) = (format!("qpc_{name}{suffix}"), source.to_owned());
+            let suffix = match kind {
+                "counter" => "_total",
+                "info" => "_info",
+                _ => "",
+            };
+            let (name, source) = (format!("{PREFIX}{name}{suffix}"), source.to_owned());
             found.push(Metric { name, kind, help: help.to_owned(), source });
         }
     }
@@ -100,7 +129,7 @@ fn render(metrics: &[Metric]) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{page, render, scan};
+    use super::{names, page, render, scan, used};
     use crate::repo;
 
     const SOURCE: &str = r#"
@@ -121,6 +150,14 @@ mod tests {
         assert_eq!(seen, [("qpc_sent_total", "counter", "Sent ones"), ("qpc_age_seconds", "gauge", "Age of another")]);
         let silent = scan(r#"metrics.gauge("x", from_elsewhere())"#, "x.rs");
         assert!(render(&silent).is_err(), "one without a text is an error");
+    }
+
+    #[test]
+    fn a_query_is_held_to_what_there_is() {
+        let names = names(&repo::root()).unwrap();
+        let used = used("rate(qpc_call_seconds_bucket{x=\"y\"}[5m]) + up / qpc_never_total + qpc_build_info");
+        let unknown: Vec<_> = used.into_iter().filter(|name| !names.contains(*name)).collect();
+        assert_eq!(unknown, ["qpc_never_total"]);
     }
 
     #[test]

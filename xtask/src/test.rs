@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::{
-    folder,
+    folder, observe,
     reaper::Reaper,
     repo,
     report::{Count, Report},
@@ -41,6 +41,9 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
         cargo(&mut reaper, "clippy", &args, LONG)
     });
     report.step("tidy", || tidy::run().map(Count::one));
+    if !quick {
+        report.step("alerts", || observe::alerts(&mut reaper));
+    }
     if quick {
         report.step("test", || tests(&mut reaper, None));
     } else if let Some(servers) = &servers {
@@ -50,6 +53,7 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
         if built {
             report.step("test", || tests(&mut reaper, Some(servers)));
             report.step("demo", || demo(&mut reaper).map(|()| Count::one(true)));
+            report.step("dashboards", || observe::recorded(&mut reaper));
         }
     }
     if !quick {

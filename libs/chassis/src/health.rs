@@ -94,7 +94,10 @@ async fn page(
     health: Arc<Health>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (status, kind, body) = match request.uri().path() {
-        "/metrics" => (StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", metrics.render()),
+        "/metrics" => {
+            metrics.ready(&health.run().await);
+            (StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", metrics.render())
+        }
         "/healthz" => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
         "/readyz" => {
             let results = health.run().await;
@@ -155,6 +158,7 @@ mod tests {
         assert!(unready.starts_with("HTTP/1.1 503") && unready.ends_with("database: failed\n"), "{unready}");
         assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"), "unready is not dead");
         let figures = get(address, "/metrics").await;
+        assert!(figures.contains("qpc_ready{check=\"database\"} 0\n"), "{figures}");
         let count = r#"qpc_call_seconds_count{service="delivery",method="Enqueue",code="CODE_OK"} 1"#;
         assert!(figures.contains(count), "{figures}");
         assert!(get(address, "/else").await.starts_with("HTTP/1.1 404"));

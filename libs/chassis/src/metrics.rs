@@ -16,6 +16,7 @@ use prometheus_client::{
         family::Family,
         gauge::Gauge,
         histogram::{Histogram, exponential_buckets},
+        info::Info,
     },
     registry::{Metric, Registry},
 };
@@ -47,6 +48,9 @@ pub struct Metrics {
     refused: Family<Label, Counter>,
     connections: Family<Label, Gauge<i64, AtomicI64>>,
     idle_connections: Family<Label, Gauge<i64, AtomicI64>>,
+    most_connections: Family<Label, Gauge<i64, AtomicI64>>,
+    ready: Family<Label, Gauge<i64, AtomicI64>>,
+    certificates: Family<Label, Gauge<i64, AtomicI64>>,
 }
 
 /// 0.1 ms to 13 s.
@@ -63,12 +67,20 @@ impl Default for Metrics {
             refused: Family::default(),
             connections: Family::default(),
             idle_connections: Family::default(),
+            most_connections: Family::default(),
+            ready: Family::default(),
+            certificates: Family::default(),
         };
         metrics.register("call_seconds", "Time from a call's arrival to its answer", metrics.calls.clone());
         metrics.refused = metrics.counters("limit_refusals", "Calls refused by a rate limit, by what is limited");
         metrics.connections = metrics.gauges("db_connections", "Connections to the database, by service");
         metrics.idle_connections =
             metrics.gauges("db_connections_idle", "Those of them that wait for work, by service");
+        metrics.most_connections = metrics.gauges("db_connections_max", "As many may be open, by service");
+        metrics.ready = metrics.gauges("ready", "1 when a readiness check passes, by check");
+        let help = "When a certificate that is shown to others ends, Unix time, by certificate";
+        metrics.certificates = metrics.gauges("certificate_not_after_seconds", help);
+        metrics.info("build", "What runs, by version", [("version", env!("CARGO_PKG_VERSION"))]);
         metrics
     }
 }
@@ -90,6 +102,7 @@ impl Metrics {
     pub(crate) fn pool(&self, service: &'static str, db: Db) {
         let label = [("service", service)];
         let (connections, idle) = (self.connections.clone(), self.idle_connections.clone());
+        self.most_connections.get_or_create(&label).set(db.pool().max.into());
         self.before_render(move || {
             let used = db.pool();
             connections.get_or_create(&label).set(used.connections.into());
@@ -142,6 +155,35 @@ impl Metrics {
         family
     }
 
+    /// Registers what is always so.
+    fn info(&self, name: &str, help: &str, label: Label) {
+        self.register(name, help, Info::new(label));
+    }
+
+    /// How the readiness checks ended; several of one name are one.
+    pub(crate) fn ready(&self, results: &[(&'static str, bool)]) {
+        for (check, _) in results {
+            let ok = results.iter().all(|(name, ok)| name != check || *ok);
+            self.ready.get_or_create(&[("check", *check)]).set(ok.into());
+        }
+    }
+
+    /// Shows until when the certificate (DER) is good that this process shows to others.
+    pub fn certificate(&self, certificate: &'static str, der: &[u8]) {
+        // What cannot be read here, TLS does not take either.
+        if let Ok((_, parsed)) = x509_parser::parse_x509_certificate(der) {
+            let not_after = parsed.validity().not_after.timestamp();
+            self.certificates.get_or_create(&[("certificate", certificate)]).set(not_after);
+        }
+    }
+
+    /// The same of a PEM file, whose first certificate it is.
+    pub fn certificate_pem(&self, certificate: &'static str, pem: &[u8]) {
+        if let Ok((_, first)) = x509_parser::pem::parse_x509_pem(pem) {
+            self.certificate(certificate, &first.contents);
+        }
+    }
+
     /// A registered histogram of counts (1 to 4096).
     pub fn sizes(&self, name: &str, help: &str) -> Histogram {
         let histogram = Histogram::new(exponential_buckets(1.0, 2.0, 13));
@@ -158,5 +200,21 @@ impl Metrics {
         let written = encode(&mut out, &self.registry.lock().unwrap_or_else(PoisonError::into_inner));
         debug_assert!(written.is_ok());
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_of_one_name_are_one_check() {
+        let metrics = Metrics::default();
+        metrics.ready(&[("database", true), ("bus", true), ("database", false)]);
+        let text = metrics.render();
+        let version = concat!(r#"qpc_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#);
+        for line in [r#"qpc_ready{check="database"} 0"#, r#"qpc_ready{check="bus"} 1"#, version] {
+            assert!(text.contains(&format!("{line}\n")), "{line} in {text}");
+        }
     }
 }

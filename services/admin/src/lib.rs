@@ -43,7 +43,7 @@ pub struct Admin {
 /// Serves the API until the runtime of `deps` is drained, if an address is given. Returns once it listens.
 pub async fn start(deps: Deps, config: Config) -> Result<Option<Admin>, StartError> {
     let Some(address) = config.listener.admin_listen else { return Ok(None) };
-    let tls = tls::load(&config)?;
+    let tls = tls::load(&config, &deps.metrics)?;
     let failed = |source| AdminError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let local_addr = listener.local_addr().map_err(failed)?;

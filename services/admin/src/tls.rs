@@ -7,10 +7,10 @@ use std::{
 };
 
 use qpc_admin_api::tonic::transport::{Certificate, Identity, ServerTlsConfig};
-use qpc_chassis::secrets::write_private;
+use qpc_chassis::{metrics::Metrics, secrets::write_private};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
-use crate::{Config, error::AdminError};
+use crate::{Config, SERVICE, error::AdminError};
 
 /// What an admin needs to call a server that made its own certificates.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ impl Minted {
 }
 
 /// TLS that takes nobody without a certificate of the authority.
-pub(crate) fn load(config: &Config) -> Result<ServerTlsConfig, AdminError> {
+pub(crate) fn load(config: &Config, metrics: &Metrics) -> Result<ServerTlsConfig, AdminError> {
     config.check()?;
     let listener = &config.listener;
     let (cert, key, ca) = match (&listener.admin_cert, &listener.admin_key, &listener.admin_client_ca) {
@@ -48,7 +48,9 @@ pub(crate) fn load(config: &Config) -> Result<ServerTlsConfig, AdminError> {
             (cert, key, minted.ca)
         }
     };
-    let identity = Identity::from_pem(read(&cert)?, read(&key)?);
+    let cert = read(&cert)?;
+    metrics.certificate_pem(SERVICE, &cert);
+    let identity = Identity::from_pem(cert, read(&key)?);
     Ok(ServerTlsConfig::new().identity(identity).client_ca_root(Certificate::from_pem(read(&ca)?)))
 }
 

@@ -63,6 +63,7 @@ impl Core {
     /// Tells all clients to leave.
     pub(crate) fn begin_drain(self: &Arc<Self>) {
         self.drain_until.get_or_init(|| Instant::now() + self.config.drain_grace());
+        self.metrics.draining.set(1);
         for link in self.registry.connections() {
             link.drain();
         }

@@ -64,6 +64,7 @@ pub async fn start(deps: Deps, config: Config) -> Result<Gateway, StartError> {
     let local_addr = endpoint.local_addr().map_err(GatewayError::Listen)?;
 
     let core = core::Core::new(deps, config);
+    core.deps.metrics.certificate(SERVICE, identity.leaf());
     attend(&core).await?;
     quic::start(&core, endpoint.clone());
     if core.config.mdns

@@ -15,6 +15,7 @@ pub(crate) struct GatewayMetrics {
     pub(crate) bad_frames: Counter,
     pub(crate) pushes: Counter,
     pub(crate) pushes_dropped: Counter,
+    pub(crate) draining: Gauge<i64, AtomicI64>,
 }
 
 impl GatewayMetrics {
@@ -29,6 +30,7 @@ impl GatewayMetrics {
             bad_frames: metrics.counter("gateway_bad_frames", "Streams reset for a bad frame"),
             pushes: metrics.counter("gateway_pushes", "Pushes written"),
             pushes_dropped: metrics.counter("gateway_pushes_dropped", "Pushes dropped at full queues"),
+            draining: metrics.gauge("gateway_draining", "1 once clients are told to leave"),
         }
     }
 }

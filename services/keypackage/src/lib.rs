@@ -15,6 +15,7 @@ mod store;
 
 use std::sync::Arc;
 
+use prometheus_client::metrics::counter::Counter;
 use qpc_chassis::{
     Runtime,
     limits::{Limit, Limits},
@@ -40,6 +41,8 @@ struct Keypackages {
     client: Client,
     limits: Limits,
     fetches: Limit,
+    taken: Counter,
+    last_resorts: Counter,
     config: Config,
 }
 
@@ -54,6 +57,8 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         client: deps.client(),
         limits: Limits::new(&deps),
         fetches: Limit::new("key-package", config.key_package_fetches),
+        taken: deps.metrics.counter("keypackage_taken", "Packages handed out, those of last resort included"),
+        last_resorts: deps.metrics.counter("keypackage_last_resorts", "Packages of last resort handed out"),
         config,
     };
     rpc::serve(&deps, SERVICE, api::router(Arc::new(state), &deps.runtime), ServeOptions::default()).await?;

@@ -18,7 +18,7 @@ use crate::{
 };
 
 pub(crate) use launch::{Profile, build, start};
-pub(crate) use state::State;
+pub(crate) use state::{Process, State};
 
 /// Returns whether all is well.
 pub(crate) fn run(action: &Action, folder: Option<PathBuf>) -> Result<bool> {

@@ -49,6 +49,17 @@ fn folders() -> Vec<PathBuf> {
     env::split_paths(&path).chain(MORE_FOLDERS.iter().map(PathBuf::from)).collect()
 }
 
+/// Path of a program that a step can do without: found, or installed with its package.
+pub(super) fn optional(program: &str, package: &str) -> Option<PathBuf> {
+    if find(program).is_none()
+        && let Ok(Some(apt)) = Apt::new()
+    {
+        println!("installing Debian package {package} (its system service is not used)");
+        apt.install(&[package]);
+    }
+    find(program)
+}
+
 /// Installs what is missing, and says so.
 pub(super) fn ensure() -> Result<()> {
     let missing = missing();
@@ -63,10 +74,7 @@ pub(super) fn ensure() -> Result<()> {
         );
     };
     println!("installing Debian packages: {packages} (their system services are not used)");
-    let mut install: Vec<&str> = vec!["install", "--yes", "--no-install-recommends"];
-    install.extend(&missing);
-    // On a new machine the lists are missing; elsewhere they may be old.
-    let installed = apt.run(&install) || (apt.run(&["update"]) && apt.run(&install));
+    let installed = apt.install(&missing);
     let left = self::missing();
     if !installed || !left.is_empty() {
         bail!("could not install {}; do it by hand: apt-get install {}", left.join(" "), left.join(" "));
@@ -95,6 +103,12 @@ impl Apt {
         Ok(Some(Self {
             prefix: asking.into_iter().chain(["env".into(), "DEBIAN_FRONTEND=noninteractive".into(), apt]).collect(),
         }))
+    }
+
+    fn install(&self, packages: &[&str]) -> bool {
+        let install = [&["install", "--yes", "--no-install-recommends"], packages].concat();
+        // On a new machine the lists are missing; elsewhere they may be old.
+        self.run(&install) || (self.run(&["update"]) && self.run(&install))
     }
 
     fn run(&self, args: &[&str]) -> bool {

@@ -4,6 +4,7 @@ mod install;
 mod nats;
 pub(crate) mod ports;
 mod postgres;
+pub(crate) mod prometheus;
 mod redis;
 
 use std::{

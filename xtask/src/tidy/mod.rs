@@ -3,8 +3,10 @@
 //! - [`deps`]: which crate may depend on which, and which crate owns which external library;
 //! - [`source`]: what must not stand in the source, and how long a file may be;
 //! - [`rpcs`]: the method table against service files, proto comments and the reference;
-//! - [`paths`]: what the documents mention exists.
+//! - [`paths`]: what the documents mention exists;
+//! - [`alerts`]: each has its runbook and its tests, and asks for what there is.
 
+mod alerts;
 mod deps;
 mod mask;
 mod paths;
@@ -49,6 +51,7 @@ pub(crate) fn run() -> Result<bool> {
     findings.extend(rpcs::check(&root, &methods::load(&root)?)?);
     findings.extend(paths::check(&root)?);
     findings.extend(readmes(&root)?);
+    findings.extend(alerts::check(&root)?);
     for page in docs::stale(&root)? {
         findings.push(Finding::new(page, 1, "out of date; run: cargo xtask docs"));
     }

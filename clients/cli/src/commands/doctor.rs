@@ -29,7 +29,7 @@ pub(crate) const ROW: Row = Row {
         aliases: &[],
         about: "Look for what is wrong: configuration, certificate, server, clock, store, versions",
         after: "Examples:\n  qpc doctor\n  qpc doctor --redact > report.txt     without names, folders and addresses\n\n\
-            It asks for no password and changes nothing. Exit code 0 if nothing is wrong, 4 if the server cannot be reached,\n\
+            Each finding names its runbook. It asks for no password and changes nothing. Exit code 0 if nothing is wrong, 4 if the server cannot be reached,\n\
             8 if it cannot prove itself, else 1.",
         args: args::<Doctor>,
         run: Run::Program(|matches, settings| program(&matches, settings, run)),
@@ -54,22 +54,87 @@ enum How {
     Ill,
 }
 
+/// Where the runbooks are, one page for each finding.
+const RUNBOOKS: &str = "https://github.com/quicprochat/quicprochat/blob/main/docs/runbooks/";
+
+/// What can be found: its name never changes, and is that of its runbook.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Finding {
+    ConfigurationUnreadable,
+    ConfigurationUnknownKeys,
+    CertificateMissing,
+    CertificateUnreadable,
+    ServerUntrusted,
+    ServerNameUnknown,
+    ServerUnreachable,
+    ServerSilent,
+    ServerVersion,
+    ClockSetBack,
+    StoreMissing,
+    StoreOpenToOthers,
+    StoreUnreadable,
+}
+
+impl Finding {
+    const fn id(self) -> &'static str {
+        match self {
+            Self::ConfigurationUnreadable => "configuration-unreadable",
+            Self::ConfigurationUnknownKeys => "configuration-unknown-keys",
+            Self::CertificateMissing => "certificate-missing",
+            Self::CertificateUnreadable => "certificate-unreadable",
+            Self::ServerUntrusted => "server-untrusted",
+            Self::ServerNameUnknown => "server-name-unknown",
+            Self::ServerUnreachable => "server-unreachable",
+            Self::ServerSilent => "server-silent",
+            Self::ServerVersion => "server-version",
+            Self::ClockSetBack => "clock-set-back",
+            Self::StoreMissing => "store-missing",
+            Self::StoreOpenToOthers => "store-open-to-others",
+            Self::StoreUnreadable => "store-unreadable",
+        }
+    }
+
+    const fn how(self) -> How {
+        match self {
+            Self::ConfigurationUnknownKeys | Self::ServerVersion | Self::StoreMissing | Self::StoreOpenToOthers => {
+                How::Odd
+            }
+            _ => How::Ill,
+        }
+    }
+
+    /// Exit code, if it is an ill one.
+    const fn code(self) -> u8 {
+        match self {
+            Self::ServerUntrusted => VERIFICATION,
+            Self::ServerNameUnknown | Self::ServerUnreachable | Self::ServerSilent => UNREACHABLE,
+            _ => 1,
+        }
+    }
+}
+
 /// What was looked at, and what was found.
 #[derive(Debug)]
 struct Check {
     what: &'static str,
-    how: How,
+    finding: Option<Finding>,
     /// For everybody to see.
     found: String,
     /// Names, folders and addresses.
     private: String,
-    /// Exit code of an ill one.
-    code: u8,
 }
 
 impl Check {
-    fn new(what: &'static str, how: How, found: impl Into<String>, private: impl Into<String>) -> Self {
-        Self { what, how, found: found.into(), private: private.into(), code: 1 }
+    fn well(what: &'static str, found: impl Into<String>, private: impl Into<String>) -> Self {
+        Self { what, finding: None, found: found.into(), private: private.into() }
+    }
+
+    fn new(what: &'static str, finding: Finding, found: impl Into<String>, private: impl Into<String>) -> Self {
+        Self { what, finding: Some(finding), found: found.into(), private: private.into() }
+    }
+
+    fn how(&self) -> How {
+        self.finding.map_or(How::Well, Finding::how)
     }
 }
 
@@ -80,82 +145,106 @@ async fn run(args: Doctor, settings: Settings) -> anyhow::Result<ExitCode> {
     checks.extend(stores(&settings));
     let render = Render::new(&settings);
     for check in &checks {
-        let (mark, word) = match check.how {
+        let (mark, word) = match check.how() {
             How::Well => ("✓", "ok"),
             How::Odd => ("!", "odd"),
             How::Ill => ("⚠", "ill"),
         };
         let private = (!args.redact && !check.private.is_empty()).then_some(&check.private);
         let detail = private.map(|private| format!(" · {private}")).unwrap_or_default();
-        let line = format!("{mark} {:<13} {}{detail}", check.what, check.found);
-        let fields = json!({"check": check.what, "state": word, "found": check.found, "detail": private});
+        let runbook = check.finding.map(|finding| format!("{RUNBOOKS}{}.md", finding.id()));
+        let see = runbook.as_ref().map(|runbook| format!("\n{:<15} see {runbook}", "")).unwrap_or_default();
+        let line = format!("{mark} {:<13} {}{detail}{see}", check.what, check.found);
+        let fields = json!({
+            "check": check.what, "state": word, "found": check.found, "detail": private,
+            "finding": check.finding.map(Finding::id), "runbook": runbook,
+        });
         render.item(&Item::new("qpc.check/1", &fields, line));
     }
-    let ill = checks.iter().filter(|check| check.how == How::Ill);
-    Ok(ExitCode::from(ill.map(|check| check.code).max().unwrap_or(0)))
+    let ill = checks.iter().filter_map(|check| check.finding).filter(|finding| finding.how() == How::Ill);
+    Ok(ExitCode::from(ill.map(Finding::code).max().unwrap_or(0)))
 }
 
 fn program_itself() -> Check {
     let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
-    Check::new("program", How::Well, format!("qpc {} on {os} {arch}", env!("CARGO_PKG_VERSION")), "")
+    Check::well("program", format!("qpc {} on {os} {arch}", env!("CARGO_PKG_VERSION")), "")
 }
 
 fn configuration(settings: &Settings) -> Check {
     let path = settings.config.path.display().to_string();
     if let Err(error) = settings.config.check() {
-        return Check::new("configuration", How::Ill, "the file cannot be understood", error.to_string());
+        let found = "the file cannot be understood";
+        return Check::new("configuration", Finding::ConfigurationUnreadable, found, error.to_string());
     }
     let mistakes = settings.config.mistakes();
     match mistakes.len() {
-        0 if settings.config.path.exists() => Check::new("configuration", How::Well, "understood", path),
-        0 => Check::new("configuration", How::Well, "no file; defaults", path),
-        count => Check::new("configuration", How::Odd, format!("{count} keys mean nothing"), mistakes.join("; ")),
+        0 if settings.config.path.exists() => Check::well("configuration", "understood", path),
+        0 => Check::well("configuration", "no file; defaults", path),
+        count => Check::new(
+            "configuration",
+            Finding::ConfigurationUnknownKeys,
+            format!("{count} keys mean nothing"),
+            mistakes.join("; "),
+        ),
     }
 }
 
 fn certificate(settings: &Settings) -> Check {
     let Some(path) = settings.certificate() else {
         let found = "none to trust: give --ca-cert FILE, or start qpc-server in this folder first";
-        return Check::new("certificate", How::Ill, found, "");
+        return Check::new("certificate", Finding::CertificateMissing, found, "");
     };
     let place = path.display().to_string();
     match fs::read_to_string(&path) {
         Ok(text) if text.contains("-----BEGIN CERTIFICATE-----") => {
-            Check::new("certificate", How::Well, "there", place)
+            Check::well("certificate", "there", place)
         }
-        Ok(_) => Check::new("certificate", How::Ill, "the file holds no certificate", place),
-        Err(error) => Check::new("certificate", How::Ill, format!("cannot be read: {}", error.kind()), place),
+        Ok(_) => {
+            Check::new("certificate", Finding::CertificateUnreadable, "the file holds no certificate", place)
+        }
+        Err(error) => {
+            let found = format!("cannot be read: {}", error.kind());
+            Check::new("certificate", Finding::CertificateUnreadable, found, place)
+        }
     }
 }
 
 async fn server(settings: &Settings) -> Vec<Check> {
     let Ok(place) = settings.place() else { return Vec::new() };
-    let ill = |found: &str, private: String, code| Check { code, ..Check::new("server", How::Ill, found, private) };
+    let ill = |finding, found: &str, private: String| Check::new("server", finding, found, private);
     let connection = match tokio::time::timeout(settings.timeout(), reach(&place)).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {
             let private = format!("{}: {error}", place.server);
             return vec![match error.root() {
                 Error::Connect(ConnectError::Untrusted(_)) => ill(
+                    Finding::ServerUntrusted,
                     "it cannot prove that it is the one: another certificate, an expired one, or another name",
                     private,
-                    VERIFICATION,
                 ),
-                Error::Connect(ConnectError::Address(_)) => ill("its name is not known", private, UNREACHABLE),
-                _ => ill("cannot be reached: is it running, and does UDP get through?", private, UNREACHABLE),
+                Error::Connect(ConnectError::Address(_)) => {
+                    ill(Finding::ServerNameUnknown, "its name is not known", private)
+                }
+                _ => {
+                    let found = "cannot be reached: is it running, and does UDP get through?";
+                    ill(Finding::ServerUnreachable, found, private)
+                }
             }];
         }
-        Err(_) => return vec![ill("no answer: is it running, and does UDP get through?", place.server, UNREACHABLE)],
+        Err(_) => {
+            let found = "no answer: is it running, and does UDP get through?";
+            return vec![ill(Finding::ServerUnreachable, found, place.server)];
+        }
     };
     let said = match tokio::time::timeout(settings.timeout(), ask(&connection)).await {
         Ok(Ok((took, version))) => {
-            let same = version == env!("CARGO_PKG_VERSION");
-            let how = if same { How::Well } else { How::Odd };
-            let answers = Check::new("server", How::Well, format!("answers in {}", millis(took)), place.server);
-            vec![answers, Check::new("its version", how, crate::text::label(&version), "")]
+            let other = (version != env!("CARGO_PKG_VERSION")).then_some(Finding::ServerVersion);
+            let answers = Check::well("server", format!("answers in {}", millis(took)), place.server);
+            let version = Check::well("its version", crate::text::label(&version), "");
+            vec![answers, Check { finding: other, ..version }]
         }
-        Ok(Err(error)) => vec![ill("it connects and does not answer", error.to_string(), UNREACHABLE)],
-        Err(_) => vec![ill("it connects and does not answer", String::new(), UNREACHABLE)],
+        Ok(Err(error)) => vec![ill(Finding::ServerSilent, "it connects and does not answer", error.to_string())],
+        Err(_) => vec![ill(Finding::ServerSilent, "it connects and does not answer", String::new())],
     };
     connection.close();
     said
@@ -181,19 +270,19 @@ fn clock(settings: &Settings) -> Check {
         let behind = (newest - now) / 1_000;
         return Check::new(
             "clock",
-            How::Ill,
+            Finding::ClockSetBack,
             format!("a store was written {behind} s in the future: the clock was set back"),
             "",
         );
     }
-    Check::new("clock", How::Well, crate::text::utc(now), "")
+    Check::well("clock", crate::text::utc(now), "")
 }
 
 fn stores(settings: &Settings) -> Vec<Check> {
     let accounts = settings.accounts();
     let given = settings.globals.data_dir.as_ref().filter(|folder| is_device(folder)).map(|folder| store(folder));
     if accounts.is_empty() && given.is_none() {
-        return vec![Check::new("store", How::Odd, "none here: qpc register-user NAME makes one", "")];
+        return vec![Check::new("store", Finding::StoreMissing, "none here: qpc register-user NAME makes one", "")];
     }
     let folders = accounts.iter().filter_map(|name| settings.folder(name).ok()).filter(|folder| is_device(folder));
     let mut checks: Vec<Check> = folders.map(|folder| store(&folder)).collect();
@@ -212,7 +301,7 @@ fn store(folder: &Path) -> Check {
         if mode & 0o077 != 0 {
             return Check::new(
                 "store",
-                How::Odd,
+                Finding::StoreOpenToOthers,
                 format!("others can look into its folder (mode {mode:o}, want 700)"),
                 place,
             );
@@ -220,12 +309,14 @@ fn store(folder: &Path) -> Check {
     }
     let lock = fs::File::options().read(true).write(true).open(folder.join("store.lock"));
     match lock.map(|file| file.try_lock()) {
-        Ok(Err(fs::TryLockError::WouldBlock)) => Check::new("store", How::Well, "in use by another qpc", place),
+        Ok(Err(fs::TryLockError::WouldBlock)) => Check::well("store", "in use by another qpc", place),
         Ok(_) => {
             let size = fs::metadata(folder.join("store.db")).map(|found| found.len() / 1024).unwrap_or_default();
-            Check::new("store", How::Well, format!("{size} KiB, free to open"), place)
+            Check::well("store", format!("{size} KiB, free to open"), place)
         }
-        Err(error) => Check::new("store", How::Ill, format!("cannot be opened: {}", error.kind()), place),
+        Err(error) => {
+            Check::new("store", Finding::StoreUnreadable, format!("cannot be opened: {}", error.kind()), place)
+        }
     }
 }
 
@@ -233,6 +324,39 @@ fn store(folder: &Path) -> Check {
 mod tests {
     use super::*;
     use crate::args::{Around, Globals};
+
+    /// All of them; a new one does not compile before it is here.
+    fn findings() -> Vec<Finding> {
+        let mut all = vec![Finding::ConfigurationUnreadable];
+        while let Some(last) = all.last() {
+            all.push(match last {
+                Finding::ConfigurationUnreadable => Finding::ConfigurationUnknownKeys,
+                Finding::ConfigurationUnknownKeys => Finding::CertificateMissing,
+                Finding::CertificateMissing => Finding::CertificateUnreadable,
+                Finding::CertificateUnreadable => Finding::ServerUntrusted,
+                Finding::ServerUntrusted => Finding::ServerNameUnknown,
+                Finding::ServerNameUnknown => Finding::ServerUnreachable,
+                Finding::ServerUnreachable => Finding::ServerSilent,
+                Finding::ServerSilent => Finding::ServerVersion,
+                Finding::ServerVersion => Finding::ClockSetBack,
+                Finding::ClockSetBack => Finding::StoreMissing,
+                Finding::StoreMissing => Finding::StoreOpenToOthers,
+                Finding::StoreOpenToOthers => Finding::StoreUnreadable,
+                Finding::StoreUnreadable => break,
+            });
+        }
+        all
+    }
+
+    #[test]
+    fn each_finding_has_a_runbook_that_names_it() {
+        let runbooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/runbooks");
+        assert_eq!(findings().len(), 13);
+        for finding in findings() {
+            let page = fs::read_to_string(runbooks.join(format!("{}.md", finding.id())));
+            assert!(page.is_ok_and(|page| page.contains(&format!("`{}`", finding.id()))), "{}", finding.id());
+        }
+    }
 
     #[tokio::test]
     async fn each_illness_is_named_and_no_folder_in_what_others_see() {
@@ -249,14 +373,14 @@ mod tests {
             };
             Settings::new(globals).unwrap()
         };
-        assert_eq!(configuration(&settings()).how, How::Odd);
+        assert_eq!(configuration(&settings()).how(), How::Odd);
         fs::write(&config, "[profiles").unwrap();
-        assert_eq!(configuration(&settings()).how, How::Ill);
-        assert_eq!(certificate(&settings()).how, How::Ill);
+        assert_eq!(configuration(&settings()).how(), How::Ill);
+        assert_eq!(certificate(&settings()).finding, Some(Finding::CertificateUnreadable));
         fs::write(&certificate_file, "dear bob").unwrap();
         let check = certificate(&settings());
         assert!(check.found.contains("no certificate") && check.private.contains("cert.pem"), "{check:?}");
-        assert_eq!(stores(&settings())[0].how, How::Odd);
+        assert_eq!(stores(&settings())[0].how(), How::Odd);
         let folder = settings().folder("alice").unwrap();
         fs::create_dir_all(&folder).unwrap();
         for name in ["store.db", "store.lock"] {

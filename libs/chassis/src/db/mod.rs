@@ -100,6 +100,8 @@ pub struct PoolUse {
     pub connections: u32,
     /// Those of them that nobody uses.
     pub idle: usize,
+    /// As many may be open.
+    pub max: u32,
 }
 
 /// Which engine runs a transaction.
@@ -239,12 +241,17 @@ impl Db {
     /// How its connections are used, those of readers and of the writer together.
     pub fn pool(&self) -> PoolUse {
         match self {
-            Self::Postgres(pool) => PoolUse { connections: pool.size(), idle: pool.num_idle() },
-            Self::Sqlite { writer, reader } => {
-                PoolUse { connections: writer.size() + reader.size(), idle: writer.num_idle() + reader.num_idle() }
+            Self::Postgres(pool) => {
+                let max = pool.options().get_max_connections();
+                PoolUse { connections: pool.size(), idle: pool.num_idle(), max }
             }
+            Self::Sqlite { writer, reader } => PoolUse {
+                connections: writer.size() + reader.size(),
+                idle: writer.num_idle() + reader.num_idle(),
+                max: writer.options().get_max_connections() + reader.options().get_max_connections(),
+            },
             #[cfg(feature = "sim")]
-            Self::Inline(_) => PoolUse { connections: 1, idle: 1 },
+            Self::Inline(_) => PoolUse { connections: 1, idle: 1, max: 1 },
         }
     }
 

@@ -21,6 +21,10 @@ fn enqueue() -> v1::EnqueueRequest {
 async fn clients_are_told_calls_end_and_nobody_new_comes_in() {
     let edge = Edge::start(config()).await;
     let client = edge.attached(device(1)).await;
+    assert_eq!(edge.metric("gateway_draining"), 0);
+    // As long as a certificate of ours may be good.
+    let year_4096 = 67_090_118_400;
+    assert_eq!(edge.metric(r#"certificate_not_after_seconds{certificate="gateway"}"#), year_4096);
     let call = async {
         let answer = client.call::<Enqueue>(&enqueue()).await;
         client.connection.close(0u32.into(), b"");
@@ -33,6 +37,7 @@ async fn clients_are_told_calls_end_and_nobody_new_comes_in() {
     let watch = async {
         let (event, body) = client.push().await;
         assert_eq!(event, EventType::Drain);
+        assert_eq!(edge.metric("gateway_draining"), 1);
         let within = v1::DrainEvent::decode(body).unwrap().within_ms;
         assert!((1..=20_000).contains(&within), "{within}");
         assert!(edge.client_with(client_config(&edge, |_| {})).await.is_err());

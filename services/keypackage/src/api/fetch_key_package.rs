@@ -54,6 +54,9 @@ pub(super) async fn handle(
     remember(&mut tx, call, &response.encode_to_vec()).await?;
     tx.commit().await?;
 
+    let last_resorts = response.key_packages.iter().filter(|package| package.last_resort).count();
+    state.taken.inc_by(response.key_packages.len() as u64);
+    state.last_resorts.inc_by(last_resorts as u64);
     events::running_low(&state.push, suite, &low).await;
     Ok(response)
 }

@@ -58,6 +58,10 @@ async fn packages_go_out_once_each_then_the_last_resort() {
             assert_eq!(taken, [expected]);
         }
     }
+    let figures = world.deps.metrics.render();
+    for line in ["qpc_keypackage_taken_total 8\n", "qpc_keypackage_last_resorts_total 4\n"] {
+        assert!(figures.contains(line), "{figures}");
+    }
 }
 
 #[tokio::test]
