@@ -52,6 +52,8 @@ pub(super) fn talk(folder: &Path, state: &State, reaper: &mut Reaper) -> Result<
         people.must("alice", &["login"])?;
         let refused = people.run("alice", "wrong", &["login"])?;
         ensure!(!refused.success, "a wrong password was taken");
+        let refused = people.run("alice", "password", &["dm", "nobody-at-all"])?;
+        ensure!(!refused.success, "nobody was found");
         people.admin(&["stats"])?;
     }
     people.must("carol", &["dm", "bob"])?;

@@ -196,12 +196,8 @@ fn certificate(settings: &Settings) -> Check {
     };
     let place = path.display().to_string();
     match fs::read_to_string(&path) {
-        Ok(text) if text.contains("-----BEGIN CERTIFICATE-----") => {
-            Check::well("certificate", "there", place)
-        }
-        Ok(_) => {
-            Check::new("certificate", Finding::CertificateUnreadable, "the file holds no certificate", place)
-        }
+        Ok(text) if text.contains("-----BEGIN CERTIFICATE-----") => Check::well("certificate", "there", place),
+        Ok(_) => Check::new("certificate", Finding::CertificateUnreadable, "the file holds no certificate", place),
         Err(error) => {
             let found = format!("cannot be read: {}", error.kind());
             Check::new("certificate", Finding::CertificateUnreadable, found, place)
