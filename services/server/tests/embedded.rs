@@ -56,14 +56,18 @@ async fn the_page_of_metrics_has_all_of_them() {
     let mut shown: Vec<String> = Vec::new();
     for line in figures.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let (name, kind) = line.split_once(' ').unwrap();
-        let suffix = if kind == "counter" { "_total" } else { "" };
+        let suffix = match kind {
+            "counter" => "_total",
+            "info" => "_info",
+            _ => "",
+        };
         assert!(page.contains(&format!("| `{name}{suffix}` | {kind} |")), "{line} is not on the page");
         shown.push(format!("{name}{suffix}"));
     }
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `qpc_")?.split_once('`'));
     let missing: Vec<_> = rows.map(|(name, _)| format!("qpc_{name}")).filter(|name| !shown.contains(name)).collect();
-    // A family shows nothing before somebody was refused.
-    assert_eq!(missing, ["qpc_limit_refusals_total"]);
+    // A family shows nothing before somebody was refused, or before the page was asked for over HTTP.
+    assert_eq!(missing, ["qpc_limit_refusals_total", "qpc_ready"]);
 }
 
 #[tokio::test]
