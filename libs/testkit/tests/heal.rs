@@ -34,9 +34,10 @@ async fn a_device_restored_from_an_old_copy_joins_again_and_gets_what_it_missed(
     alice.update_keys(id).await.unwrap();
     carol.update_keys(id).await.unwrap();
     alice.send(id, "two").await.unwrap();
+    // Else the other one may overtake it.
+    all_accepted(&alice, id).await;
     carol.send(id, "three").await.unwrap();
     has(&bob, id, &["one", "two", "three"]).await;
-    all_accepted(&alice, id).await;
     eventually("the acknowledgement", || async { (bob.stats().await.unwrap().outbox == 0).then_some(()) }).await;
     bob.close().await;
     fs::remove_dir_all(&options.data).unwrap();
