@@ -48,4 +48,5 @@ async fn redis_keeps_the_cache_contract() {
 async fn postgres_keeps_the_database_contract() {
     let db = Db::open(&server("QPC_TEST_POSTGRES"), &scope(), 8, &[]).await.unwrap();
     db::contract::check(&db).await;
+    db::contract::check_going_back(&server("QPC_TEST_POSTGRES")).await;
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{BatchClaim, Claim, Db, DbError, IdempotentCall, claim, claim_all, once, replay, sweep};
+use super::{BatchClaim, Claim, Db, DbError, IdempotentCall, Migration, claim, claim_all, once, replay, sweep};
 use qpc_wire::{DeviceId, IdempotencyKey, v1};
 
 /// Makes an empty database called `name` on the Postgres server of `url` and returns its URL; for tests that need the
@@ -84,6 +84,19 @@ async fn run(db: &Db, call: &IdempotentCall, answer: &str) -> Result<String, DbE
     Ok(String::from_utf8_lossy(&response.payload).into_owned())
 }
 
+/// Panics unless a release that knows fewer migrations starts on the schema of the one after it. `setting` as of
+/// [`Db::open`].
+#[allow(clippy::unwrap_used, reason = "test code shared between crates")]
+pub async fn check_going_back(setting: &str) {
+    let steps = [
+        Migration::portable(1, "one", "CREATE TABLE one (a BIGINT)"),
+        Migration::portable(2, "two", "CREATE TABLE two (a BIGINT)"),
+    ];
+    drop(Db::open(setting, "going_back", 1, &steps).await.unwrap());
+    let before = Db::open(setting, "going_back", 1, &steps[..1]).await.unwrap();
+    assert!(before.rows("SELECT a FROM two", &[]).await.unwrap().is_empty(), "what the newer one has made stays");
+}
+
 #[cfg(test)]
 mod tests {
     #[tokio::test]
@@ -92,6 +105,7 @@ mod tests {
         let setting = format!("sqlite:{}", folder.path().display());
         let db = super::Db::open(&setting, "contract", 1, &[]).await.unwrap();
         super::check(&db).await;
+        super::check_going_back(&setting).await;
     }
 
     #[cfg(feature = "sim")]

@@ -60,7 +60,9 @@ pub(super) async fn run(db: &Db, service: &str, service_migrations: &Migrations)
             )
         })
         .collect();
-    let migrator = Migrator::with_migrations(steps);
+    let mut migrator = Migrator::with_migrations(steps);
+    // A replica of the release before starts beside the new ones, and after going back to it.
+    migrator.set_ignore_missing(true);
     match db {
         Db::Postgres(pool) => {
             create_schema(pool, service).await?;
