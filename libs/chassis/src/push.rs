@@ -67,6 +67,13 @@ impl Push {
         self.cache.remove_if(presence_key(device), gateway.to_owned()).await.map(|_| ())
     }
 
+    /// Those of `devices` that are attached somewhere.
+    pub async fn attached(&self, devices: &[DeviceId]) -> Result<Vec<DeviceId>, CacheError> {
+        let gateways = self.cache.get_many(devices.iter().map(presence_key).collect()).await?;
+        let pairs = devices.iter().zip(gateways);
+        Ok(pairs.filter_map(|(device, gateway)| gateway.map(|_| *device)).collect())
+    }
+
     /// Rings at every device that is attached somewhere.
     pub async fn ring(&self, doorbells: Vec<Doorbell>) {
         if doorbells.is_empty() {

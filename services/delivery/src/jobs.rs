@@ -18,11 +18,11 @@ const WAKE_EVERY: Duration = Duration::from_secs(1);
 
 /// Starts all jobs.
 pub(crate) fn start(deps: &Deps, store: Store, waker: Option<Arc<Waker>>, waiting: Arc<Waiting>) {
-    let watched = store.clone();
+    let (watched, push) = (store.clone(), deps.push());
     deps.every(LOOK_EVERY, move |now_ms| {
-        let (store, waiting) = (watched.clone(), waiting.clone());
+        let (store, push, waiting) = (watched.clone(), push.clone(), waiting.clone());
         async move {
-            if let Err(error) = waiting.look(&store, now_ms).await {
+            if let Err(error) = waiting.look(&store, &push, now_ms).await {
                 tracing::warn!(%error, "unknown how long messages wait");
             }
         }

@@ -1,17 +1,17 @@
 //! How long messages wait for devices that are there: what an operator sees first when doorbells, gateways or this service
 //! do not keep up. A device that is away for a month is no fault of the server's, and does not count.
 //!
-//! Who is there is known by what it asks of this replica. Another replica knows other devices; the oldest of all is the
-//! largest figure.
+//! A replica asks for devices that it has heard of lately, and the cache says which of them are attached to a gateway still:
+//! calls of one device go to all replicas, so that a pause here says nothing. The oldest of all replicas is the largest figure.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
 use prometheus_client::metrics::gauge::Gauge;
-use qpc_chassis::{db::DbError, metrics::Metrics};
+use qpc_chassis::{db::DbError, metrics::Metrics, push::Push};
 use qpc_wire::DeviceId;
 
 use crate::store::Store;
@@ -20,8 +20,9 @@ use crate::store::Store;
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// Devices that one look is about; those that come when there are so many are not watched.
 const DEVICES: usize = 1024;
-/// A device that has asked for nothing for so long is away, milliseconds. Who waits for mail is asked for it every 5 s.
-const AWAY_MS: u64 = 30_000;
+/// A device that has asked this replica for nothing for so long is forgotten, milliseconds. For who waits for mail the gateway
+/// looks every 5 s at any of the replicas.
+const FORGOTTEN_MS: u64 = 300_000;
 
 /// See the module.
 pub(crate) struct Waiting {
@@ -54,17 +55,28 @@ impl Waiting {
     }
 
     /// Looks what waits for the devices that are there.
-    pub(crate) async fn look(&self, store: &Store, now_ms: u64) -> Result<(), DbError> {
-        let stays: Vec<(DeviceId, Stay)> = {
+    pub(crate) async fn look(&self, store: &Store, push: &Push, now_ms: u64) -> Result<(), DbError> {
+        let heard: Vec<DeviceId> = {
             let mut present = self.present();
             present.retain(|_, stay| !stay.is_over(now_ms));
-            present.iter().map(|(device, stay)| (*device, *stay)).collect()
+            present.keys().copied().collect()
         };
-        let devices: Vec<DeviceId> = stays.iter().map(|(device, _)| *device).collect();
-        let waiting = store.oldest(&devices).await?;
+        let attached = match push.attached(&heard).await {
+            Ok(attached) => attached,
+            Err(error) => {
+                tracing::warn!(%error, "presence unknown, and so how long messages wait");
+                return Ok(());
+            }
+        };
+        let waiting = store.oldest(&attached).await?;
+        let there: HashSet<DeviceId> = attached.into_iter().collect();
+        let mut present = self.present();
+        for device in heard.iter().filter(|device| !there.contains(device)) {
+            present.remove(device);
+        }
         // What came while the device was away waits since it is back.
-        let ages = stays.iter().filter_map(|(device, stay)| {
-            waiting.get(device).map(|accepted_ms| now_ms.saturating_sub(stay.since_ms.max(*accepted_ms)))
+        let ages = waiting.iter().filter_map(|(device, accepted_ms)| {
+            present.get(device).map(|stay| now_ms.saturating_sub(stay.since_ms.max(*accepted_ms)))
         });
         self.oldest.set(ages.max().unwrap_or(0) as f64 / 1000.0);
         Ok(())
@@ -77,13 +89,15 @@ impl Waiting {
 
 impl Stay {
     fn is_over(&self, now_ms: u64) -> bool {
-        now_ms.saturating_sub(self.last_ms) > AWAY_MS
+        now_ms.saturating_sub(self.last_ms) > FORGOTTEN_MS
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use qpc_chassis::db::Db;
+    use std::sync::Arc;
+
+    use qpc_chassis::{Runtime, bus::LocalBus, cache::MemoryCache, db::Db};
     use qpc_wire::{GroupId, v1::EnvelopeKind};
 
     use super::*;
@@ -116,25 +130,34 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let setting = format!("sqlite:{}", folder.path().display());
         let store = Store::new(Db::open(&setting, "delivery", 1, MIGRATIONS).await.unwrap());
+        let cache = Arc::new(MemoryCache::new(Runtime::system().clock));
+        let push = Push::new(Arc::new(LocalBus::default()), cache);
         let (metrics, here, away) = (Metrics::default(), DeviceId([1; 16]), DeviceId([2; 16]));
         let waiting = Waiting::new(&metrics);
         let age = async |now_ms| {
-            waiting.look(&store, now_ms).await.unwrap();
+            waiting.look(&store, &push, now_ms).await.unwrap();
             waiting.oldest.get()
         };
+        push.register(&[here], "gateway").await.unwrap();
         send(&store, 1, away, 1_000).await;
         assert_eq!(age(500_000).await, 0.0, "nobody is there");
         send(&store, 2, here, 200_000).await;
         waiting.seen(&here, 500_000);
         assert_eq!(age(502_000).await, 2.0, "it came back two seconds ago");
-        for now_ms in [520_000, 540_000, 560_000] {
-            waiting.seen(&here, now_ms);
-        }
-        assert_eq!(age(561_000).await, 61.0, "it has been there all the time");
-        store.ack(&here, 1, 561_000).await.unwrap();
-        assert_eq!(age(562_000).await, 0.0);
-        send(&store, 3, here, 565_000).await;
-        assert_eq!(age(575_000).await, 10.0, "younger than the stay");
-        assert_eq!(age(600_000).await, 0.0, "it is away");
+        // Meanwhile other replicas were asked.
+        waiting.seen(&here, 600_000);
+        assert_eq!(age(601_000).await, 101.0, "it has been there all the time");
+        store.ack(&here, 1, 601_000).await.unwrap();
+        assert_eq!(age(602_000).await, 0.0);
+        send(&store, 3, here, 605_000).await;
+        assert_eq!(age(615_000).await, 10.0, "younger than the stay");
+        waiting.seen(&away, 616_000);
+        assert_eq!(age(620_000).await, 15.0, "the other one has asked for something and is attached nowhere");
+        push.unregister(&here, "gateway").await.unwrap();
+        assert_eq!(age(625_000).await, 0.0, "it is away");
+        push.register(&[here], "gateway").await.unwrap();
+        waiting.seen(&here, 700_000);
+        assert_eq!(age(703_000).await, 3.0, "and back");
+        assert_eq!(age(1_001_000).await, 0.0, "forgotten");
     }
 }
