@@ -2,7 +2,7 @@
 //! process of its own as the gateway is. What encryption and hashing cost a client stands beside it, since it has a core for
 //! them that the way through the server does not need.
 
-use std::{path::Path, process::Stdio, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -20,15 +20,10 @@ use qpc_wire::{
 use quinn::{ClientConfig, Endpoint, Incoming, TransportConfig, crypto::rustls::QuicClientConfig};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use sha2::{Digest as _, Sha256};
-use tempfile::TempDir;
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-    time::Instant,
-};
+use tokio::time::Instant;
 
 use crate::{
-    echo,
+    echo::{self, BareServer},
     report::Report,
     user::{User, World},
 };
@@ -158,28 +153,16 @@ async fn download(connection: &Connection, size: u64, id: &Bytes) -> Result<Vec<
     ranges.buffered(PARALLEL).try_collect().await
 }
 
-/// The ceiling: a bare server in a process of its own, and a connection to it.
+/// The ceiling: a bare server, and a connection to it.
 struct Bare {
     connection: quinn::Connection,
-    /// Killed when dropped.
-    _server: Child,
-    _folder: TempDir,
+    _server: BareServer,
 }
 
 impl Bare {
     async fn start() -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let cert = folder.path().join("cert.pem");
-        let mut server = Command::new(std::env::current_exe()?)
-            .arg("copy-server")
-            .arg("--cert")
-            .arg(&cert)
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        let output = server.stdout.take().context("copy server has no output")?;
-        let address = BufReader::new(output).lines().next_line().await?.context("copy server did not start")?;
-        Ok(Self { connection: connect(&address, &cert).await?, _server: server, _folder: folder })
+        let server = BareServer::start("copy-server").await?;
+        Ok(Self { connection: connect(&server.address, &server.cert()).await?, _server: server })
     }
 
     async fn upload(&self, body: &Bytes) -> Result<()> {

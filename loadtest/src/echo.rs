@@ -1,7 +1,13 @@
 //! The gateway's own answer, and its ceiling: a bare quinn server that echoes the same frames, in a process of its own as
 //! the gateway is.
 
-use std::{future::Future, path::Path, process::Stdio, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -18,9 +24,10 @@ use qpc_wire::{
 };
 use quinn::{Endpoint, Incoming, ServerConfig, TransportConfig, VarInt, crypto::rustls::QuicServerConfig};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
-    process::Command,
+    process::{Child, Command},
     time::Instant,
 };
 
@@ -28,21 +35,38 @@ use crate::{SENDERS, Scale, user};
 
 /// Calls a second of the bare server.
 pub(crate) async fn ceiling(scale: Scale) -> Result<f64> {
-    let folder = tempfile::tempdir()?;
-    let cert = folder.path().join("cert.pem");
-    let mut server = Command::new(std::env::current_exe()?)
-        .arg("echo-server")
-        .arg("--cert")
-        .arg(&cert)
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    let output = server.stdout.take().context("echo server has no output")?;
-    let address = BufReader::new(output).lines().next_line().await?.context("echo server did not start")?;
-    let connector = Connector::new(&address, Some("localhost"), &Trust::PemFile(cert), Runtime::system())?;
-    let rate = ping_rate(&connector, scale).await;
-    server.kill().await?;
-    rate
+    let server = BareServer::start("echo-server").await?;
+    let trust = Trust::PemFile(server.cert());
+    let connector = Connector::new(&server.address, Some("localhost"), &trust, Runtime::system())?;
+    ping_rate(&connector, scale).await
+}
+
+/// A bare quinn server, by a hidden command of this program. Killed when dropped.
+pub(crate) struct BareServer {
+    pub(crate) address: String,
+    folder: TempDir,
+    _process: Child,
+}
+
+impl BareServer {
+    pub(crate) async fn start(command: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let mut process = Command::new(std::env::current_exe()?)
+            .arg(command)
+            .arg("--cert")
+            .arg(folder.path().join("cert.pem"))
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let output = process.stdout.take().with_context(|| format!("{command} has no output"))?;
+        let address = BufReader::new(output).lines().next_line().await?;
+        Ok(Self { address: address.with_context(|| format!("{command} did not start"))?, folder, _process: process })
+    }
+
+    /// Its certificate, PEM.
+    pub(crate) fn cert(&self) -> PathBuf {
+        self.folder.path().join("cert.pem")
+    }
 }
 
 /// Calls a second over 64 connections with one call each at a time.
