@@ -1,4 +1,4 @@
-//! Two people with the terminal client, so that there is something to be seen.
+//! Three people with the terminal client, so that there is something to be seen.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ struct People<'a> {
     reaper: &'a mut Reaper,
 }
 
-/// Registers two, has them talk, send files and get something wrong, and an admin look at it.
+/// Registers three, has them talk, send files and get something wrong, and an admin look at it.
 pub(super) fn talk(folder: &Path, state: &State, reaper: &mut Reaper) -> Result<()> {
     let qpc = Profile::Dev.binary("qpc")?;
     let mut people = People { qpc, folder, state, reaper };

@@ -29,8 +29,8 @@ pub(crate) const ROW: Row = Row {
         aliases: &[],
         about: "Look for what is wrong: configuration, certificate, server, clock, store, versions",
         after: "Examples:\n  qpc doctor\n  qpc doctor --redact > report.txt     without names, folders and addresses\n\n\
-            Each finding names its runbook. It asks for no password and changes nothing. Exit code 0 if nothing is wrong, 4 if the server cannot be reached,\n\
-            8 if it cannot prove itself, else 1.",
+            Each finding names its runbook. It asks for no password and changes nothing. Exit code 0 if nothing is wrong,\n\
+            4 if the server cannot be reached, 8 if it cannot prove itself, else 1.",
         args: args::<Doctor>,
         run: Run::Program(|matches, settings| program(&matches, settings, run)),
         mends: true,
