@@ -16,7 +16,7 @@ use crate::{
     bus::{self, Bus},
     cache::{self, Cache},
     config::{Infra, Process},
-    db::{self, Db, DbError, Migrations},
+    db::{self, Databases, Db, DbError, Migrations},
     health::{self, Health},
     metrics::Metrics,
     push::Push,
@@ -54,6 +54,8 @@ pub struct Deps {
     pub db: String,
     /// Connections to Postgres.
     pub db_pool: u32,
+    /// Databases of the process that are open.
+    pub databases: Databases,
 }
 
 impl Deps {
@@ -66,6 +68,7 @@ impl Deps {
             Box::pin(async move { db.ping().await.is_ok() })
         });
         self.metrics.pool(service, db.clone());
+        self.databases.add(db.clone());
         let swept = db.clone();
         self.every(SWEEP_EVERY, move |now_ms| {
             let db = swept.clone();
@@ -182,7 +185,7 @@ pub fn block_on<G>(
         tracing::info!("{name} is running");
         wait_for_signal().await;
         tracing::info!("{name} is draining");
-        let drained = deps.runtime.drain(grace).await;
+        let drained = deps.runtime.drain(grace).await && deps.databases.close().await;
         if let Err(error) = deps.bus.flush().await {
             tracing::warn!(%error, "bus not flushed");
         }
@@ -212,6 +215,7 @@ async fn connect(name: &'static str, infra: Infra) -> Result<Deps, StartError> {
         health: Arc::default(),
         db: infra.db,
         db_pool: infra.db_pool,
+        databases: Databases::default(),
         runtime,
     })
 }

@@ -8,7 +8,7 @@ use qpc_chassis::{
     bulk::{Bulk, LocalBulk, TcpBulk},
     bus::{Bus, LocalBus, NatsBus},
     cache::{Cache, MemoryCache, RedisCache},
-    db::contract::fresh_database,
+    db::{Databases, contract::fresh_database},
     run::Deps,
     secrets::Secrets,
 };
@@ -145,7 +145,7 @@ impl Cluster {
 
     /// What a process of its own would have.
     fn part(&self) -> Deps {
-        Deps { health: Arc::default(), ..self.deps.child() }
+        Deps { health: Arc::default(), databases: Databases::default(), ..self.deps.child() }
     }
 
     fn options(&self, listen: SocketAddr) -> Options {
@@ -276,6 +276,7 @@ async fn deps(runtime: Runtime, shape: &Shape, folder: &TempDir) -> Result<Deps>
         health: Arc::default(),
         db,
         db_pool: 8,
+        databases: Databases::default(),
         runtime,
     })
 }

@@ -21,6 +21,7 @@ use qpc_chassis::{
     bus::LocalBus,
     cache::MemoryCache,
     config::Process,
+    db::Databases,
     run::{self, Deps, StartError},
     secrets::Secrets,
 };
@@ -80,10 +81,11 @@ impl Embedded {
         let edge = self.edge.drain(grace).await;
         let services = self.services.drain(left()).await;
         let rest = self.deps.runtime.drain(left()).await;
-        if !(edge && services && rest) {
-            tracing::warn!(edge, services, rest, "not everything ended in time");
+        let databases = self.deps.databases.close().await;
+        if !(edge && services && rest && databases) {
+            tracing::warn!(edge, services, rest, databases, "not everything ended in time");
         }
-        edge && services && rest
+        edge && services && rest && databases
     }
 }
 
@@ -105,6 +107,7 @@ pub async fn start(options: Options, process: &Process) -> Result<Embedded, Star
         db: format!("sqlite:{folder}"),
         // Counts for Postgres only.
         db_pool: 1,
+        databases: Databases::default(),
         runtime,
     };
     let embedded = start_with(deps, options).await?;

@@ -6,6 +6,7 @@
 
 mod args;
 pub mod contract;
+mod databases;
 mod idempotency;
 #[cfg(feature = "sim")]
 mod inline;
@@ -24,6 +25,7 @@ use sqlx::{
 use tracing::{Instrument as _, Span};
 
 pub use args::Arg;
+pub use databases::Databases;
 pub use idempotency::{
     BatchClaim, Claim, IdempotentCall, SWEEP, claim, claim_all, once, release, remember, replay, sweep,
 };
@@ -252,6 +254,20 @@ impl Db {
             },
             #[cfg(feature = "sim")]
             Self::Inline(_) => PoolUse { connections: 1, idle: 1, max: 1 },
+        }
+    }
+
+    /// Closes all connections once they are given back. A SQLite file is whole then, with no log beside it.
+    pub async fn close(&self) {
+        match self {
+            Self::Postgres(pool) => pool.close().await,
+            Self::Sqlite { writer, reader } => {
+                // Who closes last puts the log away. Of several at once each would take another for the last.
+                reader.close().await;
+                writer.close().await;
+            }
+            #[cfg(feature = "sim")]
+            Self::Inline(_) => {}
         }
     }
 

@@ -176,6 +176,7 @@ mod tests {
         bulk::LocalBulk,
         bus::LocalBus,
         cache::CacheError,
+        db::Databases,
         limits::Rate,
         runtime::{Clock, SystemEntropy},
         secrets::Secrets,
@@ -246,6 +247,7 @@ mod tests {
                 health: Arc::default(),
                 db: String::new(),
                 db_pool: 1,
+                databases: Databases::default(),
             };
             Self { clock, cache, deps }
         }

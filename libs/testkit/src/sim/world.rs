@@ -12,6 +12,7 @@ use qpc_chassis::{
     bulk::LocalBulk,
     bus::LocalBus,
     cache::{Cache, MemoryCache},
+    db::Databases,
     metrics::Metrics,
     run::Deps,
     runtime::sim::{Disk, Host, SeededEntropy, VirtualClock, net::Net, net::Port},
@@ -166,6 +167,7 @@ impl Servers {
             health: Arc::default(),
             db: String::new(),
             db_pool: 1,
+            databases: Databases::default(),
         }
     }
 
