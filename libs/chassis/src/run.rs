@@ -12,9 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     Runtime,
-    bulk::{Bulk, BulkClient, TcpBulk},
-    bus::{self, Bus},
-    cache::{self, Cache},
+    bulk::{Bulk, BulkClient, LocalBulk, TcpBulk},
+    bus::{self, Bus, LocalBus},
+    cache::{self, Cache, MemoryCache},
     config::{Infra, Process},
     db::{self, Databases, Db, DbError, Migrations},
     health::{self, Health},
@@ -59,6 +59,23 @@ pub struct Deps {
 }
 
 impl Deps {
+    /// What one process has in itself: a bus, a cache and pipes for bodies between its own parts.
+    pub fn local(runtime: Runtime, secrets: Secrets, db: String) -> Self {
+        Self {
+            bus: Arc::new(LocalBus::default()),
+            bulk: Arc::new(LocalBulk::default()),
+            cache: Arc::new(MemoryCache::new(runtime.clock.clone())),
+            secrets,
+            metrics: Arc::default(),
+            health: Arc::default(),
+            db,
+            // Counts for Postgres only.
+            db_pool: 1,
+            databases: Databases::default(),
+            runtime,
+        }
+    }
+
     /// Opens the database of `service`, makes readiness depend on it and keeps its idempotency keys swept.
     pub async fn open_db(&self, service: &'static str, migrations: &Migrations) -> Result<Db, DbError> {
         let db = self.db_of(service, migrations).await?;

@@ -267,16 +267,5 @@ async fn deps(runtime: Runtime, shape: &Shape, folder: &TempDir) -> Result<Deps>
         Backend::Embedded => Arc::new(LocalBulk::default()),
         Backend::Servers { .. } => Arc::new(TcpBulk::new(bus.clone())),
     };
-    Ok(Deps {
-        bus,
-        bulk,
-        cache,
-        secrets: Secrets::new(root),
-        metrics: Arc::default(),
-        health: Arc::default(),
-        db,
-        db_pool: 8,
-        databases: Databases::default(),
-        runtime,
-    })
+    Ok(Deps { bus, bulk, cache, db_pool: 8, ..Deps::local(runtime, Secrets::new(root), db) })
 }

@@ -7,9 +7,6 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use bytes::Bytes;
 use prost::Message as _;
 use qpc_chassis::{
-    bulk::LocalBulk,
-    bus::LocalBus,
-    cache::MemoryCache,
     db::Db,
     limits::Rate,
     rpc::{Identity, Router, ServeOptions, forward, serve},
@@ -69,17 +66,7 @@ impl Service {
     async fn start(folder: &Path) -> Result<Self> {
         let folder = tempfile::tempdir_in(folder)?;
         let runtime = Runtime::system();
-        let deps = Deps {
-            bus: Arc::new(LocalBus::default()),
-            bulk: Arc::new(LocalBulk::default()),
-            cache: Arc::new(MemoryCache::new(runtime.clock.clone())),
-            secrets: Secrets::new([7; 32]),
-            metrics: Arc::default(),
-            health: Arc::default(),
-            db: format!("sqlite:{}", folder.path().display()),
-            db_pool: 1,
-            runtime,
-        };
+        let deps = Deps::local(runtime, Secrets::new([7; 32]), format!("sqlite:{}", folder.path().display()));
         // One key for all devices: sealing to it takes the same time.
         let key = Bytes::from(QueueKey::generate(&mut deps.runtime.rng()).public_bytes());
         let router = Router::new(Arc::new(key), deps.runtime.clone()).on::<FetchHybridKeys, _, _, _>(

@@ -145,9 +145,6 @@ mod tests {
     use std::sync::Mutex;
 
     use qpc_chassis::{
-        bulk::LocalBulk,
-        bus::LocalBus,
-        cache::MemoryCache,
         rpc::{Ctx, Router, ServeOptions, serve},
         run::Deps,
         secrets::Secrets,
@@ -200,17 +197,7 @@ mod tests {
             tx.commit().await.unwrap();
             devices.push(device.to_bytes());
         }
-        let deps = Deps {
-            bus: Arc::new(LocalBus::default()),
-            bulk: Arc::new(LocalBulk::default()),
-            cache: Arc::new(MemoryCache::new(runtime.clock.clone())),
-            secrets: Secrets::new([5; 32]),
-            metrics: Arc::default(),
-            health: Arc::default(),
-            db: String::new(),
-            db_pool: 1,
-            runtime,
-        };
+        let deps = Deps::local(runtime, Secrets::new([5; 32]), String::new());
         let keypackage = Arc::<Keypackage>::default();
         let router =
             Router::new(keypackage.clone(), deps.runtime.clone()).on::<methods::ForgetDeviceKeys, _, _, _>(heard);

@@ -1,7 +1,7 @@
 //! The service as gateways meet it: control calls over the bus, bodies over pipes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -9,9 +9,7 @@ use prost::Message;
 use qpc_blob::Config;
 use qpc_chassis::{
     Runtime,
-    bulk::{BulkClient, BulkReceiver, BulkSender, LocalBulk},
-    bus::LocalBus,
-    cache::MemoryCache,
+    bulk::{BulkClient, BulkReceiver, BulkSender},
     rpc::forward,
     run::Deps,
     secrets::Secrets,
@@ -41,17 +39,7 @@ impl World {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let runtime = Runtime::system();
-        let deps = Deps {
-            bus: Arc::new(LocalBus::default()),
-            bulk: Arc::new(LocalBulk::default()),
-            cache: Arc::new(MemoryCache::new(runtime.clock.clone())),
-            secrets: Secrets::new([5; 32]),
-            metrics: Arc::default(),
-            health: Arc::default(),
-            db: format!("sqlite:{}", folder.path().display()),
-            db_pool: 1,
-            runtime,
-        };
+        let deps = Deps::local(runtime, Secrets::new([5; 32]), format!("sqlite:{}", folder.path().display()));
         let mut config = Config::default();
         config.objects.blob_store = Some(format!("disk:{}", folder.path().join("bodies").display()));
         for _ in 0..2 {

@@ -11,17 +11,12 @@ use std::{
     fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
 use qpc_chassis::{
     Runtime,
-    bulk::LocalBulk,
-    bus::LocalBus,
-    cache::MemoryCache,
     config::Process,
-    db::Databases,
     run::{self, Deps, StartError},
     secrets::Secrets,
 };
@@ -97,19 +92,8 @@ pub async fn start(options: Options, process: &Process) -> Result<Embedded, Star
     options.admin().check()?;
     make_private(&options.data)?;
     let folder = options.data.to_str().ok_or_else(|| ServerError::FolderName(options.data.clone()))?;
-    let deps = Deps {
-        bus: Arc::new(LocalBus::default()),
-        bulk: Arc::new(LocalBulk::default()),
-        cache: Arc::new(MemoryCache::new(runtime.clock.clone())),
-        secrets: Secrets::load_or_create(&options.data.join("secret"), &mut runtime.rng())?,
-        metrics: Arc::default(),
-        health: Arc::default(),
-        db: format!("sqlite:{folder}"),
-        // Counts for Postgres only.
-        db_pool: 1,
-        databases: Databases::default(),
-        runtime,
-    };
+    let secrets = Secrets::load_or_create(&options.data.join("secret"), &mut runtime.rng())?;
+    let deps = Deps::local(runtime, secrets, format!("sqlite:{folder}"));
     let embedded = start_with(deps, options).await?;
     run::observe(&embedded.deps, process).await?;
     Ok(embedded)

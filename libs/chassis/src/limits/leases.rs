@@ -173,10 +173,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        bulk::LocalBulk,
-        bus::LocalBus,
         cache::CacheError,
-        db::Databases,
         limits::Rate,
         runtime::{Clock, SystemEntropy},
         secrets::Secrets,
@@ -238,16 +235,12 @@ mod tests {
             let inner = MemoryCache::new(clock.clone());
             let cache = Arc::new(Counted { inner, questions: AtomicU64::new(0), away: AtomicBool::new(false) });
             let deps = Deps {
-                runtime: Runtime::new(clock.clone(), Arc::new(SystemEntropy)),
-                bus: Arc::new(LocalBus::default()),
-                bulk: Arc::new(LocalBulk::default()),
                 cache: cache.clone(),
-                secrets: Secrets::new([5; 32]),
-                metrics: Arc::default(),
-                health: Arc::default(),
-                db: String::new(),
-                db_pool: 1,
-                databases: Databases::default(),
+                ..Deps::local(
+                    Runtime::new(clock.clone(), Arc::new(SystemEntropy)),
+                    Secrets::new([5; 32]),
+                    String::new(),
+                )
             };
             Self { clock, cache, deps }
         }

@@ -9,10 +9,8 @@ use std::{
 use anyhow::{Result, anyhow};
 use qpc_chassis::{
     Runtime,
-    bulk::LocalBulk,
     bus::LocalBus,
     cache::{Cache, MemoryCache},
-    db::Databases,
     metrics::Metrics,
     run::Deps,
     runtime::sim::{Disk, Host, SeededEntropy, VirtualClock, net::Net, net::Port},
@@ -158,16 +156,10 @@ impl Servers {
 
     fn deps(&self, runtime: Runtime) -> Deps {
         Deps {
-            runtime,
             bus: self.bus.clone(),
-            bulk: Arc::new(LocalBulk::default()),
             cache: self.cache.clone(),
-            secrets: Secrets::new(ROOT),
             metrics: self.metrics.clone(),
-            health: Arc::default(),
-            db: String::new(),
-            db_pool: 1,
-            databases: Databases::default(),
+            ..Deps::local(runtime, Secrets::new(ROOT), String::new())
         }
     }
 

@@ -13,8 +13,7 @@ use prost::Message;
 use qpc_auth::Config;
 use qpc_chassis::{
     Runtime,
-    bulk::LocalBulk,
-    bus::{Bus, LocalBus},
+    bus::Bus,
     cache::{Cache, MemoryCache},
     db::contract::fresh_database,
     rpc::{Ctx, Router, ServeOptions, forward, serve},
@@ -156,15 +155,13 @@ impl World {
         let clock = Arc::new(MockClock(AtomicU64::new(START_MS)));
         let db_pool = if db.is_some() { 4 } else { 1 };
         let deps = Deps {
-            runtime: Runtime::new(clock.clone(), Arc::new(SystemEntropy)),
-            bus: Arc::new(LocalBus::default()),
-            bulk: Arc::new(LocalBulk::default()),
             cache: cache(clock.clone()),
-            secrets: Secrets::new([5; 32]),
-            metrics: Arc::default(),
-            health: Arc::default(),
-            db: db.unwrap_or_else(|| format!("sqlite:{}", folder.path().display())),
             db_pool,
+            ..Deps::local(
+                Runtime::new(clock.clone(), Arc::new(SystemEntropy)),
+                Secrets::new([5; 32]),
+                db.unwrap_or_else(|| format!("sqlite:{}", folder.path().display())),
+            )
         };
         let others = start_others(&deps).await;
         let mut world = Self { deps, others, clock, replicas: Vec::new(), _folder: folder };

@@ -16,9 +16,7 @@ use prost::Message;
 use qpc_chassis::db::Db;
 use qpc_chassis::{
     Runtime,
-    bulk::LocalBulk,
     bus::{Bus, LocalBus},
-    cache::MemoryCache,
     rpc::{Identity, Router, ServeOptions, forward, serve},
     run::Deps,
     runtime::{Clock, SystemEntropy},
@@ -118,17 +116,8 @@ impl World {
 
     async fn around_on(bus: Arc<dyn Bus>, runtime: Runtime) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let deps = Deps {
-            bus,
-            bulk: Arc::new(LocalBulk::default()),
-            cache: Arc::new(MemoryCache::new(runtime.clock.clone())),
-            secrets: Secrets::new([7; 32]),
-            metrics: Arc::default(),
-            health: Arc::default(),
-            db: format!("sqlite:{}", folder.path().display()),
-            db_pool: 1,
-            runtime,
-        };
+        let deps =
+            Deps { bus, ..Deps::local(runtime, Secrets::new([7; 32]), format!("sqlite:{}", folder.path().display())) };
         let world = Self { deps, folder, keys: Arc::default(), patience: Duration::from_secs(10) };
         world.serve_queue_keys().await;
         world

@@ -15,9 +15,7 @@ use futures_util::future::BoxFuture;
 use prost::Message;
 use qpc_chassis::{
     Runtime,
-    bulk::LocalBulk,
     bus::{Bus, BusError, LocalBus, Subscription},
-    cache::MemoryCache,
     push::{Doorbell, EVERYWHERE, subject},
     rpc::{Ctx, Router, ServeOptions, serve},
     run::Deps,
@@ -223,17 +221,7 @@ impl Edge {
     /// Services, and what a gateway of theirs is given.
     pub(crate) async fn services(bus: Arc<dyn Bus>) -> (Deps, Deps, Arc<Backend>) {
         let runtime = Runtime::system();
-        let deps = Deps {
-            bus,
-            bulk: Arc::new(LocalBulk::default()),
-            cache: Arc::new(MemoryCache::new(runtime.clock.clone())),
-            secrets: Secrets::new([7; 32]),
-            metrics: Arc::default(),
-            health: Arc::default(),
-            db: String::new(),
-            db_pool: 1,
-            runtime,
-        };
+        let deps = Deps { bus, ..Deps::local(runtime, Secrets::new([7; 32]), String::new()) };
         let backend_deps = Deps { runtime: Runtime::system(), ..deps.clone() };
         let backend = start_backend(&backend_deps).await;
         (deps, backend_deps, backend)

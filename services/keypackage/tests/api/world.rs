@@ -13,8 +13,7 @@ use openmls_memory_storage::MemoryStorage;
 use prost::Message;
 use qpc_chassis::{
     Runtime,
-    bulk::LocalBulk,
-    bus::{Bus, LocalBus},
+    bus::Bus,
     cache::{Cache, MemoryCache},
     limits::Rate,
     rpc::{self, Ctx, Router, ServeOptions, forward},
@@ -90,15 +89,8 @@ impl World {
         let clock = Arc::new(MockClock(AtomicU64::new(Runtime::system().now_ms())));
         let runtime = Runtime::new(clock.clone(), Arc::new(SystemEntropy));
         let deps = Deps {
-            bus: Arc::new(LocalBus::default()),
-            bulk: Arc::new(LocalBulk::default()),
             cache: cache(clock.clone()),
-            secrets: Secrets::new([5; 32]),
-            metrics: Arc::default(),
-            health: Arc::default(),
-            db: format!("sqlite:{}", folder.path().display()),
-            db_pool: 1,
-            runtime,
+            ..Deps::local(runtime, Secrets::new([5; 32]), format!("sqlite:{}", folder.path().display()))
         };
         let listed = Arc::new(Listed::default());
         let auth = Router::new(listed.clone(), deps.runtime.clone()).on::<methods::ListDevices, _, _, _>(list_devices);
