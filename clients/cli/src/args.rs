@@ -110,6 +110,13 @@ pub(crate) struct Around {
     pub(crate) editor: Option<OsString>,
 }
 
+impl Around {
+    /// What the person writes longer texts with.
+    pub(crate) fn editor(&self) -> Option<&OsString> {
+        self.visual.as_ref().or(self.editor.as_ref())
+    }
+}
+
 /// Cipher suite by its short name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SuiteArg {

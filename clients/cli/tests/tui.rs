@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::{process::Stdio, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio, time::Duration};
 
 use common::{Server, pty::Terminal};
 use qpc_sdk::{Event, EventStream, Message};
@@ -208,6 +208,52 @@ async fn the_terminal_is_lent_to_the_shell_pasted_into_clicked_at_and_resized() 
     });
     alice.types("exit\r");
     assert_eq!(alice.ends(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_editor_has_the_terminal_and_a_link_goes_to_a_program() {
+    let server = Server::start().await;
+    let bob = server.client("bob").await;
+    let mut events = bob.events();
+    // It asks at the terminal, as editors do.
+    let editor = program(&server, "editor", "echo editing: \"$(cat \"$1\")\"; read -r line; echo \"$line\" >>\"$1\"");
+    let opener = program(&server, "opener", "echo \"$1\" >>\"$(dirname \"$0\")/opened\"");
+    let alice = Terminal::shell(&server, "alice", 80, 24);
+    alice.shows(&["$ "]);
+    alice.types(&format!("VISUAL={editor} \"$QPC\" tui --opener {opener}\r"));
+    alice.shows(&["alice ●", "no conversations"]);
+    alice.types(":dm bob\r");
+    alice.shows(&["bob  direct", "write to bob"]);
+    alice.types("see https://example.org/(a)?b=c, and");
+    alice.shows(&["b=c, and"]);
+    alice.types("\x18");
+    alice.fits("the editor", |screen| screen.contents().contains("editing: see") && !screen.alternate_screen());
+    alice.types("http://example.org.\r");
+    alice.fits("what the editor has made of it", |screen| {
+        screen.contents().contains("  http://example.org.") && screen.alternate_screen() && screen.bracketed_paste()
+    });
+    alice.types("\r");
+    comes(&mut events, |message| message.text == "see https://example.org/(a)?b=c, and\nhttp://example.org.").await;
+
+    alice.shows(&["write to bob"]);
+    alice.types("\to");
+    alice.shows(&["Open?", "https://example.org/(a)?b=c ", "http://example.org "]);
+    alice.types("\r");
+    alice.shows(&["given to"]);
+    alice.types("oj\r");
+    let opened = server.folder.path().join("opened");
+    alice.reads("the second one is opened", |_| fs::read_to_string(&opened).unwrap_or_default().lines().count() == 2);
+    assert_eq!(fs::read_to_string(&opened).unwrap(), "https://example.org/(a)?b=c\nhttp://example.org\n");
+    alice.types("\x11");
+    alice.fits("the shell's screen", |screen| !screen.alternate_screen());
+}
+
+/// A program of one line of shell.
+fn program(server: &Server, name: &str, line: &str) -> String {
+    let path = server.folder.path().join(name);
+    fs::write(&path, format!("#!/bin/sh\n{line}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+    path.to_str().unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

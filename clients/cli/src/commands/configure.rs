@@ -109,7 +109,7 @@ fn edit(settings: &Settings, render: &Render) -> anyhow::Result<()> {
         // Made as everywhere: its folder, and for its owner alone.
         settings.config.save()?;
     }
-    let editor = settings.globals.around.visual.as_ref().or(settings.globals.around.editor.as_ref());
+    let editor = settings.globals.around.editor();
     let editor = editor.filter(|editor| !editor.is_empty()).ok_or(Usage::NoEditor)?;
     run_editor(editor, &path)?;
     let edited = Config::load(path.clone())?;

@@ -121,7 +121,7 @@ impl Send {
     fn text(&self, on: &On) -> anyhow::Result<String> {
         let text = match &self.text {
             Some(text) => text.clone(),
-            None if self.edit => compose(self.editor.as_deref())?,
+            None if self.edit => compose(self.editor.as_deref(), "")?,
             None => piped()?,
         };
         Ok(if self.deed { format!("* {} {text}", on.who.username) } else { text })
@@ -252,13 +252,14 @@ fn piped() -> anyhow::Result<String> {
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }
 
-/// What a person writes in an editor. Its file is readable for the person alone, and deleted.
-pub(crate) fn compose(editor: Option<&std::ffi::OsStr>) -> anyhow::Result<String> {
+/// What a person makes of a text in an editor. Its file is readable for the person alone, and deleted.
+pub(crate) fn compose(editor: Option<&std::ffi::OsStr>, text: &str) -> anyhow::Result<String> {
     let editor = editor.filter(|editor| !editor.is_empty()).ok_or(Usage::NoEditor)?;
     // Its directory is readable for its owner alone.
     let folder = tempfile::Builder::new().prefix("qpc-").tempdir().context("no temporary folder")?;
     let path = folder.path().join("message.txt");
-    fs::write(&path, "")?;
+    // Editors want whole lines.
+    fs::write(&path, if text.is_empty() { String::new() } else { format!("{text}\n") })?;
     run_editor(editor, &path)?;
     Ok(fs::read_to_string(&path)?.trim_end().to_owned())
 }

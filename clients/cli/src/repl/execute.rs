@@ -164,9 +164,8 @@ impl Session {
     /// The editor has the terminal meanwhile; what comes is shown afterwards.
     async fn compose(&mut self) -> anyhow::Result<()> {
         anyhow::ensure!(self.interactive, "there is no terminal for an editor");
-        let around = &self.settings.globals.around;
-        let editor = around.visual.clone().or_else(|| around.editor.clone());
-        let written = Runtime::system().blocking(move || compose(editor.as_deref())).await;
+        let editor = self.settings.globals.around.editor().cloned();
+        let written = Runtime::system().blocking(move || compose(editor.as_deref(), "")).await;
         let written = written.ok_or(Error::Interrupted)??;
         if written.is_empty() {
             self.print("nothing was written, nothing was sent");

@@ -1,14 +1,14 @@
 //! The loop between terminal, client and model. It waits for nothing but the next thing that happens: what takes time is done
 //! beside it.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{future::pending, io, sync::Arc, time::Duration};
 
 use crossterm::event::{Event as Terminal, EventStream as Keys};
 use futures_util::{FutureExt as _, StreamExt as _};
-use qpc_sdk::{Client, EventStream, Runtime};
+use qpc_sdk::{Client, ConversationId, EventStream, Runtime};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{Interval, MissedTickBehavior, interval},
 };
 
@@ -17,9 +17,9 @@ use super::{
     model::Model,
     terminal::Screen,
     update::{Answer, Effect, Input, update},
-    work::{Desk, carry_out},
+    work::{Desk, Programs, carry_out},
 };
-use crate::settings::Place;
+use crate::{commands::compose, settings::Place};
 
 /// What may wait in a lane, and among the answers.
 const QUEUE: usize = 256;
@@ -39,12 +39,19 @@ struct Lanes {
 }
 
 impl Lanes {
-    fn new(runtime: &Runtime, client: &Client, place: &Place, answers: &mpsc::Sender<Answer>) -> Self {
+    fn new(
+        runtime: &Runtime,
+        client: &Client,
+        place: &Place,
+        programs: &Programs,
+        answers: &mpsc::Sender<Answer>,
+    ) -> Self {
         let listed = Arc::default();
         let lane = |finishes: bool| {
             let (sender, mut effects) = mpsc::channel(QUEUE);
             let desk = Desk {
                 place: place.clone(),
+                programs: programs.clone(),
                 client: client.clone(),
                 runtime: runtime.clone(),
                 answers: answers.clone(),
@@ -86,24 +93,41 @@ impl Lanes {
             | Effect::Search(..)
             | Effect::Day(..) => &self.reading,
             Effect::Typing(..) => &self.whispering,
-            Effect::Connect | Effect::Run(..) | Effect::Report(..) => &self.asking,
+            Effect::Connect | Effect::Run(..) | Effect::Report(..) | Effect::Browse(_) => &self.asking,
             _ => &self.writing,
         };
         lane.try_send(effect).map_err(mpsc::error::TrySendError::into_inner)
     }
 }
 
-/// What happens at the terminal, until that is gone. By a task of its own: the stream of the library wakes whoever has asked
-/// it first, although somebody else may have asked since.
-fn read_keys(runtime: &Runtime) -> mpsc::Receiver<Terminal> {
+/// What happens at the terminal.
+struct Keyboard {
+    keys: mpsc::Receiver<Terminal>,
+    /// Dropped, it ends the reading.
+    stop: oneshot::Sender<()>,
+}
+
+impl Keyboard {
+    /// Reads no more. What is typed from now on is somebody else's.
+    async fn leave(mut self) {
+        drop(self.stop);
+        while self.keys.recv().await.is_some() {}
+    }
+}
+
+/// Reads until the terminal is gone. By a task of its own: the stream of the library wakes whoever has asked it first, although
+/// somebody else may have asked since.
+fn read_keys(runtime: &Runtime) -> Keyboard {
     let (sender, keys) = mpsc::channel(QUEUE);
-    let stop = runtime.shutdown().clone();
+    let (stop, mut stopped) = oneshot::channel();
+    let shutdown = runtime.shutdown().clone();
     runtime.spawn(async move {
         let mut stream = Keys::new();
         loop {
             let key = tokio::select! {
                 key = stream.next() => key,
-                () = stop.cancelled() => return,
+                _ = &mut stopped => return,
+                () = shutdown.cancelled() => return,
             };
             let Some(Ok(key)) = key else { return };
             if sender.send(key).await.is_err() {
@@ -111,7 +135,7 @@ fn read_keys(runtime: &Runtime) -> mpsc::Receiver<Terminal> {
             }
         }
     });
-    keys
+    Keyboard { keys, stop }
 }
 
 /// See the module.
@@ -119,9 +143,12 @@ pub(crate) struct Driver {
     runtime: Runtime,
     model: Model,
     screen: Screen,
-    keys: mpsc::Receiver<Terminal>,
+    /// None while an editor has the terminal.
+    keyboard: Option<Keyboard>,
     events: EventStream,
     answers: mpsc::Receiver<Answer>,
+    answering: mpsc::Sender<Answer>,
+    programs: Programs,
     lanes: Lanes,
     clock: Interval,
     signals: [Signal; 3],
@@ -132,18 +159,19 @@ impl Driver {
         runtime: Runtime,
         client: &Client,
         place: &Place,
+        programs: Programs,
         events: EventStream,
         model: Model,
         screen: Screen,
     ) -> io::Result<Self> {
-        let keys = read_keys(&runtime);
-        let (sender, answers) = mpsc::channel(QUEUE);
-        let lanes = Lanes::new(&runtime, client, place, &sender);
+        let keyboard = Some(read_keys(&runtime));
+        let (answering, answers) = mpsc::channel(QUEUE);
+        let lanes = Lanes::new(&runtime, client, place, &programs, &answering);
         let mut clock = interval(TICK);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let signals =
             [signal(SignalKind::terminate())?, signal(SignalKind::hangup())?, signal(SignalKind::interrupt())?];
-        Ok(Self { runtime, model, screen, keys, events, answers, lanes, clock, signals })
+        Ok(Self { runtime, model, screen, keyboard, events, answers, answering, programs, lanes, clock, signals })
     }
 
     /// Until the person leaves, or is not let in.
@@ -154,7 +182,9 @@ impl Driver {
             if let Some(ending) = ending {
                 return Ok(ending);
             }
-            self.screen.draw(&mut self.model)?;
+            if self.keyboard.is_some() {
+                self.screen.draw(&mut self.model)?;
+            }
             let input = self.next().await;
             ending = self.take(input)?;
             // All that has come meanwhile is drawn at once.
@@ -169,15 +199,23 @@ impl Driver {
 
     /// What happens next; none when the terminal or the client is gone.
     async fn next(&mut self) -> Option<Input> {
-        let Self { keys, events, answers, clock, signals: [terminate, hang_up, interrupt], model, .. } = self;
+        let Self { keyboard, events, answers, clock, signals: [terminate, hang_up, interrupt], model, .. } = self;
+        let lent = keyboard.is_none();
+        let key = async {
+            match keyboard {
+                Some(keyboard) => keyboard.keys.recv().await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
-            key = keys.recv() => key.map(Input::Terminal),
+            key = key => key.map(Input::Terminal),
             event = events.next() => event.map(Input::Sdk),
             answer = answers.recv() => answer.map(Input::Answer),
             _ = clock.tick(), if model.is_waiting() => Some(Input::Tick),
             _ = terminate.recv() => None,
             _ = hang_up.recv() => None,
-            _ = interrupt.recv() => None,
+            // Of a person who means the editor.
+            _ = interrupt.recv() => if lent { Some(Input::Tick) } else { None },
         }
     }
 
@@ -192,6 +230,10 @@ impl Driver {
 
     fn step(&mut self, input: Input) -> io::Result<Option<Ending>> {
         let resized = matches!(input, Input::Terminal(Terminal::Resize(..)));
+        if matches!(input, Input::Answer(Answer::Edited(..))) {
+            self.keyboard = Some(read_keys(&self.runtime));
+            self.screen.resume()?;
+        }
         let effects = update(&mut self.model, self.runtime.now_ms(), input);
         if resized {
             self.screen.forget()?;
@@ -204,6 +246,7 @@ impl Driver {
                 Effect::Ring(line) => self.screen.ring(&line)?,
                 Effect::Redraw => self.screen.forget()?,
                 Effect::Suspend => self.screen.suspend()?,
+                Effect::Editor(id, text) => self.lend(id, text),
                 effect => {
                     if let Err(refused) = self.lanes.put(effect) {
                         self.refused(refused);
@@ -212,6 +255,21 @@ impl Driver {
             }
         }
         Ok(None)
+    }
+
+    /// The editor has the terminal, until its answer is here. What comes meanwhile is taken, and shown afterwards.
+    fn lend(&mut self, id: ConversationId, text: String) {
+        let Some(keyboard) = self.keyboard.take() else { return };
+        self.screen.lend();
+        let (runtime, answers) = (self.runtime.clone(), self.answering.clone());
+        let editor = self.programs.editor.clone();
+        self.runtime.spawn(async move {
+            keyboard.leave().await;
+            let written = runtime.blocking(move || compose(editor.as_deref(), &text)).await;
+            let written = written
+                .map_or_else(|| Err("interrupted".to_owned()), |written| written.map_err(|error| format!("{error:#}")));
+            let _ = answers.send(Answer::Edited(id, written)).await;
+        });
     }
 
     /// There was too much to do.

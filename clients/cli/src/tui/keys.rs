@@ -43,6 +43,8 @@ impl Place {
 pub(crate) enum Action {
     Quit,
     Suspend,
+    /// Lends the terminal to an editor, with what is being written.
+    Editor,
     Redraw,
     Help,
     Switcher,
@@ -76,6 +78,8 @@ pub(crate) enum Action {
     Files,
     /// Takes the files of a message.
     Save,
+    /// Gives the links of a message to a program.
+    Links,
     Jump,
     Send,
     Newline,
@@ -160,6 +164,7 @@ pub(crate) const TABLE: &[Binding] = &[
     row(Composer, &[(NO, KeyCode::Tab)], "Tab", A::Complete, "complete @name, :emoji: or /command; otherwise go to the messages").foot("messages"),
     row(Composer, &[(SHIFT, KeyCode::BackTab), (NO, KeyCode::BackTab)], "Shift-Tab", A::ToList, "go to the list"),
     row(Composer, &[ctrl('o')], "Ctrl-O", A::Files, "send a file"),
+    row(Composer, &[ctrl('x')], "Ctrl-X", A::Editor, "go on writing in an editor (VISUAL, EDITOR)"),
     row(Composer, &[(NO, KeyCode::Up)], "Up", A::Write(Write::Up), "a row up; where nothing is written, edit the last own message"),
     row(Composer, &[(NO, KeyCode::Down)], "Down", A::Write(Write::Down), "a row down"),
     row(Composer, &[(NO, KeyCode::Left), ctrl('b')], "Left Ctrl-B", A::Write(Write::Left), "back"),
@@ -189,6 +194,7 @@ pub(crate) const TABLE: &[Binding] = &[
     row(Normal, &[key('N')], "N", A::FoundBefore, "what was found after (newer)"),
     row(Normal, &[key('?')], "?", A::Help, "all keys").foot("help"),
     row(Normal, &[ctrl('o')], "Ctrl-O", A::Files, "send a file"),
+    row(Normal, &[ctrl('x'), key('v')], "v Ctrl-X", A::Editor, "go on writing in an editor (VISUAL, EDITOR)"),
     row(Normal, &[ctrl('u')], "Ctrl-U", A::PageUp, "older messages"),
     row(Normal, &[ctrl('d')], "Ctrl-D", A::PageDown, "newer messages"),
 
@@ -201,6 +207,7 @@ pub(crate) const TABLE: &[Binding] = &[
     row(Messages, &[key('y')], "y", A::Copy, "copy the text to the clipboard (OSC 52)"),
     row(Messages, &[key('i'), key('K')], "i K", A::Info, "times, state, who reacted (vim: K)"),
     row(Messages, &[key('s')], "s", A::Save, "save its files in the folder where qpc was started"),
+    row(Messages, &[key('o')], "o", A::Links, "open a link in it, after it was shown"),
     row(Messages, &[(NO, KeyCode::Enter)], "Enter", A::Jump, "go to the message that it answers"),
     row(Messages, &[key('g'), (NO, KeyCode::Home)], "g Home", A::Top, "oldest message here (vim: gg)"),
     row(Messages, &[key('G'), (NO, KeyCode::End)], "G End", A::Bottom, "newest message"),

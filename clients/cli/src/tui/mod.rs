@@ -35,6 +35,7 @@ use self::{
     terminal::Screen,
     theme::Theme,
     update::Answer,
+    work::Programs,
 };
 use crate::{
     args::FirstRun,
@@ -45,6 +46,8 @@ use crate::{
     style,
 };
 
+/// What opens links where nobody says otherwise.
+const OPENER: &str = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
 /// Time for what was written to be sent, when the person leaves.
 const LEAVE_FLUSH: Duration = Duration::from_secs(2);
 /// Time for what is being kept to be kept.
@@ -56,7 +59,7 @@ pub(crate) const ROW: Row = Row {
         aliases: &[],
         about: "Chat on the whole screen: registers and logs in by itself",
         after: "Examples:\n  qpc tui -u alice\n  qpc tui -u alice --keymap vim --theme light --bell\n\n\
-            Inside, F1 shows all keys and commands. The keys theme, keymap and bell of the configuration file count here too.",
+            Inside, F1 shows all keys and commands. The keys theme, keymap, bell and opener of the configuration file count here too.",
         args: args::<Tui>,
         run: Run::Program(|matches, settings| program(&matches, settings, run)),
         mends: false,
@@ -79,6 +82,9 @@ struct Tui {
     /// Ring when a message comes while you are elsewhere
     #[arg(long)]
     bell: bool,
+    /// Program that opens a link [default: the opener of the configuration file, or that of the desktop]
+    #[arg(long, env = "QPC_OPENER", value_name = "PROGRAM")]
+    opener: Option<String>,
     #[command(flatten)]
     first: FirstRun,
 }
@@ -102,6 +108,14 @@ impl Tui {
         let keymap = self.keymap.unwrap_or(if is("keymap", "vi") { Keymap::Vim } else { Keymap::Plain });
         Options { theme, keymap, bell: self.bell || is("bell", "on") }
     }
+
+    fn programs(&self, settings: &Settings) -> Programs {
+        let opener = self.opener.clone().or_else(|| settings.configured("opener"));
+        Programs {
+            editor: settings.globals.around.editor().cloned(),
+            opener: opener.unwrap_or_else(|| OPENER.to_owned()),
+        }
+    }
 }
 
 async fn run(args: Tui, settings: Settings) -> anyhow::Result<ExitCode> {
@@ -119,7 +133,8 @@ async fn run(args: Tui, settings: Settings) -> anyhow::Result<ExitCode> {
     let runtime = Runtime::system();
     let ending = {
         let screen = Screen::enter(!args.no_mouse)?;
-        Driver::new(runtime.clone(), &client, &settings.place()?, events, model, screen)?.run(drafts).await
+        let programs = args.programs(&settings);
+        Driver::new(runtime.clone(), &client, &settings.place()?, programs, events, model, screen)?.run(drafts).await
     };
     if !runtime.drain(KEEP_WITHIN).await {
         tracing::warn!("left with work in flight");

@@ -47,6 +47,8 @@ pub(crate) enum Overlay {
     Ask { question: &'static str, line: String },
     /// Whether to delete a message for all.
     Delete(MessageRef),
+    /// Links of a message, of which one is opened.
+    Links { links: Vec<String>, choice: usize },
     /// What stands in a folder and fits.
     Files { folder: PathBuf, entries: Vec<Entry>, query: String, choice: usize },
     /// Lines about something, scrolled.

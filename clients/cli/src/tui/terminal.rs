@@ -83,12 +83,21 @@ impl Screen {
         out.flush()
     }
 
+    /// Gives the terminal back to somebody else, until [`Self::resume`].
+    pub(crate) fn lend(&self) {
+        give_back();
+    }
+
+    pub(crate) fn resume(&mut self) -> io::Result<()> {
+        take(self.mouse)?;
+        self.forget()
+    }
+
     /// Gives the terminal back and stops the program, until it is told to go on.
     pub(crate) fn suspend(&mut self) -> io::Result<()> {
         give_back();
         kill_process(getpid(), Signal::TSTP)?;
-        take(self.mouse)?;
-        self.forget()
+        self.resume()
     }
 }
 

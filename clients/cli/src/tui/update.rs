@@ -89,6 +89,10 @@ pub(crate) enum Effect {
     Run(Command, Option<ConversationId>),
     /// To the clipboard.
     Copy(String),
+    /// Gives a link to a program.
+    Browse(String),
+    /// Lends the terminal to an editor, with a text that is being written.
+    Editor(ConversationId, String),
     /// Calls the person, with a line.
     Ring(String),
     Redraw,
@@ -146,6 +150,8 @@ pub(crate) enum Answer {
     Arrived(u64, Result<String, String>),
     /// A text that was not taken, and why.
     NotSent(ConversationId, Draft, String),
+    /// What an editor has made of a text, or why nothing.
+    Edited(ConversationId, Result<String, String>),
     /// A draft that is to be kept later.
     NotKept(ConversationId),
 }
@@ -224,6 +230,8 @@ fn answered(model: &mut Model, answer: Answer, effects: &mut Vec<Effect>) {
                 effects.push(Effect::Members(id));
             }
         }
+        Answer::Edited(id, Ok(text)) => composer::edited(model, id, &text),
+        Answer::Edited(_, Err(why)) => model.complain(why),
         Answer::NotKept(id) => model.writings.entry(id).or_default().dirty = true,
         Answer::Lines(title, lines) => {
             model.overlay = Some(Overlay::Lines { title, lines, top: 0 });

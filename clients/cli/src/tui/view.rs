@@ -193,7 +193,9 @@ fn footer(model: &Model, area: Rect, buffer: &mut Buffer) {
         Some(Overlay::Help(_) | Overlay::Lines { .. }) => &[("Up", "and Down scroll"), ("Esc", "close")],
         Some(Overlay::Delete(_)) => &[("y", "delete"), ("n", "keep")],
         Some(Overlay::Ask { .. }) => &[("y", "do it"), ("n", "do not")],
-        Some(Overlay::Switcher { .. }) => &[("Enter", "open"), ("Up", "and Down choose"), ("Esc", "close")],
+        Some(Overlay::Switcher { .. } | Overlay::Links { .. }) => {
+            &[("Enter", "open"), ("Up", "and Down choose"), ("Esc", "close")]
+        }
         Some(Overlay::Files { .. }) => &[("Enter", "send or open"), ("Backspace", "folder above"), ("Esc", "close")],
         Some(Overlay::React { .. }) => &[("Enter", "put or take away"), ("Left", "and Right choose"), ("Esc", "close")],
         Some(Overlay::Search(_)) => &[("Enter", "search"), ("Esc", "close")],

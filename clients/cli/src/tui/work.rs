@@ -1,12 +1,15 @@
 //! Carries effects out on the client.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{ffi::OsString, path::Path, process::Stdio, sync::Arc, time::Duration};
 
 use qpc_sdk::{Attachment, Client, ConversationId, Draft, Error, MessageRef, Progress, Runtime, Settings};
-use tokio::sync::{Mutex, mpsc};
+use tokio::{
+    process::Command,
+    sync::{Mutex, mpsc},
+};
 
 use super::{
-    command::{self, Command, Here},
+    command::{self, Command as Asked, Here},
     files,
     model::MAX_LOADED,
     timeline::matches,
@@ -21,12 +24,24 @@ use crate::{
 /// An invite by `/invite` is good for this time, and for one.
 const INVITE_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 const INVITE_USES: u32 = 1;
+/// A program that cannot open a link says so within this time.
+const OPENS_WITHIN: Duration = Duration::from_secs(2);
+
+/// Programs of the person's own.
+#[derive(Debug, Clone)]
+pub(crate) struct Programs {
+    /// Writes longer texts.
+    pub(crate) editor: Option<OsString>,
+    /// Opens links.
+    pub(crate) opener: String,
+}
 
 /// What is worked with.
 #[derive(Clone)]
 pub(crate) struct Desk {
     pub(crate) client: Client,
     pub(crate) place: Place,
+    pub(crate) programs: Programs,
     pub(crate) runtime: Runtime,
     pub(crate) answers: mpsc::Sender<Answer>,
     /// What the numbers stand for that were shown.
@@ -54,11 +69,11 @@ pub(crate) async fn carry_out(desk: &Desk, effect: Effect) -> Option<Answer> {
             Ok(()) => Answer::Written(id),
             Err(error) => Answer::NotSent(id, draft, error.to_string()),
         }),
-        Effect::Run(Command::Shared(line), open) => Some(match shared(desk, &line, open).await {
+        Effect::Run(Asked::Shared(line), open) => Some(match shared(desk, &line, open).await {
             Ok(answer) => answer,
             Err(error) => Answer::Failed(format!("{error:#}")),
         }),
-        Effect::Run(Command::Switch(name), open) => Some(match listed(desk, &name, open).await {
+        Effect::Run(Asked::Switch(name), open) => Some(match listed(desk, &name, open).await {
             Ok(id) => Answer::Opened(id),
             Err(error) => Answer::Failed(format!("{error:#}")),
         }),
@@ -74,6 +89,10 @@ pub(crate) async fn carry_out(desk: &Desk, effect: Effect) -> Option<Answer> {
             let done = download(desk, transfer, *file, &folder).await;
             Some(Answer::Arrived(transfer, done.map_err(|error| error.to_string())))
         }
+        Effect::Browse(link) => Some(match browse(&desk.programs.opener, &link).await {
+            Ok(()) => Answer::Said(format!("given to {}", text::label(&desk.programs.opener))),
+            Err(why) => Answer::Failed(why),
+        }),
         effect => match asked(client, effect).await {
             Ok(answer) => answer,
             Err(error) => Some(Answer::Failed(error.to_string())),
@@ -152,6 +171,20 @@ async fn download(desk: &Desk, transfer: u64, file: FileOfMessage, folder: &Path
     Ok(format!("saved as {}", path.display()))
 }
 
+/// Gives a link to a program, which may go on for as long as it likes.
+async fn browse(opener: &str, link: &str) -> Result<(), String> {
+    let mut command = Command::new(opener);
+    command.arg(link).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command
+        .spawn()
+        .map_err(|error| format!("{opener}: {error}; say another program by --opener, or copy the message (y)"))?;
+    match tokio::time::timeout(OPENS_WITHIN, child.wait()).await {
+        Ok(Ok(status)) if !status.success() => Err(format!("{opener} ended with {status}")),
+        Ok(Err(error)) => Err(format!("{opener}: {error}")),
+        Ok(Ok(_)) | Err(_) => Ok(()),
+    }
+}
+
 async fn asked(client: &Client, effect: Effect) -> Result<Option<Answer>, Error> {
     Ok(Some(match effect {
         Effect::Connect => match client.connect().await {
@@ -222,6 +255,8 @@ async fn asked(client: &Client, effect: Effect) -> Result<Option<Answer>, Error>
         | Effect::Upload { .. }
         | Effect::Download { .. }
         | Effect::Copy(_)
+        | Effect::Browse(_)
+        | Effect::Editor(..)
         | Effect::Ring(_)
         | Effect::Redraw
         | Effect::Suspend
@@ -230,30 +265,31 @@ async fn asked(client: &Client, effect: Effect) -> Result<Option<Answer>, Error>
     }))
 }
 
-async fn run(client: &Client, command: Command, open: Option<ConversationId>) -> Result<Option<Answer>, Error> {
+async fn run(client: &Client, command: Asked, open: Option<ConversationId>) -> Result<Option<Answer>, Error> {
     Ok(Some(match command {
-        Command::Dm(name) => Answer::Opened(client.dm(&name).await?),
-        Command::Create(name, people) => Answer::Opened(client.create_group(&name, &people).await?),
-        Command::Notes => Answer::Opened(client.notes().await?),
-        Command::Join(link) => match link.parse() {
+        Asked::Dm(name) => Answer::Opened(client.dm(&name).await?),
+        Asked::Create(name, people) => Answer::Opened(client.create_group(&name, &people).await?),
+        Asked::Notes => Answer::Opened(client.notes().await?),
+        Asked::Join(link) => match link.parse() {
             Ok(link) => Answer::Opened(client.join(&link).await?),
             Err(error) => Answer::Failed(error.to_string()),
         },
-        Command::Typing(typing) => set(client, |settings| settings.typing = typing).await?,
-        Command::Receipts(read_receipts) => set(client, |settings| settings.read_receipts = read_receipts).await?,
-        Command::Here(here) => match open {
+        Asked::Typing(typing) => set(client, |settings| settings.typing = typing).await?,
+        Asked::Receipts(read_receipts) => set(client, |settings| settings.read_receipts = read_receipts).await?,
+        Asked::Here(here) => match open {
             Some(id) => run_here(client, here, id).await?,
             None => return Ok(None),
         },
-        Command::Switch(_)
-        | Command::Search(_)
-        | Command::Date(_)
-        | Command::Help
-        | Command::Quit
-        | Command::Theme(_)
-        | Command::Keymap(_)
-        | Command::Bell(_)
-        | Command::Shared(_) => return Ok(None),
+        Asked::Switch(_)
+        | Asked::Search(_)
+        | Asked::Date(_)
+        | Asked::Help
+        | Asked::Quit
+        | Asked::Theme(_)
+        | Asked::Keymap(_)
+        | Asked::Bell(_)
+        | Asked::Editor
+        | Asked::Shared(_) => return Ok(None),
     }))
 }
 

@@ -372,6 +372,44 @@ fn what_was_not_sent_is_sent_again_and_text_is_copied() {
 }
 
 #[test]
+fn links_are_shown_whole_before_one_is_opened() {
+    let mut model = samples::model();
+    tap(&mut model, KeyCode::Tab);
+    types(&mut model, "o");
+    assert!(model.notice.as_ref().unwrap().text.contains("no link"));
+    let long = format!("https://example.org/{}", "x".repeat(100));
+    let text = format!("{long} {long} javascript:alert(1) file:///etc/passwd ftp://a.b (http://b.example/c)");
+    let open = model.open.as_mut().unwrap();
+    open.messages.last_mut().unwrap().text = text;
+    types(&mut model, "o");
+    let Some(Overlay::Links { links, .. }) = &model.overlay else { panic!("{:?}", model.overlay) };
+    assert_eq!(links[..], [long.clone(), "http://b.example/c".to_owned()]);
+    let screen: String = shown(&mut model, 80, 24).chars().filter(|character| *character == 'x').collect();
+    assert!(screen.len() >= 100, "no part of it is hidden");
+    assert!(tap(&mut model, KeyCode::Esc).is_empty());
+    assert!(matches!(&types(&mut model, "ojj\n")[..], [Effect::Browse(link)] if link == "http://b.example/c"));
+}
+
+#[test]
+fn an_editor_goes_on_with_what_is_written() {
+    let mut model = samples::model();
+    types(&mut model, "dear all");
+    let effects = ctrl(&mut model, 'x');
+    let [Effect::Editor(id, text)] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!(text, "dear all");
+    answer(&mut model, Answer::Edited(*id, Err("no editor: set VISUAL or EDITOR".to_owned())));
+    assert_eq!(written(&model), "dear all", "nothing is lost");
+    answer(&mut model, Answer::Edited(*id, Ok("dear all,\nhello".to_owned())));
+    assert_eq!(written(&model), "dear all,\nhello");
+    assert_eq!(sent(&tap(&mut model, KeyCode::Enter))[0].text, "dear all,\nhello");
+    // The command is not part of the text.
+    let effects = types(&mut model, "/compose\n");
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Editor(_, text) if text.is_empty())), "{effects:?}");
+    answer(&mut model, Answer::Edited(*id, Ok("ü".repeat(40 << 10))));
+    assert!(written(&model).len() <= 60 << 10 && model.notice.as_ref().unwrap().text.contains("60 KiB"));
+}
+
+#[test]
 fn a_file_is_chosen_and_its_way_is_shown() {
     let mut model = samples::model();
     tap(&mut model, KeyCode::Tab);

@@ -1,6 +1,6 @@
 //! What is being written.
 
-use qpc_sdk::{ConversationKind, Draft};
+use qpc_sdk::{ConversationId, ConversationKind, Draft};
 
 use super::{Effect, messages, overlay};
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
 
 /// Time between two words to others that this account is writing, milliseconds.
 const TELL_EVERY_MS: u64 = 3_000;
+const TOO_LONG: &str = "a message is at most 60 KiB long; the rest was left out";
 /// Letters of a shortcode from which on it is completed.
 const MIN_SHORTCODE: usize = 2;
 /// Candidates that are named.
@@ -53,7 +54,7 @@ pub(super) fn change<T>(
 
 pub(super) fn insert(model: &mut Model, text: &str, effects: &mut Vec<Effect>) {
     if change(model, effects, |composer| composer.insert(text)) == Some(false) {
-        model.complain("a message is at most 60 KiB long; the rest was left out");
+        model.complain(TOO_LONG);
     }
 }
 
@@ -139,7 +140,7 @@ fn send(model: &mut Model, effects: &mut Vec<Effect>) {
 }
 
 /// Nothing is being written any more; what was put aside is again.
-fn clear(model: &mut Model, id: qpc_sdk::ConversationId, effects: &mut Vec<Effect>) {
+fn clear(model: &mut Model, id: ConversationId, effects: &mut Vec<Effect>) {
     let writing = model.writings.entry(id).or_default();
     writing.composer.take();
     writing.purpose = Purpose::Message;
@@ -148,6 +149,26 @@ fn clear(model: &mut Model, id: qpc_sdk::ConversationId, effects: &mut Vec<Effec
     }
     writing.dirty = false;
     effects.push(Effect::Keep(id, writing.draft()));
+}
+
+/// Has an editor go on with what is being written.
+pub(super) fn lend(model: &Model, effects: &mut Vec<Effect>) {
+    let Some(id) = model.open_info().filter(|info| info.active).map(|info| info.id) else { return };
+    let written = model.writing().map_or("", |writing| writing.composer.text());
+    // The command that asks for it is no part of it.
+    let text = if written.starts_with('/') { "" } else { written };
+    effects.push(Effect::Editor(id, text.to_owned()));
+}
+
+/// Goes on with what the editor has made of it.
+pub(super) fn edited(model: &mut Model, id: ConversationId, text: &str) {
+    let writing = model.writings.entry(id).or_default();
+    writing.composer = Composer::default();
+    let fits = writing.composer.insert(text);
+    writing.dirty = !matches!(writing.purpose, Purpose::Edit(_));
+    if !fits {
+        model.complain(TOO_LONG);
+    }
 }
 
 /// The word before the cursor, or otherwise the messages.

@@ -110,6 +110,7 @@ pub(super) fn act(model: &mut Model, action: Action, effects: &mut Vec<Effect>) 
             keep_drafts(model, effects);
             effects.push(Effect::Quit);
         }
+        Action::Editor => composer::lend(model, effects),
         Action::Suspend => effects.push(Effect::Suspend),
         Action::Redraw => effects.push(Effect::Redraw),
         Action::Help => model.overlay = Some(Overlay::Help(0)),
@@ -165,6 +166,7 @@ pub(super) fn act(model: &mut Model, action: Action, effects: &mut Vec<Effect>) 
         | Action::Copy
         | Action::Info
         | Action::Save
+        | Action::Links
         | Action::Jump
         | Action::FoundNext
         | Action::FoundBefore

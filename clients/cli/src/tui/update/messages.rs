@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use linkify::{LinkFinder, LinkKind};
 use qpc_sdk::{ConversationId, Message, MessageKind, MessageRef, MessageState};
 
 use super::{Day, Effect, ask_messages, read_what_is_seen};
@@ -248,6 +249,10 @@ pub(super) fn act(model: &mut Model, action: Action, effects: &mut Vec<Effect>) 
                 writing.dirty = true;
             }
         }
+        Action::Links => match links(&message.text) {
+            links if links.is_empty() => model.say("there is no link in it"),
+            links => model.overlay = Some(Overlay::Links { links, choice: 0 }),
+        },
         Action::Save if message.attachments.is_empty() => model.say("it has no files"),
         Action::Save => {
             for file in message.attachments {
@@ -267,6 +272,18 @@ pub(super) fn act(model: &mut Model, action: Action, effects: &mut Vec<Effect>) 
         }
         _ => {}
     }
+}
+
+/// The web addresses in a text, each once.
+fn links(text: &str) -> Vec<String> {
+    let mut links: Vec<String> = Vec::new();
+    for link in LinkFinder::new().kinds(&[LinkKind::Url]).links(text).map(|link| link.as_str()) {
+        let is_web = ["https://", "http://"].iter().any(|scheme| link.starts_with(scheme));
+        if is_web && !links.iter().any(|known| known == link) {
+            links.push(link.to_owned());
+        }
+    }
+    links
 }
 
 /// Asks where the day before that of the chosen message begins, or the one after it; of the last message where none is chosen.

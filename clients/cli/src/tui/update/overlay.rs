@@ -6,7 +6,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use qpc_sdk::{ConversationInfo, Message, MessageRef, MessageState};
 use unicode_segmentation::UnicodeSegmentation as _;
 
-use super::{Day, Effect, keys::is_text, open};
+use super::{Day, Effect, composer, keys::is_text, open};
 use crate::{
     show::title,
     text,
@@ -64,6 +64,12 @@ pub(super) fn press(model: &mut Model, key: &KeyEvent, effects: &mut Vec<Effect>
                 effects.push(Effect::Folder(parent.to_owned()));
             }
         }
+        (code, Overlay::Links { choice, .. }) => match code {
+            KeyCode::Up | KeyCode::BackTab | KeyCode::Char('k') => *choice = choice.saturating_sub(1),
+            KeyCode::Down | KeyCode::Tab | KeyCode::Char('j') => *choice += 1,
+            KeyCode::Char('q' | 'n') => return,
+            _ => {}
+        },
         (
             code,
             Overlay::Switcher { query, choice }
@@ -84,8 +90,10 @@ pub(super) fn press(model: &mut Model, key: &KeyEvent, effects: &mut Vec<Effect>
         }
     }
     let most = offered(model, &overlay).saturating_sub(1);
-    if let Overlay::Switcher { choice, .. } | Overlay::React { choice, .. } | Overlay::Files { choice, .. } =
-        &mut overlay
+    if let Overlay::Switcher { choice, .. }
+    | Overlay::React { choice, .. }
+    | Overlay::Files { choice, .. }
+    | Overlay::Links { choice, .. } = &mut overlay
     {
         *choice = (*choice).min(most);
     }
@@ -142,6 +150,7 @@ fn offered(model: &Model, overlay: &Overlay) -> usize {
         Overlay::Switcher { query, .. } => switchable(model, query).len(),
         Overlay::React { query, .. } => signs(query).len(),
         Overlay::Files { entries, query, .. } => fitting(entries, query).len(),
+        Overlay::Links { links, .. } => links.len(),
         _ => 0,
     }
 }
@@ -197,6 +206,7 @@ fn enter(model: &mut Model, overlay: Overlay, effects: &mut Vec<Effect>) {
                 react(model, target, sign, effects);
             }
         }
+        Overlay::Links { links, choice } => effects.extend(links.into_iter().nth(choice).map(Effect::Browse)),
         Overlay::Files { folder, entries, query, choice } => {
             let Some(entry) = fitting(&entries, &query).get(choice).copied() else { return };
             let path = folder.join(&entry.name);
@@ -274,6 +284,7 @@ pub(super) fn obey(model: &mut Model, line: &str, effects: &mut Vec<Effect>) -> 
             model.options.keymap = keymap;
             model.vim.cancel();
         }
+        Command::Editor => composer::lend(model, effects),
         Command::Bell(bell) => model.options.bell = bell,
         Command::Search(query) => search(model, query, effects),
         Command::Date(day) => match id {

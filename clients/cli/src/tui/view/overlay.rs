@@ -76,6 +76,17 @@ pub(super) fn draw(model: &Model, areas: &Areas, buffer: &mut Buffer) -> Option<
             let inner = boxed(model, "Go to", &lines, buffer);
             Some(Position::new(inner.x + glyph::width(query) as u16 + 2, inner.y))
         }
+        Overlay::Links { links, choice } => {
+            let first = (choice + 1).saturating_sub(MAX_SHOWN);
+            let rows = links.iter().enumerate().skip(first).take(MAX_SHOWN).flat_map(|(index, link)| {
+                let role = if index == *choice { Role::Chosen } else { Role::Text };
+                let room = usize::from(model.size.0.min(WIDEST)).saturating_sub(2);
+                // Whole, as nobody should open what they have not seen.
+                wrapped(link, room).into_iter().map(move |line| Line::from(span(model, line, role)))
+            });
+            boxed(model, "Open?", &rows.collect::<Vec<_>>(), buffer);
+            None
+        }
         Overlay::Files { folder, entries, query, choice } => {
             let found = fitting(entries, query);
             let first = (choice + 1).saturating_sub(MAX_SHOWN);
@@ -129,14 +140,19 @@ pub(crate) fn help_rows(model: &Model) -> Vec<(String, Option<String>)> {
 /// Keys and what they do, in as many rows as that takes.
 fn explained(model: &Model, keys: &str, about: &str) -> Vec<(String, Option<String>)> {
     let room = usize::from(model.size.0.min(WIDEST)).saturating_sub(2 + KEYS + 1).max(1);
-    let glyphs = glyph::glyphs(about);
-    let line = |range: Range<usize>| glyphs[range].iter().map(|glyph| &*glyph.shown).collect::<String>();
-    let mut lines: Vec<String> = glyph::wrap(&glyphs, room).into_iter().map(line).collect();
+    let mut lines = wrapped(about, room);
     if glyph::width(keys) > KEYS {
         lines.insert(0, String::new());
     }
     let of = |(index, line)| (if index == 0 { keys.to_owned() } else { String::new() }, Some(line));
     lines.into_iter().enumerate().map(of).collect()
+}
+
+/// A text in as many lines as it takes.
+fn wrapped(text: &str, room: usize) -> Vec<String> {
+    let glyphs = glyph::glyphs(text);
+    let line = |range: Range<usize>| glyphs[range].iter().map(|glyph| &*glyph.shown).collect::<String>();
+    glyph::wrap(&glyphs, room).into_iter().map(line).collect()
 }
 
 /// A box in the middle with a title and lines; returns its inside.
