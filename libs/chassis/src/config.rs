@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use crate::telemetry::LogFormat;
+use crate::{db::Migrate, telemetry::LogFormat};
 
 /// What a process of the cluster runs on.
 #[derive(Debug, Clone, clap::Args)]
@@ -16,6 +16,9 @@ pub struct Infra {
     /// Connections to Postgres
     #[arg(long, env = "QPC_DB_POOL", default_value_t = 8)]
     pub db_pool: u32,
+    /// What to do about a schema that is older than this program
+    #[arg(long, env = "QPC_MIGRATE", value_enum, default_value = "apply")]
+    pub migrate: Migrate,
     /// Cache: redis://HOST:PORT/DB
     #[arg(long, env = "QPC_CACHE", default_value = "redis://127.0.0.1:6379/0", hide_env_values = true)]
     pub cache: String,

@@ -16,7 +16,7 @@ use crate::{
     bus::{self, Bus, LocalBus},
     cache::{self, Cache, MemoryCache},
     config::{Infra, Process},
-    db::{self, Databases, Db, DbError, Migrations},
+    db::{self, Databases, Db, DbError, Migrate, Migrations, Schema},
     health::{self, Health},
     metrics::Metrics,
     push::Push,
@@ -56,6 +56,8 @@ pub struct Deps {
     pub db_pool: u32,
     /// Databases of the process that are open.
     pub databases: Databases,
+    /// What is done about a schema that is older than this program.
+    pub migrate: Migrate,
 }
 
 impl Deps {
@@ -72,19 +74,20 @@ impl Deps {
             // Counts for Postgres only.
             db_pool: 1,
             databases: Databases::default(),
+            migrate: Migrate::Apply,
             runtime,
         }
     }
 
-    /// Opens the database of `service`, makes readiness depend on it and keeps its idempotency keys swept.
-    pub async fn open_db(&self, service: &'static str, migrations: &Migrations) -> Result<Db, DbError> {
-        let db = self.db_of(service, migrations).await?;
+    /// Opens the database of a service, makes readiness depend on it and keeps its idempotency keys swept.
+    pub async fn open_db(&self, schema: &Schema) -> Result<Db, DbError> {
+        let db = self.db_of(schema.service, schema.migrations).await?;
         let checked = db.clone();
         self.health.check("database", move || {
             let db = checked.clone();
             Box::pin(async move { db.ping().await.is_ok() })
         });
-        self.metrics.pool(service, db.clone());
+        self.metrics.pool(schema.service, db.clone());
         self.databases.add(db.clone());
         let swept = db.clone();
         self.every(SWEEP_EVERY, move |now_ms| {
@@ -110,7 +113,7 @@ impl Deps {
         if let Some(host) = self.runtime.host() {
             return Db::open_inline(&host.disk, &self.runtime, service, migrations).await;
         }
-        Db::open(&self.db, service, self.db_pool, migrations).await
+        Db::open_as(self.migrate, &self.db, service, self.db_pool, migrations).await
     }
 
     /// Doorbells to devices.
@@ -161,18 +164,43 @@ struct Cli<C: clap::Args> {
 }
 
 /// `main` of a cluster process: settings from the command line, then `start`, then service until SIGTERM or SIGINT.
-pub fn main<C, Fut>(name: &'static str, start: impl FnOnce(Deps, C) -> Fut) -> ExitCode
+/// With `--migrate only` nothing but the schema, if the process has one.
+pub fn main<C, Fut>(name: &'static str, schema: Option<Schema>, start: impl FnOnce(Deps, C) -> Fut) -> ExitCode
 where
     C: clap::Args,
     Fut: Future<Output = Result<(), StartError>>,
 {
     let cli = Cli::<C>::parse();
     let process = cli.infra.process.clone();
+    if cli.infra.migrate == Migrate::Only {
+        return migrate(name, schema, &cli.infra);
+    }
     block_on(name, &process.clone(), async move {
         let deps = connect(name, cli.infra).await?;
         start(deps.clone(), cli.service).await?;
         observe(&deps, &process).await?;
         Ok((deps, ()))
+    })
+}
+
+/// Brings the schema up to date.
+fn migrate(name: &'static str, schema: Option<Schema>, infra: &Infra) -> ExitCode {
+    on_threads(name, &infra.process, async {
+        let Some(Schema { service, migrations }) = schema else {
+            tracing::info!("{name} has no tables");
+            return ExitCode::SUCCESS;
+        };
+        match Db::open_as(Migrate::Only, &infra.db, service, 1, migrations).await {
+            Ok(db) => {
+                db.close().await;
+                tracing::info!("the schema of {name} is up to date");
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                tracing::error!(%error, "the schema of {name} is not up to date");
+                ExitCode::FAILURE
+            }
+        }
     })
 }
 
@@ -182,16 +210,8 @@ pub fn block_on<G>(
     process: &Process,
     start: impl Future<Output = Result<(Deps, G), StartError>>,
 ) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return unstarted(name, &error),
-    };
     let grace = Duration::from_secs(process.drain_seconds);
-    runtime.block_on(async {
-        let telemetry = match telemetry::init(name, process) {
-            Ok(telemetry) => telemetry,
-            Err(error) => return unstarted(name, &error),
-        };
+    on_threads(name, process, async {
         let (deps, guard) = match start.await {
             Ok(started) => started,
             Err(error) => {
@@ -208,8 +228,24 @@ pub fn block_on<G>(
         }
         drop(guard);
         tracing::info!(drained, "{name} has stopped");
-        telemetry.stop().await;
         if drained { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    })
+}
+
+/// Runs `work` on a new runtime of threads, with logs and traces.
+fn on_threads(name: &'static str, process: &Process, work: impl Future<Output = ExitCode>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return unstarted(name, &error),
+    };
+    runtime.block_on(async {
+        let telemetry = match telemetry::init(name, process) {
+            Ok(telemetry) => telemetry,
+            Err(error) => return unstarted(name, &error),
+        };
+        let code = work.await;
+        telemetry.stop().await;
+        code
     })
 }
 
@@ -233,6 +269,7 @@ async fn connect(name: &'static str, infra: Infra) -> Result<Deps, StartError> {
         db: infra.db,
         db_pool: infra.db_pool,
         databases: Databases::default(),
+        migrate: infra.migrate,
         runtime,
     })
 }

@@ -48,5 +48,10 @@ async fn redis_keeps_the_cache_contract() {
 async fn postgres_keeps_the_database_contract() {
     let db = Db::open(&server("QPC_TEST_POSTGRES"), &scope(), 8, &[]).await.unwrap();
     db::contract::check(&db).await;
-    db::contract::check_going_back(&server("QPC_TEST_POSTGRES")).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Postgres: cargo xtask test"]
+async fn a_schema_is_migrated_or_refused_on_postgres() {
+    db::contract::check_migrations(&server("QPC_TEST_POSTGRES"), &scope()).await;
 }

@@ -31,6 +31,7 @@ use std::sync::Arc;
 use prometheus_client::metrics::counter::Counter;
 use qpc_chassis::{
     Runtime,
+    db::Schema,
     limits::{Leases, Limit, Limits},
     push::Push,
     rpc::{self, Client, ServeOptions},
@@ -48,6 +49,9 @@ use crate::{
 
 /// Name of the service on the bus, in the database and in metrics.
 pub const SERVICE: &str = Owner::Auth.name();
+
+/// Its tables.
+pub const SCHEMA: Schema = Schema { service: SERVICE, migrations: store::MIGRATIONS };
 
 /// What the handlers share.
 struct Auth {
@@ -91,7 +95,7 @@ impl Auth {
 
 /// Starts the service; it runs until the runtime of `deps` is drained. Returns once it answers calls.
 pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
-    let store = Store::new(deps.open_db(SERVICE, store::MIGRATIONS).await?);
+    let store = Store::new(deps.open_db(&SCHEMA).await?);
     let setup_key = deps.secrets.derive("auth/opaque-setup");
     let setups = Setups::load(&store, &setup_key, &mut deps.runtime.rng(), deps.runtime.now_ms()).await?;
     let forget = Arc::new(Forget::new(store.clone(), deps.client()));

@@ -1,5 +1,5 @@
 //! The auth service of a cluster.
 
 fn main() -> std::process::ExitCode {
-    qpc_chassis::run::main("qpc-auth", qpc_auth::start)
+    qpc_chassis::run::main("qpc-auth", Some(qpc_auth::SCHEMA), qpc_auth::start)
 }

@@ -17,6 +17,7 @@ use std::{path::Path, sync::Arc};
 
 use qpc_chassis::{
     Runtime, bulk,
+    db::Schema,
     objects::Objects,
     rpc::{self, Client, ServeOptions},
     run::{Deps, StartError},
@@ -29,6 +30,9 @@ use crate::{slots::Slots, store::Store};
 
 /// Name of the service on the bus, in the database and in metrics.
 pub const SERVICE: &str = Owner::Blob.name();
+
+/// Its tables.
+pub const SCHEMA: Schema = Schema { service: SERVICE, migrations: store::MIGRATIONS };
 
 /// Folder of the bodies when no other is given.
 const DEFAULT_FOLDER: &str = "qpc-data/blobs";
@@ -45,7 +49,7 @@ struct Blobs {
 
 /// Starts the service; it runs until the runtime of `deps` is drained. Returns once it answers calls.
 pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
-    let store = Store::new(deps.open_db(SERVICE, store::MIGRATIONS).await?);
+    let store = Store::new(deps.open_db(&SCHEMA).await?);
     let objects = Objects::open(&config.objects, Path::new(DEFAULT_FOLDER))?;
     let checked = objects.clone();
     deps.health.check("bodies", move || {

@@ -1,5 +1,5 @@
 //! The blob service of a cluster.
 
 fn main() -> std::process::ExitCode {
-    qpc_chassis::run::main("qpc-blob", qpc_blob::start)
+    qpc_chassis::run::main("qpc-blob", Some(qpc_blob::SCHEMA), qpc_blob::start)
 }

@@ -25,6 +25,7 @@ use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
 use qpc_chassis::{
     Runtime,
+    db::Schema,
     limits::{Leases, Limit},
     push::Push,
     rpc::{Client, Router, ServeOptions, serve},
@@ -45,6 +46,9 @@ use wake::Waker;
 
 /// Name of the service.
 pub const SERVICE: &str = "delivery";
+
+/// Its tables.
+pub const SCHEMA: Schema = Schema { service: SERVICE, migrations: MIGRATIONS };
 
 /// What every handler works with.
 pub struct State {
@@ -83,7 +87,7 @@ impl State {
 
 /// Opens the store and serves until shutdown. Returns once calls are taken.
 pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
-    let store = Store::new(deps.open_db(SERVICE, MIGRATIONS).await?);
+    let store = Store::new(deps.open_db(&SCHEMA).await?);
     let kept_ms = config.message_days * 24 * 60 * 60 * 1000;
     let receipt_key = Arc::new(ReceiptKey::from_bytes(&deps.secrets.derive("delivery/receipt")));
     let franking_key = FrankingKey::from_bytes(&deps.secrets.derive("delivery/franking"));

@@ -1,5 +1,5 @@
 //! The delivery service as a process of its own.
 
 fn main() -> std::process::ExitCode {
-    qpc_chassis::run::main("qpc-delivery", qpc_delivery::start)
+    qpc_chassis::run::main("qpc-delivery", Some(qpc_delivery::SCHEMA), qpc_delivery::start)
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use qpc_gateway::Config;
 
 fn main() -> ExitCode {
-    qpc_chassis::run::main("qpc-gateway", async |deps, config: Config| {
+    qpc_chassis::run::main("qpc-gateway", None, async |deps, config: Config| {
         qpc_gateway::start(deps, config).await.map(|_running| ())
     })
 }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use prometheus_client::metrics::counter::Counter;
 use qpc_chassis::{
     Runtime,
+    db::Schema,
     limits::{Limit, Limits},
     push::Push,
     rpc::{self, Client, ServeOptions},
@@ -31,6 +32,9 @@ use crate::store::Store;
 
 /// Name of the service on the bus, in the database and in metrics.
 pub const SERVICE: &str = Owner::Keypackage.name();
+
+/// Its tables.
+pub const SCHEMA: Schema = Schema { service: SERVICE, migrations: store::MIGRATIONS };
 
 /// What the handlers share.
 struct Keypackages {
@@ -48,7 +52,7 @@ struct Keypackages {
 
 /// Starts the service; it runs until the runtime of `deps` is drained. Returns once it answers calls.
 pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
-    let store = Store::new(deps.open_db(SERVICE, store::MIGRATIONS).await?);
+    let store = Store::new(deps.open_db(&SCHEMA).await?);
     jobs::start(&deps, &store);
     let state = Keypackages {
         runtime: deps.runtime.clone(),

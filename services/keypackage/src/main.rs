@@ -1,5 +1,5 @@
 //! The keypackage service of a cluster.
 
 fn main() -> std::process::ExitCode {
-    qpc_chassis::run::main("qpc-keypackage", qpc_keypackage::start)
+    qpc_chassis::run::main("qpc-keypackage", Some(qpc_keypackage::SCHEMA), qpc_keypackage::start)
 }

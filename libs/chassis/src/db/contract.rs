@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{BatchClaim, Claim, Db, DbError, IdempotentCall, Migration, claim, claim_all, once, replay, sweep};
+use super::{
+    BatchClaim, Claim, Db, DbError, IdempotentCall, Migrate, Migration, Migrations, claim, claim_all, once, replay,
+    sweep,
+};
 use qpc_wire::{DeviceId, IdempotencyKey, v1};
 
 /// Makes an empty database called `name` on the Postgres server of `url` and returns its URL; for tests that need the
@@ -52,6 +55,30 @@ pub async fn check(db: &Db) {
     assert_eq!(run(db, &call(1, 1, 0), "later").await.unwrap(), "later");
 }
 
+/// Panics where a schema is not brought up to date, or not refused, as a process was told. `setting` has none for `service`.
+#[allow(clippy::unwrap_used, reason = "test code shared between crates")]
+pub async fn check_migrations(setting: &str, service: &str) {
+    const OLD: &[Migration] = &[Migration::portable(1, "first", "CREATE TABLE first (id BIGINT PRIMARY KEY)")];
+    const NEW: &[Migration] =
+        &[OLD[0], Migration::portable(2, "second", "CREATE TABLE second (id BIGINT PRIMARY KEY)")];
+    let open = |migrate, steps: &'static Migrations| Db::open_as(migrate, setting, service, 2, steps);
+
+    let error = open(Migrate::Never, OLD).await.err().unwrap().to_string();
+    assert!(error.contains("0001_idempotency") && error.contains("--migrate only"), "{error}");
+    let (one, two) = tokio::join!(open(Migrate::Only, OLD), open(Migrate::Only, OLD));
+    assert!(one.is_ok() && two.is_ok(), "{:?} {:?}", one.err(), two.err());
+    assert!(open(Migrate::Never, OLD).await.is_ok());
+
+    let error = open(Migrate::Never, NEW).await.err().unwrap().to_string();
+    assert!(error.contains("0102_second"), "{error}");
+    assert!(open(Migrate::Apply, NEW).await.is_ok());
+    // The program of before, on the schema of the next release.
+    for migrate in [Migrate::Never, Migrate::Apply] {
+        let db = open(migrate, OLD).await.unwrap();
+        db.rows("SELECT id FROM second", &[]).await.unwrap();
+    }
+}
+
 /// Keys 11 and 12 are new, the second 11 repeats in the batch, and 1 was taken before, once with another request.
 #[allow(clippy::unwrap_used, reason = "test code shared between crates")]
 async fn batches(db: &Db) {
@@ -84,19 +111,6 @@ async fn run(db: &Db, call: &IdempotentCall, answer: &str) -> Result<String, DbE
     Ok(String::from_utf8_lossy(&response.payload).into_owned())
 }
 
-/// Panics unless a release that knows fewer migrations starts on the schema of the one after it. `setting` as of
-/// [`Db::open`].
-#[allow(clippy::unwrap_used, reason = "test code shared between crates")]
-pub async fn check_going_back(setting: &str) {
-    let steps = [
-        Migration::portable(1, "one", "CREATE TABLE one (a BIGINT)"),
-        Migration::portable(2, "two", "CREATE TABLE two (a BIGINT)"),
-    ];
-    drop(Db::open(setting, "going_back", 1, &steps).await.unwrap());
-    let before = Db::open(setting, "going_back", 1, &steps[..1]).await.unwrap();
-    assert!(before.rows("SELECT a FROM two", &[]).await.unwrap().is_empty(), "what the newer one has made stays");
-}
-
 #[cfg(test)]
 mod tests {
     #[tokio::test]
@@ -105,7 +119,12 @@ mod tests {
         let setting = format!("sqlite:{}", folder.path().display());
         let db = super::Db::open(&setting, "contract", 1, &[]).await.unwrap();
         super::check(&db).await;
-        super::check_going_back(&setting).await;
+    }
+
+    #[tokio::test]
+    async fn a_schema_is_migrated_or_refused_on_sqlite() {
+        let folder = tempfile::tempdir().unwrap();
+        super::check_migrations(&format!("sqlite:{}", folder.path().display()), "grown").await;
     }
 
     #[cfg(feature = "sim")]

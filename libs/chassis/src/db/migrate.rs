@@ -1,13 +1,16 @@
 //! Schema migrations: those of the chassis (idempotency), then those of the service.
+//!
+//! Releases expand first and contract later, so that a program runs on the schema of the next one as well. Steps that it
+//! does not know are none of its business therefore; one that it knows and misses is.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use sqlx::{
     SqlSafeStr,
     migrate::{MigrationType, Migrator},
 };
 
-use super::{Db, DbError};
+use super::{Arg, Db, DbError};
 
 /// One step, never edited once released.
 #[derive(Debug, Clone, Copy)]
@@ -32,23 +35,48 @@ impl Migration {
 /// All steps of a service, in order.
 pub type Migrations = [Migration];
 
+/// The tables of a service.
+#[derive(Debug, Clone, Copy)]
+pub struct Schema {
+    /// Name of the service.
+    pub service: &'static str,
+    /// How they come to be.
+    pub migrations: &'static Migrations,
+}
+
+/// What a process does about a schema that is older than itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Migrate {
+    /// Bring it up to date at the start; replicas take turns
+    #[default]
+    Apply,
+    /// Bring it up to date, and end
+    Only,
+    /// Refuse to start
+    Never,
+}
+
 /// Service versions begin after those reserved for the chassis.
 const CHASSIS_VERSIONS: i64 = 100;
 
 const CHASSIS: &[Migration] =
     &[Migration::portable(1, "idempotency", include_str!("../../migrations/0001_idempotency.sql"))];
 
-/// Brings the schema up to date. Replicas that start together take turns (advisory lock on Postgres).
-pub(super) async fn run(db: &Db, service: &str, service_migrations: &Migrations) -> Result<(), DbError> {
-    let postgres = matches!(db, Db::Postgres(_));
-    let chassis = CHASSIS.iter().map(|step| (step.version, step));
+/// Steps of the chassis and of the service, with the versions that they have in the database.
+fn all(service_migrations: &Migrations) -> impl Iterator<Item = (i64, &Migration)> {
     let own = service_migrations.iter().map(|step| (CHASSIS_VERSIONS + step.version, step));
-    let steps = chassis.chain(own);
+    CHASSIS.iter().map(|step| (step.version, step)).chain(own)
+}
+
+/// Brings the schema up to date. Replicas that start together take turns: by an advisory lock on Postgres, by the write
+/// lock on SQLite.
+pub(super) async fn run(db: &Db, service: &str, service_migrations: &Migrations) -> Result<(), DbError> {
     #[cfg(feature = "sim")]
     if let Db::Inline(engine) = db {
-        return engine.migrate(steps.map(|(version, step)| (version, step.sqlite))).await;
+        return engine.migrate(all(service_migrations).map(|(version, step)| (version, step.sqlite))).await;
     }
-    let steps = steps
+    let postgres = matches!(db, Db::Postgres(_));
+    let steps = all(service_migrations)
         .map(|(version, step)| {
             let sql = if postgres { step.postgres } else { step.sqlite };
             sqlx::migrate::Migration::new(
@@ -68,11 +96,44 @@ pub(super) async fn run(db: &Db, service: &str, service_migrations: &Migrations)
             create_schema(pool, service).await?;
             migrator.run(pool).await?;
         }
-        Db::Sqlite { writer, .. } => migrator.run(writer).await?,
+        Db::Sqlite { writer, .. } => {
+            let mut tx = writer.begin_with("BEGIN IMMEDIATE").await?;
+            // What `run` does, without a bound that no spawned task can meet.
+            migrator.run_direct(None, &mut *tx, false).await?;
+            tx.commit().await?;
+        }
         #[cfg(feature = "sim")]
         Db::Inline(_) => {}
     }
     Ok(())
+}
+
+/// Refuses a schema that lacks a step of this program. Writes nothing.
+pub(super) async fn require(db: &Db, service: &str, service_migrations: &Migrations) -> Result<(), DbError> {
+    let done = applied(db).await?;
+    match all(service_migrations).find(|(version, _)| !done.contains(version)) {
+        Some((version, step)) => {
+            Err(DbError::Outdated { service: service.to_owned(), missing: format!("{version:04}_{}", step.name) })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Versions that the database has.
+async fn applied(db: &Db) -> Result<BTreeSet<i64>, DbError> {
+    let known = match db {
+        Db::Postgres(_) => "SELECT COUNT(*) FROM pg_tables WHERE schemaname = current_schema() AND tablename = $1",
+        Db::Sqlite { .. } => "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = $1",
+        // It is made and gone with its process.
+        #[cfg(feature = "sim")]
+        Db::Inline(_) => return Err(DbError::Setting("a simulated one".to_owned())),
+    };
+    let table = db.row(known, &[Arg::Text("_sqlx_migrations")]).await?;
+    if table.map_or(Ok(0), |row| row.int(0))? == 0 {
+        return Ok(BTreeSet::new());
+    }
+    let rows = db.rows("SELECT version FROM _sqlx_migrations WHERE success", &[]).await?;
+    rows.iter().map(|row| row.int(0)).collect()
 }
 
 /// `CREATE SCHEMA IF NOT EXISTS` fails when two run at once, hence the lock.

@@ -29,7 +29,7 @@ pub use databases::Databases;
 pub use idempotency::{
     BatchClaim, Claim, IdempotentCall, SWEEP, claim, claim_all, once, release, remember, replay, sweep,
 };
-pub use migrate::{Migration, Migrations};
+pub use migrate::{Migrate, Migration, Migrations, Schema};
 pub use row::Row;
 
 use crate::trace;
@@ -49,6 +49,17 @@ pub enum DbError {
     /// Schema migration failed.
     #[error("migration: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The schema is older than this program, which was not to change it.
+    #[error(
+        "the schema of {service} lacks {missing}, which this version needs: run it with --migrate only first, or start it \
+         with --migrate apply"
+    )]
+    Outdated {
+        /// Whose schema.
+        service: String,
+        /// The first step that is not there.
+        missing: String,
+    },
     /// A stored value does not have the form it was written with.
     #[error("stored {0} is damaged")]
     Damaged(&'static str),
@@ -145,6 +156,17 @@ impl Db {
     /// `setting` is `sqlite:FOLDER` (the file is `FOLDER/<service>.db`) or `postgres://…` (the schema is
     /// `qpc_<service>`). `pool` bounds the Postgres connections.
     pub async fn open(setting: &str, service: &str, pool: u32, migrations: &Migrations) -> Result<Self, DbError> {
+        Self::open_as(Migrate::Apply, setting, service, pool, migrations).await
+    }
+
+    /// The same, or with a look alone at whether the schema is up to date.
+    pub async fn open_as(
+        migrate: Migrate,
+        setting: &str,
+        service: &str,
+        pool: u32,
+        migrations: &Migrations,
+    ) -> Result<Self, DbError> {
         let db = if let Some(folder) = setting.strip_prefix("sqlite:") {
             Self::open_sqlite(folder, service).await?
         } else if setting.starts_with("postgres") {
@@ -152,7 +174,10 @@ impl Db {
         } else {
             return Err(DbError::Setting(setting.to_owned()));
         };
-        migrate::run(&db, service, migrations).await?;
+        match migrate {
+            Migrate::Apply | Migrate::Only => migrate::run(&db, service, migrations).await?,
+            Migrate::Never => migrate::require(&db, service, migrations).await?,
+        }
         Ok(db)
     }
 
