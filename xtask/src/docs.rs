@@ -18,6 +18,8 @@ use crate::{
 const PAGE: &str = "docs/reference/methods.md";
 /// The page that the client makes of its tables of commands.
 const COMMANDS: &str = "docs/reference/cli.md";
+/// What the chassis makes of its table of rights on the bus.
+const RIGHTS: [&str; 2] = ["charts/quicprochat/files/bus-permissions.json", "docs/reference/bus.md"];
 /// Where the messages are defined.
 const PROTO: &str = "proto/qpc/v1";
 
@@ -39,7 +41,18 @@ pub(crate) fn run(check: bool) -> Result<bool> {
     }
     write_commands(&root)?;
     println!("wrote {COMMANDS}");
+    write_rights()?;
+    RIGHTS.iter().for_each(|page| println!("wrote {page}"));
     Ok(true)
+}
+
+/// Has the chassis write what its table of rights says. The same test says when they are out of date.
+fn write_rights() -> Result<()> {
+    let arguments = ["test", "--quiet", "--package", "qpc-chassis", "--lib", "bus::rights"];
+    let mut command = repo::cargo(&arguments);
+    let output = command.env("QPC_BLESS", "1").stdout(Stdio::null()).status()?;
+    ensure!(output.success(), "the rights on the bus: {output}");
+    Ok(())
 }
 
 /// Has the client write its reference. A test of it says when the page is out of date.

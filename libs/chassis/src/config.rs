@@ -2,14 +2,13 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use crate::{db::Migrate, telemetry::LogFormat};
+use crate::{bus, db::Migrate, telemetry::LogFormat};
 
 /// What a process of the cluster runs on.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Infra {
-    /// Bus: a NATS URL
-    #[arg(long, env = "QPC_BUS", default_value = "nats://127.0.0.1:4222")]
-    pub bus: String,
+    #[command(flatten)]
+    pub bus: bus::Setting,
     /// Database: postgres://USER@HOST/NAME
     #[arg(long, env = "QPC_DB", default_value = "postgres://qpc@127.0.0.1/qpc", hide_env_values = true)]
     pub db: String,

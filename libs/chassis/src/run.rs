@@ -258,13 +258,14 @@ fn unstarted(name: &str, error: &dyn std::error::Error) -> ExitCode {
 
 async fn connect(name: &'static str, infra: Infra) -> Result<Deps, StartError> {
     let runtime = Runtime::system();
-    let bus = bus::open(&infra.bus, name).await?;
+    let metrics: Arc<Metrics> = Arc::default();
+    let bus = bus::open(&infra.bus, name, &metrics).await?;
     Ok(Deps {
         bulk: Arc::new(TcpBulk::new(bus.clone())),
         bus,
         cache: cache::open(&infra.cache, runtime.clock.clone()).await?,
         secrets: Secrets::load(&infra.secret_file)?,
-        metrics: Arc::default(),
+        metrics,
         health: Arc::default(),
         db: infra.db,
         db_pool: infra.db_pool,

@@ -9,11 +9,17 @@ use qpc_chassis::{
     bus::{self, LocalBus, NatsBus},
     cache::{self, RedisCache},
     db::{self, Db},
+    metrics::Metrics,
 };
 use rand::RngCore;
 
 fn server(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set; run cargo xtask test"))
+}
+
+async fn nats(name: &str) -> NatsBus {
+    let setting = bus::Setting::open_to_all(server("QPC_TEST_NATS"));
+    NatsBus::connect(&setting, name, &Metrics::default()).await.unwrap()
 }
 
 /// A name that no other run uses.
@@ -24,14 +30,14 @@ fn scope() -> String {
 #[tokio::test]
 #[ignore = "needs NATS: cargo xtask test"]
 async fn nats_keeps_the_bus_contract() {
-    let bus = NatsBus::connect(&server("QPC_TEST_NATS"), "contract").await.unwrap();
+    let bus = nats("contract").await;
     bus::contract::check(Arc::new(bus), &scope()).await;
 }
 
 #[tokio::test]
 #[ignore = "needs NATS: cargo xtask test"]
 async fn pipes_are_found_over_nats() {
-    let bus = NatsBus::connect(&server("QPC_TEST_NATS"), "pipes").await.unwrap();
+    let bus = nats("pipes").await;
     let other = TcpBulk::new(Arc::new(LocalBus::default()));
     bulk::contract::check(Arc::new(TcpBulk::new(Arc::new(bus))), Arc::new(other)).await;
 }

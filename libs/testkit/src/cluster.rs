@@ -6,9 +6,10 @@ use anyhow::{Context, Result, anyhow};
 use qpc_chassis::{
     Runtime,
     bulk::{Bulk, LocalBulk, TcpBulk},
-    bus::{Bus, LocalBus, NatsBus},
+    bus::{self, Bus, LocalBus, NatsBus},
     cache::{Cache, MemoryCache, RedisCache},
     db::{Databases, contract::fresh_database},
+    metrics::Metrics,
     run::Deps,
     secrets::Secrets,
 };
@@ -243,6 +244,10 @@ impl Cluster {
     }
 }
 
+async fn nats_bus(url: &str) -> Result<NatsBus> {
+    Ok(NatsBus::connect(&bus::Setting::open_to_all(url), "testkit", &Metrics::default()).await?)
+}
+
 async fn deps(runtime: Runtime, shape: &Shape, folder: &TempDir) -> Result<Deps> {
     let scope = format!("testkit_{:016x}", runtime.rng().next_u64());
     let mut root = [0; 32];
@@ -254,7 +259,7 @@ async fn deps(runtime: Runtime, shape: &Shape, folder: &TempDir) -> Result<Deps>
             format!("sqlite:{}", folder.path().display()),
         ),
         Backend::Servers { postgres, nats, redis } => (
-            Arc::new(ScopedBus::new(Arc::new(NatsBus::connect(nats, "testkit").await?), scope.clone())),
+            Arc::new(ScopedBus::new(Arc::new(nats_bus(nats).await?), scope.clone())),
             Arc::new(RedisCache::connect(redis).await?),
             fresh_database(postgres, &scope).await,
         ),

@@ -19,8 +19,9 @@ use common::{World, envelope};
 use futures_util::future::join_all;
 use qpc_chassis::{
     Runtime,
-    bus::NatsBus,
+    bus::{NatsBus, Setting},
     db::{Db, contract::fresh_database},
+    metrics::Metrics,
 };
 use qpc_wire::{
     methods::{Ack, Enqueue},
@@ -80,7 +81,8 @@ async fn servers() -> (Servers, World) {
     let secret = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(secret.path(), "07".repeat(32)).unwrap();
     let bus = server("QPC_TEST_NATS");
-    let mut world = World::around(Arc::new(NatsBus::connect(&bus, "test").await.unwrap())).await;
+    let connected = NatsBus::connect(&Setting::open_to_all(&bus), "test", &Metrics::default()).await;
+    let mut world = World::around(Arc::new(connected.unwrap())).await;
     world.patience = Duration::from_secs(1);
     (Servers { bus, db, secret }, world)
 }

@@ -4,9 +4,11 @@
 //! - [`source`]: what must not stand in the source, and how long a file may be;
 //! - [`rpcs`]: the method table against service files, proto comments and the reference;
 //! - [`paths`]: what the documents mention exists;
-//! - [`alerts`]: each has its runbook and its tests, and asks for what there is.
+//! - [`alerts`]: each has its runbook and its tests, and asks for what there is;
+//! - [`bus`]: what services call over it, and what they may.
 
 mod alerts;
+mod bus;
 mod deps;
 mod mask;
 mod paths;
@@ -48,7 +50,9 @@ pub(crate) fn run() -> Result<bool> {
     let root = repo::root();
     let mut findings = deps::check(&root, &repo::metadata()?)?;
     findings.extend(source::check(&root)?);
-    findings.extend(rpcs::check(&root, &methods::load(&root)?)?);
+    let methods = methods::load(&root)?;
+    findings.extend(rpcs::check(&root, &methods)?);
+    findings.extend(bus::check(&root, &methods)?);
     findings.extend(paths::check(&root)?);
     findings.extend(readmes(&root)?);
     findings.extend(alerts::check(&root)?);

@@ -32,6 +32,7 @@ pub use client::{BulkClient, BulkReceiver, BulkSender};
 pub use local::LocalBulk;
 pub use serve::{Body, BodyError, BulkRouter, Source, serve};
 pub use tcp::TcpBulk;
+pub(crate) use tcp::subject;
 
 use crate::bus::BusError;
 

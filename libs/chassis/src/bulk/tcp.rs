@@ -29,7 +29,7 @@ impl TcpBulk {
 }
 
 /// Bus subject of the question where bodies for a service go.
-fn subject(service: &str) -> String {
+pub(crate) fn subject(service: &str) -> String {
     format!("qpc.bulk.{service}")
 }
 

@@ -6,8 +6,9 @@
 pub mod contract;
 mod local;
 mod nats;
+pub mod rights;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -15,6 +16,30 @@ use tokio::sync::watch;
 
 pub use local::LocalBus;
 pub use nats::NatsBus;
+
+use crate::metrics::Metrics;
+
+/// Where the bus is, and who this process is there.
+#[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
+pub struct Setting {
+    /// Bus: URLs of NATS servers, nats:// or tls://, with commas
+    #[arg(long, env = "QPC_BUS", default_value = "nats://127.0.0.1:4222")]
+    pub bus: String,
+    /// Authorities that sign the certificates of these servers, PEM; without it those of the system
+    #[arg(long, env = "QPC_BUS_CA")]
+    pub bus_ca: Option<PathBuf>,
+    /// File with the seed (SU…) of the NATS user that this process is
+    #[arg(long, env = "QPC_BUS_NKEY_FILE")]
+    pub bus_nkey_file: Option<PathBuf>,
+}
+
+impl Setting {
+    /// A server that takes everybody.
+    pub fn open_to_all(url: impl Into<String>) -> Self {
+        Self { bus: url.into(), bus_ca: None, bus_nkey_file: None }
+    }
+}
 
 /// A message could not be passed on.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +56,14 @@ pub enum BusError {
     /// The connection to the bus is gone.
     #[error("the bus is closed")]
     Closed,
+    /// The file of the seed cannot be read.
+    #[error("{}: {source}", path.display())]
+    Seed {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// The NATS client failed.
     #[error("nats: {0}")]
     Nats(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -80,10 +113,10 @@ pub trait Bus: Send + Sync {
 /// Messages that one subscription may hold unread.
 const SUBSCRIPTION_CAPACITY: usize = 4096;
 
-/// Opens the bus of a setting: `local`, or the URL of a NATS server (`nats://host:port`, several with commas).
-pub async fn open(setting: &str, name: &str) -> Result<Arc<dyn Bus>, BusError> {
-    if setting == "local" {
+/// Opens the bus of a setting for the process `name`: `local`, or NATS servers.
+pub async fn open(setting: &Setting, name: &str, metrics: &Metrics) -> Result<Arc<dyn Bus>, BusError> {
+    if setting.bus == "local" {
         return Ok(Arc::new(LocalBus::default()));
     }
-    Ok(Arc::new(NatsBus::connect(setting, name).await?))
+    Ok(Arc::new(NatsBus::connect(setting, name, metrics).await?))
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event, RequestErrorKind, Subscriber, client::PublishErrorKind};
+use async_nats::{Client, ConnectOptions, Event, RequestErrorKind, ServerError, Subscriber, client::PublishErrorKind};
 use bytes::Bytes;
 use futures_util::{StreamExt, future::BoxFuture};
 use tokio::sync::watch;
 
-use super::{Bus, BusError, Delivery, SUBSCRIPTION_CAPACITY, Subscription};
+use super::{Bus, BusError, Delivery, SUBSCRIPTION_CAPACITY, Setting, Subscription, rights};
+use crate::metrics::Metrics;
 
 /// See the module.
 pub struct NatsBus {
@@ -20,12 +21,14 @@ fn nats_error(error: impl std::error::Error + Send + Sync + 'static) -> BusError
 }
 
 impl NatsBus {
-    /// Connects to `url`; afterwards reconnects for ever with a delay of 50 to 500 ms.
-    pub async fn connect(url: &str, name: &str) -> Result<Self, BusError> {
+    /// Connects as the process `name`; afterwards reconnects for ever with a delay of 50 to 500 ms.
+    pub async fn connect(setting: &Setting, name: &str, metrics: &Metrics) -> Result<Self, BusError> {
         let doubt = watch::Sender::new(0);
         let events = doubt.clone();
-        let client = ConnectOptions::new()
+        let denied = metrics.counter("bus_denied", "Subjects that the bus refused to this process");
+        let mut options = ConnectOptions::new()
             .name(name)
+            .custom_inbox_prefix(rights::inbox(name))
             .subscription_capacity(SUBSCRIPTION_CAPACITY)
             // The caller's deadline governs; this one only ends what no caller waits for any more.
             .request_timeout(None)
@@ -33,17 +36,35 @@ impl NatsBus {
             .event_callback(move |event| {
                 match &event {
                     Event::Connected | Event::SlowConsumer(_) => events.send_modify(|count| *count += 1),
+                    // Whoever waits for an answer learns nothing of it but that none comes.
+                    Event::ServerError(ServerError::Other(text)) if is_denial(text) => {
+                        denied.inc();
+                        tracing::error!(%event, "the bus refused a subject to this process");
+                    }
                     Event::ServerError(_) | Event::ClientError(_) => tracing::error!(%event, "bus"),
                     _ => {}
                 }
                 tracing::info!(%event, "bus");
                 async {}
-            })
-            .connect(url)
-            .await
-            .map_err(nats_error)?;
+            });
+        if let Some(path) = &setting.bus_nkey_file {
+            let read = std::fs::read_to_string(path);
+            let seed = read.map_err(|source| BusError::Seed { path: path.clone(), source })?;
+            options = options.nkey(seed.trim().to_owned());
+        }
+        if let Some(ca) = &setting.bus_ca {
+            // A server of that authority or none. Others that it tells of have names that stand in no certificate.
+            options = options.add_root_certificates(ca.clone()).require_tls(true).ignore_discovered_servers();
+        }
+        let servers: Vec<&str> = setting.bus.split(',').map(str::trim).collect();
+        let client = options.connect(servers).await.map_err(nats_error)?;
         Ok(Self { client, doubt })
     }
+}
+
+/// What a NATS server says when a user does more than it may.
+fn is_denial(text: &str) -> bool {
+    text.to_ascii_lowercase().contains("permissions violation")
 }
 
 impl Bus for NatsBus {

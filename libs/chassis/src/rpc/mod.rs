@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 pub use client::{Client, forward, subject};
 pub use router::Router;
 pub(crate) use router::into_status;
+pub(crate) use server::probe_subject;
 pub use server::{ServeOptions, serve};
 
 use crate::{db::IdempotentCall, trace::Place};

@@ -60,9 +60,14 @@ pub async fn serve<S: Send + Sync + 'static>(
     Ok(())
 }
 
+/// Bus subject on which a process asks itself.
+pub(crate) fn probe_subject(process: &str) -> String {
+    format!("qpc.probe.{process}")
+}
+
 /// Makes readiness depend on the bus: a request to this process itself must come back.
 async fn probe(deps: &Deps) -> Result<(), BusError> {
-    let subject = format!("qpc.probe.{:016x}", deps.runtime.rng().next_u64());
+    let subject = probe_subject(&format!("{:016x}", deps.runtime.rng().next_u64()));
     let mut requests = deps.bus.subscribe(subject.clone(), None).await?;
     let (runtime, bus) = (deps.runtime.clone(), deps.bus.clone());
     deps.runtime.spawn(async move {
