@@ -1,8 +1,12 @@
 //! Settings that every server process has. Each is a flag and an environment variable; defaults fit one machine.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
-use crate::{bus, db::Migrate, telemetry::LogFormat};
+use crate::{bus, cache, db::Migrate, telemetry::LogFormat};
 
 /// What a process of the cluster runs on.
 #[derive(Debug, Clone, clap::Args)]
@@ -12,20 +16,45 @@ pub struct Infra {
     /// Database: postgres://USER@HOST/NAME
     #[arg(long, env = "QPC_DB", default_value = "postgres://qpc@127.0.0.1/qpc", hide_env_values = true)]
     pub db: String,
+    /// File with that URL, instead
+    #[arg(long, env = "QPC_DB_FILE", value_name = "FILE", conflicts_with = "db")]
+    pub db_file: Option<PathBuf>,
     /// Connections to Postgres
     #[arg(long, env = "QPC_DB_POOL", default_value_t = 8)]
     pub db_pool: u32,
     /// What to do about a schema that is older than this program
     #[arg(long, env = "QPC_MIGRATE", value_enum, default_value = "apply")]
     pub migrate: Migrate,
-    /// Cache: redis://HOST:PORT/DB
-    #[arg(long, env = "QPC_CACHE", default_value = "redis://127.0.0.1:6379/0", hide_env_values = true)]
-    pub cache: String,
+    #[command(flatten)]
+    pub cache: cache::Setting,
     /// File with the secret shared by all replicas: 64 hexadecimal digits
     #[arg(long, env = "QPC_SECRET_FILE", default_value = "/etc/quicprochat/secret")]
     pub secret_file: PathBuf,
     #[command(flatten)]
     pub process: Process,
+}
+
+impl Infra {
+    /// The database setting, see [`crate::db::Db::open`].
+    pub fn database(&self) -> Result<String, Unreadable> {
+        self.db_file.as_deref().map_or_else(|| Ok(self.db.clone()), read)
+    }
+}
+
+/// A file that a setting names cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", path.display())]
+pub struct Unreadable {
+    /// Which file.
+    pub path: PathBuf,
+    /// Why not.
+    pub source: io::Error,
+}
+
+/// What such a file holds, without white space around it.
+pub(crate) fn read(path: &Path) -> Result<String, Unreadable> {
+    let text = fs::read_to_string(path).map_err(|source| Unreadable { path: path.to_owned(), source })?;
+    Ok(text.trim().to_owned())
 }
 
 /// One call in a hundred.
@@ -81,12 +110,36 @@ impl Default for Process {
 mod tests {
     use clap::Parser as _;
 
-    use super::Process;
+    use super::{Infra, Process};
 
     #[derive(clap::Parser)]
     struct Cli {
         #[command(flatten)]
         process: Process,
+    }
+
+    #[derive(clap::Parser)]
+    struct Cluster {
+        #[command(flatten)]
+        infra: Infra,
+    }
+
+    #[test]
+    fn urls_with_passwords_come_from_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("url");
+        std::fs::write(&file, "postgres://qpc:secret@db/qpc\n").unwrap();
+        let parse = |args: &[&str]| {
+            let args = args.iter().map(|arg| arg.replace("FILE", &file.display().to_string()));
+            Cluster::try_parse_from(std::iter::once("x".to_owned()).chain(args)).map(|cli| cli.infra)
+        };
+        assert_eq!(parse(&["--db-file", "FILE"]).unwrap().database().unwrap(), "postgres://qpc:secret@db/qpc");
+        assert_eq!(parse(&["--db", "sqlite:x"]).unwrap().database().unwrap(), "sqlite:x");
+        let lost = parse(&["--db-file", "FILE.lost"]).unwrap().database().unwrap_err();
+        assert!(lost.to_string().contains("url.lost: "), "{lost}");
+        for both in [["--db-file", "FILE", "--db", "x"], ["--cache-file", "FILE", "--cache", "x"]] {
+            assert!(parse(&both).is_err(), "which of the two counts is not guessed");
+        }
     }
 
     #[test]

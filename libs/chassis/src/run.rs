@@ -190,9 +190,13 @@ fn migrate(name: &'static str, schema: Option<Schema>, infra: &Infra) -> ExitCod
             tracing::info!("{name} has no tables");
             return ExitCode::SUCCESS;
         };
-        match Db::open_as(Migrate::Only, &infra.db, service, 1, migrations).await {
-            Ok(db) => {
-                db.close().await;
+        let migrated = async {
+            let db = Db::open_as(Migrate::Only, &infra.database()?, service, 1, migrations).await?;
+            db.close().await;
+            Ok::<_, StartError>(())
+        };
+        match migrated.await {
+            Ok(()) => {
                 tracing::info!("the schema of {name} is up to date");
                 ExitCode::SUCCESS
             }
@@ -267,7 +271,7 @@ async fn connect(name: &'static str, infra: Infra) -> Result<Deps, StartError> {
         secrets: Secrets::load(&infra.secret_file)?,
         metrics,
         health: Arc::default(),
-        db: infra.db,
+        db: infra.database()?,
         db_pool: infra.db_pool,
         databases: Databases::default(),
         migrate: infra.migrate,

@@ -45,7 +45,7 @@ async fn pipes_are_found_over_nats() {
 #[tokio::test]
 #[ignore = "needs Redis: cargo xtask test"]
 async fn redis_keeps_the_cache_contract() {
-    let cache = RedisCache::connect(&server("QPC_TEST_REDIS")).await.unwrap();
+    let cache = RedisCache::connect(&server("QPC_TEST_REDIS"), None).await.unwrap();
     cache::contract::check(Arc::new(cache), &scope()).await;
 }
 

@@ -260,7 +260,7 @@ async fn deps(runtime: Runtime, shape: &Shape, folder: &TempDir) -> Result<Deps>
         ),
         Backend::Servers { postgres, nats, redis } => (
             Arc::new(ScopedBus::new(Arc::new(nats_bus(nats).await?), scope.clone())),
-            Arc::new(RedisCache::connect(redis).await?),
+            Arc::new(RedisCache::connect(redis, None).await?),
             fresh_database(postgres, &scope).await,
         ),
     };

@@ -1,7 +1,8 @@
 //! For tests only: a whole installation in one process ([`Cluster`]), a bus that misbehaves ([`FaultyBus`]), a
-//! push service ([`PushService`]), and waiting for conditions ([`eventually`]). With the feature `sim` also whole installations with their clients in virtual time,
+//! push service ([`PushService`]), certificates ([`Authority`]), and waiting for conditions ([`eventually`]). With the feature `sim` also whole installations with their clients in virtual time,
 //! where a seed decides everything (`sim`).
 
+mod authority;
 mod cluster;
 mod faults;
 mod push_service;
@@ -12,6 +13,7 @@ use std::{future::Future, time::Duration};
 
 use tokio::time::Instant;
 
+pub use authority::Authority;
 pub use cluster::{Backend, Cluster, Shape};
 pub use faults::{Faults, FaultyBus};
 pub use push_service::{Heard, PushService};

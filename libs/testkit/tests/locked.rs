@@ -27,7 +27,7 @@ use qpc_chassis::{
 };
 use qpc_sdk::{Client, ClientOptions, ExportOptions, KsfParams, transport::Trust};
 use qpc_server::Options;
-use qpc_testkit::eventually;
+use qpc_testkit::{Authority, eventually};
 use qpc_wire::{
     methods::Administer,
     v1::{self, administer_request},
@@ -54,7 +54,7 @@ impl Drop for Nats {
 impl Nats {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        certify(folder.path());
+        Authority::new(folder.path()).unwrap().sign("server", "127.0.0.1").unwrap();
         let permissions: BTreeMap<String, Value> = serde_json::from_str(&rights::json()).unwrap();
         let users: Vec<String> = permissions
             .iter()
@@ -94,17 +94,6 @@ impl Nats {
     async fn connect(&self, process: &str, metrics: &Metrics) -> Arc<NatsBus> {
         Arc::new(NatsBus::connect(&self.setting(process), process, metrics).await.unwrap())
     }
-}
-
-fn certify(folder: &Path) {
-    let (ca_key, key) = (rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap());
-    let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    fs::write(folder.join("ca.pem"), ca.self_signed(&ca_key).unwrap().pem()).unwrap();
-    let issuer = rcgen::Issuer::from_params(&ca, &ca_key);
-    let server = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    fs::write(folder.join("server.pem"), server.signed_by(&key, &issuer).unwrap().pem()).unwrap();
-    fs::write(folder.join("server-key.pem"), key.serialize_pem()).unwrap();
 }
 
 /// What the server has refused to a process.

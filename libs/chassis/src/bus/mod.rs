@@ -17,7 +17,7 @@ use tokio::sync::watch;
 pub use local::LocalBus;
 pub use nats::NatsBus;
 
-use crate::metrics::Metrics;
+use crate::{config::Unreadable, metrics::Metrics};
 
 /// Where the bus is, and who this process is there.
 #[derive(Debug, Clone, clap::Args)]
@@ -57,13 +57,8 @@ pub enum BusError {
     #[error("the bus is closed")]
     Closed,
     /// The file of the seed cannot be read.
-    #[error("{}: {source}", path.display())]
-    Seed {
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Seed(#[from] Unreadable),
     /// The NATS client failed.
     #[error("nats: {0}")]
     Nats(#[source] Box<dyn std::error::Error + Send + Sync>),

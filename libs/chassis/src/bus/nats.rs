@@ -8,7 +8,7 @@ use futures_util::{StreamExt, future::BoxFuture};
 use tokio::sync::watch;
 
 use super::{Bus, BusError, Delivery, SUBSCRIPTION_CAPACITY, Setting, Subscription, rights};
-use crate::metrics::Metrics;
+use crate::{config, metrics::Metrics};
 
 /// See the module.
 pub struct NatsBus {
@@ -48,9 +48,7 @@ impl NatsBus {
                 async {}
             });
         if let Some(path) = &setting.bus_nkey_file {
-            let read = std::fs::read_to_string(path);
-            let seed = read.map_err(|source| BusError::Seed { path: path.clone(), source })?;
-            options = options.nkey(seed.trim().to_owned());
+            options = options.nkey(config::read(path)?);
         }
         if let Some(ca) = &setting.bus_ca {
             // A server of that authority or none. Others that it tells of have names that stand in no certificate.

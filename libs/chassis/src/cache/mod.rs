@@ -5,12 +5,30 @@ pub mod contract;
 mod memory;
 mod redis;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 
 pub use self::{memory::MemoryCache, redis::RedisCache};
-use crate::runtime::Clock;
+use crate::{
+    config::{self, Unreadable},
+    runtime::Clock,
+};
+
+/// Where the cache is.
+#[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
+pub struct Setting {
+    /// Cache: redis://HOST:PORT/DB, or rediss://…
+    #[arg(long, env = "QPC_CACHE", default_value = "redis://127.0.0.1:6379/0", hide_env_values = true)]
+    pub cache: String,
+    /// File with that URL, instead
+    #[arg(long, env = "QPC_CACHE_FILE", value_name = "FILE", conflicts_with = "cache")]
+    pub cache_file: Option<PathBuf>,
+    /// Authorities that sign the certificate of the server, PEM, for a rediss URL; without it those of the system
+    #[arg(long, env = "QPC_CACHE_CA", value_name = "FILE")]
+    pub cache_ca: Option<PathBuf>,
+}
 
 /// The cache did not answer. Callers go on as if it were empty, except where a limit must fail closed.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +36,9 @@ pub enum CacheError {
     /// The Redis client failed.
     #[error("redis: {0}")]
     Redis(#[from] ::redis::RedisError),
+    /// A file that the setting names cannot be read.
+    #[error(transparent)]
+    File(#[from] Unreadable),
     /// No answer in time.
     #[error("the cache did not answer in time")]
     Timeout,
@@ -85,9 +106,11 @@ fn judge(take: &Take, full_us: u64, now_us: u64) -> Result<u64, u64> {
 }
 
 /// Opens the cache of a setting: `memory`, or `redis://host:port/db`.
-pub async fn open(setting: &str, clock: Arc<dyn Clock>) -> Result<Arc<dyn Cache>, CacheError> {
-    if setting == "memory" {
+pub async fn open(setting: &Setting, clock: Arc<dyn Clock>) -> Result<Arc<dyn Cache>, CacheError> {
+    let url = setting.cache_file.as_deref().map_or_else(|| Ok(setting.cache.clone()), config::read)?;
+    if url == "memory" {
         return Ok(Arc::new(MemoryCache::new(clock)));
     }
-    Ok(Arc::new(RedisCache::connect(setting).await?))
+    let ca = setting.cache_ca.as_deref().map(config::read).transpose()?;
+    Ok(Arc::new(RedisCache::connect(&url, ca).await?))
 }

@@ -3,7 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use futures_util::future::BoxFuture;
-use redis::{RedisError, Script, aio::ConnectionManager};
+use redis::{RedisError, Script, TlsCertificates, aio::ConnectionManager};
 
 use super::{Cache, CacheError, Take, Taken};
 
@@ -56,9 +56,15 @@ pub struct RedisCache {
 }
 
 impl RedisCache {
-    /// Connects to `url`; the connection manager reconnects by itself.
-    pub async fn connect(url: &str) -> Result<Self, CacheError> {
-        let client = redis::Client::open(url)?;
+    /// Connects to `url`; the connection manager reconnects by itself. `ca` in PEM, for `rediss://` and nothing else.
+    pub async fn connect(url: &str, ca: Option<String>) -> Result<Self, CacheError> {
+        let client = match ca {
+            Some(ca) => {
+                let trusted = TlsCertificates { client_tls: None, root_cert: Some(ca.into_bytes()) };
+                redis::Client::build_with_tls(url, trusted)?
+            }
+            None => redis::Client::open(url)?,
+        };
         Ok(Self {
             connection: within(client.get_connection_manager()).await?,
             set_new: Script::new(

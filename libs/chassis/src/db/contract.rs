@@ -122,6 +122,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_error_does_not_tell_the_password() {
+        for setting in
+            ["mysql://qpc:sesame@db/qpc", "postgres://qpc:sesame@127.0.0.1:1/qpc", "postgres://qpc:sesame@[/qpc"]
+        {
+            let error = super::Db::open(setting, "contract", 1, &[]).await.err().unwrap();
+            assert!(!format!("{error} {error:?}").contains("sesame"), "{error:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_schema_is_migrated_or_refused_on_sqlite() {
         let folder = tempfile::tempdir().unwrap();
         super::check_migrations(&format!("sqlite:{}", folder.path().display()), "grown").await;

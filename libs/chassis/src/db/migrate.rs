@@ -126,7 +126,7 @@ async fn applied(db: &Db) -> Result<BTreeSet<i64>, DbError> {
         Db::Sqlite { .. } => "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = $1",
         // It is made and gone with its process.
         #[cfg(feature = "sim")]
-        Db::Inline(_) => return Err(DbError::Setting("a simulated one".to_owned())),
+        Db::Inline(_) => return Err(DbError::Setting),
     };
     let table = db.row(known, &[Arg::Text("_sqlx_migrations")]).await?;
     if table.map_or(Ok(0), |row| row.int(0))? == 0 {

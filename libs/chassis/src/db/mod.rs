@@ -66,9 +66,9 @@ pub enum DbError {
     /// The idempotency key was used before, for another request.
     #[error("the idempotency key belongs to another request")]
     KeyReused,
-    /// Neither `sqlite:FOLDER` nor `postgres://…`.
-    #[error("the database setting must be sqlite:FOLDER or postgres://…, not {0}")]
-    Setting(String),
+    /// Neither `sqlite:FOLDER` nor `postgres://…`. What it is instead is not told: there may be a password in it.
+    #[error("the database setting must be sqlite:FOLDER or postgres://…")]
+    Setting,
     /// The folder of the database cannot be made.
     #[error("data folder: {0}")]
     Folder(#[source] std::io::Error),
@@ -172,7 +172,7 @@ impl Db {
         } else if setting.starts_with("postgres") {
             Self::open_postgres(setting, service, pool).await?
         } else {
-            return Err(DbError::Setting(setting.to_owned()));
+            return Err(DbError::Setting);
         };
         match migrate {
             Migrate::Apply | Migrate::Only => migrate::run(&db, service, migrations).await?,

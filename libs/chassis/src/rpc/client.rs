@@ -35,7 +35,7 @@ pub async fn forward(
     let answer = asked.instrument(stop.span().clone()).await.map_err(|error| {
         tracing::warn!(service, %error, "no answer");
         match error {
-            BusError::NoResponders(_) | BusError::Closed | BusError::Seed { .. } | BusError::Nats(_) => {
+            BusError::NoResponders(_) | BusError::Closed | BusError::Seed(_) | BusError::Nats(_) => {
                 Status::unavailable(format!("the {service} service is not there"), 500)
             }
             BusError::Timeout(_) => {
