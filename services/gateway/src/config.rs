@@ -1,6 +1,12 @@
 //! Settings. The defaults are those of the protocol reference and fit one machine.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use crate::ServerId;
 
 /// Settings of the gateway.
 #[derive(Debug, Clone, clap::Args)]
@@ -40,6 +46,21 @@ pub struct Config {
     /// Domain of the server, as it is announced
     #[arg(long, env = "QPC_DOMAIN", default_value = "localhost")]
     pub domain: String,
+    /// File of the keys that all gateways share: lines of 64 hexadecimal digits, the first in use, the others accepted
+    #[arg(long, env = "QPC_EDGE_KEYS")]
+    pub edge_keys: Option<PathBuf>,
+    /// Server id in connection ids (QUIC-LB, plaintext), 8 bytes in hexadecimal or base64 [default: of --pod-ip]
+    #[arg(long, env = "QPC_SERVER_ID")]
+    pub server_id: Option<ServerId>,
+    /// Address of the pod, where there is one
+    #[arg(long, env = "POD_IP")]
+    pub pod_ip: Option<IpAddr>,
+    /// UDP address for other gateways, which pass on packets of clients
+    #[arg(long, env = "QPC_RELAY_LISTEN")]
+    pub relay_listen: Option<SocketAddr>,
+    /// Address and port under which other gateways reach it [default: --relay-listen, at --pod-ip]
+    #[arg(long, env = "QPC_RELAY_ANNOUNCE")]
+    pub relay_announce: Option<SocketAddr>,
     #[command(flatten)]
     pub limits: Limits,
 }
@@ -58,6 +79,11 @@ impl Default for Config {
             revocations_ms: 2_000,
             mdns: false,
             domain: "localhost".to_owned(),
+            edge_keys: None,
+            server_id: None,
+            pod_ip: None,
+            relay_listen: None,
+            relay_announce: None,
             limits: Limits::default(),
         }
     }
@@ -68,6 +94,17 @@ pub(crate) const FINISH: Duration = Duration::from_secs(5);
 pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
 
 impl Config {
+    /// Server id in connection ids; `None` when they name nobody.
+    pub(crate) fn server(&self) -> Option<ServerId> {
+        self.server_id.or_else(|| self.pod_ip.map(ServerId::of))
+    }
+
+    /// Where other gateways reach the relay that is bound here.
+    pub(crate) fn relay_announced(&self, bound: SocketAddr) -> Option<SocketAddr> {
+        let specified = (!bound.ip().is_unspecified()).then_some(bound);
+        self.relay_announce.or(specified).or_else(|| Some(SocketAddr::new(self.pod_ip?, bound.port())))
+    }
+
     pub(crate) fn drain_grace(&self) -> Duration {
         Duration::from_millis(self.drain_grace_ms.into())
     }

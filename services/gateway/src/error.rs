@@ -57,6 +57,26 @@ pub enum GatewayError {
     /// A setting is beyond what QUIC can say.
     #[error("idle timeout: {0}")]
     IdleTimeout(#[from] quinn::VarIntBoundsExceeded),
+    /// The file of shared keys cannot be read.
+    #[error("edge keys {}: {source}", path.display())]
+    EdgeKeys {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Not one to four lines of 64 hexadecimal digits.
+    #[error("edge keys {}: one to four lines of 64 hexadecimal digits (make one with: openssl rand -hex 32)", .0.display())]
+    EdgeKeysForm(PathBuf),
+    /// A relay without what it needs.
+    #[error("--relay-listen needs --edge-keys, and --server-id or --pod-ip")]
+    RelayAlone,
+    /// A relay on all addresses, without the one that others are to use.
+    #[error("--relay-listen on all addresses needs --relay-announce or --pod-ip, so that other gateways find it")]
+    RelayUnannounced,
+    /// The address of the relay is taken, forbidden or not of this machine.
+    #[error("cannot listen for other gateways: {0}")]
+    RelayListen(#[source] io::Error),
     /// Doorbells cannot be subscribed to.
     #[error("doorbells: {0}")]
     Bus(#[from] BusError),

@@ -6,6 +6,7 @@
 //! - Each client-opened stream is one call: `stream` reads the frame and writes the answer, `calls` decides who answers.
 //! - What a connection is allowed to do next is the state machine in `session`, which does no I/O and reads no clock.
 //! - `link` holds what the tasks of one connection share.
+//! - `edge` is what the gateways of an installation do for each other.
 //!
 //! The gateway has no store. All it knows is its connections; lose it, and clients connect to another.
 
@@ -15,6 +16,7 @@ mod calls;
 mod carrier;
 mod config;
 mod core;
+mod edge;
 mod error;
 mod link;
 mod mdns;
@@ -36,6 +38,7 @@ use qpc_chassis::run::{Deps, StartError};
 use rustls::pki_types::CertificateDer;
 
 pub use config::{Config, Limits};
+pub use edge::{ServerId, ServerIdForm};
 pub use error::GatewayError;
 
 /// Name in logs and metrics.
@@ -60,10 +63,11 @@ pub async fn start(deps: Deps, config: Config) -> Result<Gateway, StartError> {
         return start_simulated(deps, config, &host.port).await;
     }
     let identity = tls::load(&config, &mut deps.runtime.rng())?;
-    let endpoint = quic::listen(&config, &identity)?;
+    let edge = edge::Edge::load(&config)?;
+    let core = core::Core::new(deps, config);
+    let endpoint = quic::listen(&core, &edge, &identity).await?;
     let local_addr = endpoint.local_addr().map_err(GatewayError::Listen)?;
 
-    let core = core::Core::new(deps, config);
     core.deps.metrics.certificate(SERVICE, identity.leaf());
     attend(&core).await?;
     quic::start(&core, endpoint.clone());

@@ -2,9 +2,18 @@
 
 use std::sync::atomic::AtomicI64;
 
-use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+};
 use qpc_chassis::metrics::Metrics;
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Relayed {
+    direction: &'static str,
+}
+
+#[derive(Clone)]
 pub(crate) struct GatewayMetrics {
     pub(crate) connections: Gauge<i64, AtomicI64>,
     pub(crate) sessions: Gauge<i64, AtomicI64>,
@@ -16,11 +25,24 @@ pub(crate) struct GatewayMetrics {
     pub(crate) pushes: Counter,
     pub(crate) pushes_dropped: Counter,
     pub(crate) draining: Gauge<i64, AtomicI64>,
+    /// Packets passed on to other gateways, or back.
+    pub(crate) relayed_out: Counter,
+    /// Packets from other gateways.
+    pub(crate) relayed_in: Counter,
+    pub(crate) resets: Counter,
 }
 
 impl GatewayMetrics {
     pub(crate) fn new(metrics: &Metrics) -> Self {
+        let relayed = Family::<Relayed, Counter>::default();
+        metrics.register("gateway_relayed_packets", "Packets from and to other gateways", relayed.clone());
+        // One after the other: each holds the family locked to the end of its statement.
+        let relayed_out = relayed.get_or_create(&Relayed { direction: "out" }).clone();
+        let relayed_in = relayed.get_or_create(&Relayed { direction: "in" }).clone();
         Self {
+            relayed_out,
+            relayed_in,
+            resets: metrics.counter("gateway_stateless_resets", "Resets for connections that are gone"),
             connections: metrics.gauge("gateway_connections", "Open client connections"),
             sessions: metrics.gauge("gateway_sessions", "Connections attached to a device"),
             streams: metrics.gauge("gateway_streams", "Calls in flight"),

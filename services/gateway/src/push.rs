@@ -23,7 +23,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Listens for doorbells until the last connection has left.
 pub(crate) async fn start(core: &Arc<Core>) -> Result<(), GatewayError> {
-    for subject in [subject(&core.id), EVERYWHERE.to_owned()] {
+    // Under its server id it is asked by other gateways whether it is there.
+    let server = core.config.server().map(|server| subject(&server.to_string()));
+    for subject in [subject(&core.id), EVERYWHERE.to_owned()].into_iter().chain(server) {
         let mut doorbells = core.deps.bus.subscribe(subject, None).await?;
         let core = core.clone();
         core.clone().deps.runtime.spawn(async move {

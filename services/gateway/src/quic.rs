@@ -1,18 +1,19 @@
 //! The QUIC carrier: endpoint, accept loop, the task of a connection, drain.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use qpc_wire::frame::ErrorCode;
 use quinn::{Endpoint, IdleTimeout, Incoming, ServerConfig, TransportConfig, VarInt, crypto::rustls::QuicServerConfig};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::{
-    Config, GatewayError,
+    GatewayError, Limits,
     address::Network,
     admission::{Pending, Slot, Verdict},
     carrier::Connection,
     config::{FAREWELL, FINISH},
     core::Core,
+    edge::Edge,
     link::Link,
     stream,
     tls::{self, Identity},
@@ -29,23 +30,15 @@ const INCOMING_BUFFER: u64 = 16 << 10;
 const INCOMING_BUFFER_TOTAL: u64 = 4 << 20;
 
 /// Opens the port.
-pub(crate) fn listen(config: &Config, identity: &Identity) -> Result<Endpoint, GatewayError> {
-    let server = server_config(config, identity)?;
-    let endpoint = match Endpoint::server(server.clone(), config.listen) {
-        // A machine without IPv6 still has all of its IPv4 addresses.
-        Err(error) if error.kind() == io::ErrorKind::Unsupported || error.raw_os_error() == Some(EAFNOSUPPORT) => {
-            Endpoint::server(server, SocketAddr::from(([0, 0, 0, 0], config.listen.port())))
-        }
-        opened => opened,
-    };
-    endpoint.map_err(GatewayError::Listen)
+pub(crate) async fn listen(core: &Core, edge: &Edge, identity: &Identity) -> Result<Endpoint, GatewayError> {
+    let mut tls = tls::server_config(identity)?;
+    if let Some(ticketer) = edge.ticketer(core) {
+        tls.ticketer = ticketer;
+    }
+    edge.listen(core, server_config(&core.config.limits, tls)?).await
 }
 
-/// Address family not supported (Linux).
-const EAFNOSUPPORT: i32 = 97;
-
-fn server_config(config: &Config, identity: &Identity) -> Result<ServerConfig, GatewayError> {
-    let limits = &config.limits;
+fn server_config(limits: &Limits, tls: rustls::ServerConfig) -> Result<ServerConfig, GatewayError> {
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(limits.max_streams.into())
@@ -58,7 +51,7 @@ fn server_config(config: &Config, identity: &Identity) -> Result<ServerConfig, G
         // Keeping a connection alive is the client's business; one that does not is dropped.
         .keep_alive_interval(None)
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(limits.idle_timeout_ms))));
-    let crypto = QuicServerConfig::try_from(tls::server_config(identity)?)?;
+    let crypto = QuicServerConfig::try_from(tls)?;
     let mut server = ServerConfig::with_crypto(Arc::new(crypto));
     server
         .transport_config(Arc::new(transport))

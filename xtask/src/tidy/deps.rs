@@ -36,7 +36,7 @@ const OWNED: [Owned; 16] = [
     // A server of that protocol, for the contract of stores.
     Owned { library: "s3s*", owners: &[], tests: true },
     // Tests speak the wire protocol badly on purpose, which the SDK does not.
-    Owned { library: "quinn", owners: &["services/gateway", "libs/sdk", "loadtest"], tests: true },
+    Owned { library: "quinn*", owners: &["services/gateway", "libs/sdk", "loadtest"], tests: true },
     // Tests of services play clients, whose groups live in memory. Before its kin, since the first match counts.
     Owned { library: "openmls_memory_storage", owners: &["libs/crypto", "loadtest"], tests: true },
     // Tests that seize a device read its groups as the thief would.

@@ -4,8 +4,10 @@
 mod bodies;
 mod drain;
 mod frames;
+mod handover;
 mod limits;
 mod pushes;
 mod revocations;
 mod sessions;
 mod support;
+mod switch;

@@ -31,12 +31,14 @@ use qpc_wire::{
     v1::{self, EventType},
 };
 use quinn::{
-    ClientConfig, Connection, ConnectionError, Endpoint, ReadError, ReadToEndError, TransportConfig, VarInt,
-    crypto::rustls::QuicClientConfig,
+    ClientConfig, Connection, ConnectionError, Endpoint, EndpointConfig, ReadError, ReadToEndError, TokioRuntime,
+    TransportConfig, VarInt, crypto::rustls::QuicClientConfig,
 };
 use rustls::{RootCertStore, crypto::aws_lc_rs};
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, watch};
+
+use crate::switch::Balancer;
 
 /// Upper bound of every wait; reached only by a failing test.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -240,6 +242,14 @@ impl Edge {
         Self::gateway(deps, self.backend_deps.clone(), self.backend.clone(), config).await
     }
 
+    /// The same with a cache that nobody else has.
+    pub(crate) async fn another_without_cache(&self, config: Config) -> Self {
+        let runtime = Runtime::system();
+        let cache = Arc::new(MemoryCache::new(runtime.clock.clone()));
+        let deps = Deps { runtime, cache, metrics: Arc::default(), ..self.deps.clone() };
+        Self::gateway(deps, self.backend_deps.clone(), self.backend.clone(), config).await
+    }
+
     /// What auth does when a device was revoked.
     pub(crate) async fn ring_everywhere(&self, device: DeviceId) {
         let body = v1::SessionEndedEvent {}.encode_to_vec().into();
@@ -254,6 +264,16 @@ impl Edge {
         let endpoint = Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap();
         let connection = soon(endpoint.connect_with(config, self.gateway.local_addr, "localhost").unwrap()).await?;
         Ok(Client { connection, next: AtomicU32::new(1), _endpoint: endpoint })
+    }
+
+    /// A client behind a balancer, and its endpoint.
+    pub(crate) async fn client_over(&self, balancer: &Balancer) -> (Client, Endpoint) {
+        let config = EndpointConfig::default();
+        let endpoint =
+            Endpoint::new_with_abstract_socket(config, None, balancer.socket(), Arc::new(TokioRuntime)).unwrap();
+        let connecting = endpoint.connect_with(client_config(self, |_| {}), balancer.known, "localhost").unwrap();
+        let connection = soon(connecting).await.unwrap();
+        (Client { connection, next: AtomicU32::new(1), _endpoint: endpoint.clone() }, endpoint)
     }
 
     pub(crate) async fn attached(&self, device: DeviceId) -> Client {

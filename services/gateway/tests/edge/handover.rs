@@ -1,0 +1,219 @@
+//! Gateways that take up what another one has begun.
+
+use std::{
+    net::{IpAddr, SocketAddr, UdpSocket},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use qpc_gateway::{Config, ServerId};
+use qpc_wire::{
+    methods::{Fetch, Ping},
+    v1::{self, EventType},
+};
+use quinn::ConnectionError;
+use tempfile::TempDir;
+
+use crate::{
+    support::{Edge, PATIENCE, client_config, config, device, soon, token},
+    switch::Balancer,
+};
+
+/// Settings of gateways that share keys.
+struct Family {
+    folder: TempDir,
+    listen: IpAddr,
+}
+
+impl Family {
+    fn new(listen: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("keys"), "ab".repeat(32)).unwrap();
+        Self { folder, listen: listen.parse().unwrap() }
+    }
+
+    fn sharing_keys(&self) -> Config {
+        Config { edge_keys: Some(self.folder.path().join("keys")), listen: (self.listen, 0).into(), ..config() }
+    }
+
+    fn member(&self, last: u8) -> Config {
+        Config {
+            server_id: Some(ServerId::from([last; 8])),
+            relay_listen: Some(([127, 0, 0, 1], 0).into()),
+            ..self.sharing_keys()
+        }
+    }
+}
+
+async fn echo(client: &crate::support::Client, bytes: usize) {
+    let payload = Bytes::from(vec![7; bytes]);
+    let answer = soon(client.call::<Ping>(&v1::PingRequest { payload: payload.clone() })).await.unwrap();
+    assert_eq!(answer.payload, payload);
+}
+
+#[tokio::test]
+async fn a_client_resumes_at_another_gateway_than_the_one_it_got_its_ticket_from() {
+    let family = Family::new("127.0.0.1");
+    let here = Edge::start(family.sharing_keys()).await;
+    let there = here.another(family.sharing_keys()).await;
+    let strange = here.another(config()).await;
+    // It trusts the one certificate alone, so that at the others only a resumed handshake can succeed.
+    let trusting = client_config(&here, |_| {});
+    assert!(there.client_with(trusting.clone()).await.is_err());
+    let first = here.client_with(trusting.clone()).await.unwrap();
+    // The ticket comes some time after the handshake. Each is used once, and each handshake brings another.
+    let resumed = soon(async {
+        loop {
+            first.ping().await;
+            if let Ok(resumed) = there.client_with(trusting.clone()).await {
+                return resumed;
+            }
+        }
+    });
+    resumed.await.ping().await;
+    assert!(strange.client_with(trusting).await.is_err());
+}
+
+async fn packets_find_their_gateway(listen: &str) {
+    let family = Family::new(listen);
+    let here = Edge::start(family.member(1)).await;
+    let there = here.another(family.member(2)).await;
+    let balancer = Balancer::to(here.gateway.local_addr);
+    let (client, endpoint) = here.client_over(&balancer).await;
+    client.attach(token(device(1), u64::MAX)).await.unwrap();
+    for gateway in [there.gateway.local_addr, here.gateway.local_addr, there.gateway.local_addr] {
+        balancer.switch(Some(gateway));
+        client.ping().await;
+        echo(&client, 300_000).await;
+    }
+    // At the wrong gateway from the first packet on under a new address.
+    endpoint.rebind_abstract(balancer.socket()).unwrap();
+    echo(&client, 300_000).await;
+    here.ring(device(1), EventType::Mailbox, v1::MailboxEvent { head: 1, entries: Vec::new() }).await;
+    assert_eq!(client.push().await.0, EventType::Mailbox);
+    assert_eq!((here.metric("gateway_connections"), there.metric("gateway_connections")), (1, 0));
+    for edge in [&here, &there] {
+        assert!(edge.metric("gateway_relayed_packets_total{direction=\"in\"}") > 500);
+        assert!(edge.metric("gateway_relayed_packets_total{direction=\"out\"}") > 500);
+        assert_eq!(edge.metric("gateway_stateless_resets_total"), 0);
+    }
+}
+
+#[tokio::test]
+async fn packets_of_an_ipv4_client_find_their_gateway() {
+    packets_find_their_gateway("127.0.0.1").await;
+}
+
+#[tokio::test]
+async fn packets_of_an_ipv6_client_find_their_gateway() {
+    packets_find_their_gateway("::1").await;
+}
+
+#[tokio::test]
+async fn a_gateway_is_found_by_the_address_in_its_server_id() {
+    let family = Family::new("127.0.0.1");
+    // The same port for all, as in a cluster, and a cache that knows nothing.
+    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let pod = |address: [u8; 4]| Config {
+        pod_ip: Some(IpAddr::from(address)),
+        relay_listen: Some(SocketAddr::from((address, port))),
+        ..family.sharing_keys()
+    };
+    let here = Edge::start(pod([127, 0, 0, 2])).await;
+    let there = here.another_without_cache(pod([127, 0, 0, 3])).await;
+    let balancer = Balancer::to(here.gateway.local_addr);
+    let (client, _endpoint) = here.client_over(&balancer).await;
+    balancer.switch(Some(there.gateway.local_addr));
+    client.ping().await;
+    echo(&client, 100_000).await;
+    assert_eq!(here.metric("gateway_connections"), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_changes_its_address_keeps_its_session() {
+    let edge = Edge::start(config()).await;
+    let balancer = Balancer::to(edge.gateway.local_addr);
+    let (client, endpoint) = edge.client_over(&balancer).await;
+    client.attach(token(device(1), u64::MAX)).await.unwrap();
+    edge.mail(1);
+    for _ in 0..3 {
+        let before = endpoint.local_addr().unwrap();
+        endpoint.rebind_abstract(balancer.socket()).unwrap();
+        assert_ne!(endpoint.local_addr().unwrap(), before);
+        let fetched = soon(client.call::<Fetch>(&v1::FetchRequest::default())).await.unwrap();
+        assert_eq!(fetched.entries.len(), 1);
+    }
+    edge.ring(device(1), EventType::Mailbox, v1::MailboxEvent { head: 1, entries: Vec::new() }).await;
+    assert_eq!(client.push().await.0, EventType::Mailbox);
+    assert_eq!(edge.metric("gateway_connections"), 1);
+}
+
+#[tokio::test]
+async fn connections_of_a_gateway_that_is_gone_are_reset() {
+    let family = Family::new("127.0.0.1");
+    let here = Edge::start(family.member(1)).await;
+    let gone = here.another(Config { drain_grace_ms: 50, ..family.member(2) }).await;
+    let balancer = Balancer::to(gone.gateway.local_addr);
+    let (client, _endpoint) = gone.client_over(&balancer).await;
+    client.ping().await;
+    // The client does not hear that its gateway says goodbye.
+    balancer.switch(None);
+    assert!(gone.deps.runtime.drain(PATIENCE).await);
+    balancer.switch(Some(here.gateway.local_addr));
+    let ping = client.connection.open_bi().await.unwrap().0.write_all(b"anybody?").await;
+    assert!(ping.is_ok());
+    assert!(matches!(soon(client.connection.closed()).await, ConnectionError::Reset));
+    assert!(here.metric("gateway_stateless_resets_total") > 0);
+}
+
+#[tokio::test]
+async fn a_gateway_that_has_begun_again_resets_what_was_before_it() {
+    let family = Family::new("127.0.0.1");
+    let before = Edge::start(Config { drain_grace_ms: 50, ..family.member(1) }).await;
+    let balancer = Balancer::to(before.gateway.local_addr);
+    let (client, _endpoint) = before.client_over(&balancer).await;
+    client.ping().await;
+    balancer.switch(None);
+    assert!(before.deps.runtime.drain(PATIENCE).await);
+    let after = before.another(family.member(1)).await;
+    balancer.switch(Some(after.gateway.local_addr));
+    drop(client.connection.open_bi().await.unwrap().0.write_all(b"anybody?").await);
+    assert!(matches!(soon(client.connection.closed()).await, ConnectionError::Reset));
+    assert_eq!(after.metric("gateway_relayed_packets_total{direction=\"out\"}"), 0);
+}
+
+#[tokio::test]
+async fn a_connection_id_that_no_gateway_has_made_moves_nothing() {
+    let family = Family::new("127.0.0.1");
+    let here = Edge::start(family.member(1)).await;
+    let there = here.another(family.member(2)).await;
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    stranger.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let forged = [[0x40, 0x10].as_slice(), &[2; 8], &[9; 8], &[0; 100]].concat();
+    let address = here.gateway.local_addr;
+    for _ in 0..100 {
+        stranger.send_to(&forged, address).unwrap();
+    }
+    // What was sent before is read before.
+    here.client().await.ping().await;
+    assert_eq!(here.metric("gateway_relayed_packets_total{direction=\"out\"}"), 0);
+    assert_eq!(here.metric("gateway_stateless_resets_total"), 0);
+    assert_eq!(there.metric("gateway_relayed_packets_total{direction=\"in\"}"), 0);
+}
+
+#[tokio::test]
+async fn a_relay_is_not_opened_without_what_it_needs() {
+    let family = Family::new("127.0.0.1");
+    let (deps, _backend_deps, _backend) =
+        Edge::services(std::sync::Arc::new(qpc_chassis::bus::LocalBus::default())).await;
+    let data = family.folder.path().to_owned();
+    for (config, missing) in [
+        (Config { edge_keys: None, ..family.member(1) }, "--edge-keys"),
+        (Config { server_id: None, ..family.member(1) }, "--server-id"),
+        (Config { relay_listen: Some(([0, 0, 0, 0], 0).into()), ..family.member(1) }, "--relay-announce"),
+    ] {
+        let refused = qpc_gateway::start(deps.clone(), Config { data: data.clone(), ..config }).await;
+        let error = refused.err().unwrap().to_string();
+        assert!(error.contains(missing), "{error}");
+    }
+}
