@@ -8,13 +8,16 @@ use std::{
 use prost::Message;
 use qpc_chassis::{bulk::BulkClient, push::Push as Doorbells, run::Deps};
 use qpc_wire::v1::{DrainEvent, EventType};
-use rand::RngCore;
-use tokio::time::Instant;
+use rand::{RngCore, seq::SliceRandom};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Config, admission::Admission, metrics::GatewayMetrics, presence::Registry, revocations::Revocations, session::Push,
 };
+
+/// Time between two clients that are told to leave. Another gateway resumes several thousand connections a second.
+const TOLD_EVERY: Duration = Duration::from_millis(2);
 
 pub(crate) struct Core {
     pub(crate) deps: Deps,
@@ -60,13 +63,22 @@ impl Core {
         })
     }
 
-    /// Tells all clients to leave.
+    /// Tells all clients to leave: one after the other, in random order, so that they do not all come to the other gateways
+    /// at once, and within half of the time that they have.
     pub(crate) fn begin_drain(self: &Arc<Self>) {
         self.drain_until.get_or_init(|| Instant::now() + self.config.drain_grace());
         self.metrics.draining.set(1);
-        for link in self.registry.connections() {
-            link.drain();
-        }
+        let mut links = self.registry.connections();
+        links.shuffle(&mut self.deps.runtime.rng());
+        let count = u32::try_from(links.len()).unwrap_or(u32::MAX).max(1);
+        let spread = (self.config.drain_grace() / 2).min(TOLD_EVERY * count);
+        let started = Instant::now();
+        self.deps.runtime.spawn(async move {
+            for (link, told) in links.into_iter().zip(0..) {
+                sleep_until(started + spread * told / count).await;
+                link.drain();
+            }
+        });
     }
 
     /// When clients must have left; `None` while nobody asked them to.

@@ -40,7 +40,7 @@ pub(super) async fn fetch_wait(
             other => return Some(other),
         };
         let now = Instant::now();
-        if now >= until || call.link.core.drain_until().is_some() {
+        if now >= until || call.link.session().is_leaving() {
             return Some(Ok(answer));
         }
         tokio::select! {

@@ -203,6 +203,11 @@ impl Session {
         !std::mem::replace(&mut self.drain_said, true)
     }
 
+    /// Whether the client was told to leave.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.drain_said
+    }
+
     /// The connection is gone. Returns the device that was attached.
     pub(crate) fn on_closed(&mut self) -> Option<Identity> {
         let attached = self.detach();
