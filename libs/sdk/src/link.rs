@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -20,6 +23,8 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause before connecting again.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// The same while the gateway goes away that the client is still connected to.
+const MAX_MOVE_PAUSE: Duration = Duration::from_secs(1);
 /// Pause after a mailbox could not be read on a connection that lives.
 const PULL_PAUSE: Duration = Duration::from_secs(1);
 /// Time that calls in flight get on a connection that is left in good order.
@@ -41,7 +46,10 @@ pub(crate) enum Link {
 /// Why a connection is left.
 enum End {
     Lost,
-    Drain(Duration),
+    /// The gateway goes away at this time, and here is the connection to another one.
+    Moved(Session, Instant),
+    /// The gateway goes away, and there is no other one.
+    Left,
     SessionEnded,
     Shutdown,
 }
@@ -142,6 +150,7 @@ fn is_final(error: &Error) -> bool {
 }
 
 async fn establish(inner: &Inner) -> Result<Session, Error> {
+    inner.connector.renew();
     let (connection, pushes) = inner.connector.connect().await?;
     if let Err(error) = account::authenticate(inner, &connection).await {
         connection.close();
@@ -174,34 +183,55 @@ async fn use_session(inner: &Arc<Inner>, mut session: Session) -> Option<Session
         tokens::keep(inner, &connection, &stop),
         decoys::run(inner, &stop),
     );
-    let successor = match end {
-        End::Drain(within) => tokio::time::timeout(within, establish(inner)).await.ok().and_then(Result::ok),
-        End::SessionEnded => {
-            // Fails only with the store, and then the next transaction says so.
-            let _ = inner.store.run(|tx| tx.forget_session()).await;
-            None
-        }
-        End::Lost | End::Shutdown => None,
-    };
-    match &successor {
-        Some(successor) => drop(inner.link.send_replace(Link::Online(successor.connection.clone()))),
-        None => {
-            inner.link.send_replace(Link::Offline(None));
-            inner.events.emit(Event::Disconnected);
-        }
+    if let End::Moved(successor, until) = end {
+        inner.link.send_replace(Link::Online(successor.connection.clone()));
+        let within = until - Instant::now();
+        inner.runtime.spawn(async move { connection.close_when_idle(within).await });
+        return Some(successor);
     }
-    leave(inner, connection, &end).await;
+    if matches!(end, End::SessionEnded) {
+        // Fails only with the store, and then the next transaction says so.
+        let _ = inner.store.run(|tx| tx.forget_session()).await;
+    }
+    inner.link.send_replace(Link::Offline(None));
+    inner.events.emit(Event::Disconnected);
+    match end {
+        End::Shutdown => connection.close_when_idle(LEAVE_GRACE).await,
+        End::Left => inner.runtime.spawn(async move { connection.close_when_idle(LEAVE_GRACE).await }),
+        _ => connection.close(),
+    }
+    None
+}
+
+/// Begins to connect to another gateway, while the connection to the one that goes away is still in use.
+fn move_on(inner: &Arc<Inner>, until: Instant) -> oneshot::Receiver<Session> {
+    let (mut moved, successor) = oneshot::channel();
+    let task = inner.clone();
+    inner.runtime.spawn(async move {
+        let session = tokio::select! {
+            biased;
+            () = moved.closed() => return,
+            session = elsewhere(&task, until) => session,
+        };
+        if let Some(Err(unwanted)) = session.map(|session| moved.send(session)) {
+            unwanted.connection.close();
+        }
+    });
     successor
 }
 
-async fn leave(inner: &Inner, connection: Connection, end: &End) {
-    match end {
-        End::Drain(within) => {
-            let within = *within;
-            inner.runtime.spawn(async move { connection.close_when_idle(within).await });
+/// A connection that replaces one which ends at `until`. Where there is but one gateway there is none until then.
+async fn elsewhere(inner: &Inner, until: Instant) -> Option<Session> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match tokio::time::timeout_at(until, establish(inner)).await {
+            Ok(Ok(session)) => return Some(session),
+            Ok(Err(error)) if is_final(&error) => return None,
+            Ok(Err(error)) => tracing::info!(%error, "no other gateway yet"),
+            Err(_) => return None,
         }
-        End::Shutdown => connection.close_when_idle(LEAVE_GRACE).await,
-        End::Lost | End::SessionEnded => connection.close(),
+        tokio::time::sleep(inner.runtime.jittered(pause)).await;
+        pause = MAX_MOVE_PAUSE.min(pause * 2);
     }
 }
 
@@ -211,14 +241,31 @@ async fn watch_mailbox(inner: &Arc<Inner>, session: &mut Session) -> End {
     let shutdown = inner.runtime.shutdown();
     // The first look is due at once: whatever came while there was no connection.
     let mut due = Instant::now();
+    let mut moving = None;
+    let mut open = true;
     loop {
+        // A successor that is on its way is there sooner than another one.
+        if !open && moving.is_none() {
+            return End::Lost;
+        }
         let done = tokio::select! {
             biased;
             () = shutdown.cancelled() => return End::Shutdown,
-            _ = connection.closed() => return End::Lost,
-            push = session.pushes.recv() => match push {
-                None => return End::Lost,
-                Some(Push::Drain(within)) => return End::Drain(within),
+            end = moved(&mut moving) => return end,
+            _ = connection.closed(), if open => {
+                open = false;
+                Ok(())
+            }
+            push = session.pushes.recv(), if open => match push {
+                None => {
+                    open = false;
+                    Ok(())
+                }
+                Some(Push::Drain(within)) => {
+                    let until = Instant::now() + within;
+                    moving.get_or_insert_with(|| (move_on(inner, until), until));
+                    Ok(())
+                }
                 Some(Push::SessionEnded) => return End::SessionEnded,
                 Some(Push::PullAgain) => sync::pull(inner, connection).await,
                 Some(Push::Mailbox(event)) => sync::on_mailbox(inner, connection, event).await,
@@ -228,7 +275,7 @@ async fn watch_mailbox(inner: &Arc<Inner>, session: &mut Session) -> End {
                 }
                 Some(Push::KeyPackageLow(event)) => publish::refill(inner, connection, event).await,
             },
-            () = tokio::time::sleep_until(due) => {
+            () = tokio::time::sleep_until(due), if open => {
                 due = Instant::now() + inner.sync_every;
                 look(inner, connection, shutdown).await
             }
@@ -237,6 +284,14 @@ async fn watch_mailbox(inner: &Arc<Inner>, session: &mut Session) -> End {
             tracing::warn!(%error, "mailbox");
             due = due.min(Instant::now() + PULL_PAUSE);
         }
+    }
+}
+
+/// Waits for the successor that [`move_on`] brings; for ever if there is none to come.
+async fn moved(moving: &mut Option<(oneshot::Receiver<Session>, Instant)>) -> End {
+    match moving {
+        Some((successor, until)) => successor.await.map_or(End::Left, |session| End::Moved(session, *until)),
+        None => std::future::pending().await,
     }
 }
 

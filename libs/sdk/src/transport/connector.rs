@@ -141,6 +141,13 @@ impl Connector {
         }
     }
 
+    /// Has the next connection come from a socket of its own. Balancers that go by addresses would else send it to the
+    /// gateway that the one before was at, though that one is about to go, or gone. What is known of former connections, so
+    /// that the next one can resume, stays.
+    pub(crate) fn renew(&self) {
+        *self.endpoints.lock().unwrap_or_else(PoisonError::into_inner) = [None, None];
+    }
+
     /// A new connection and what the server pushes on it. Tries the addresses of the name one after the other.
     pub async fn connect(&self) -> Result<(Connection, mpsc::Receiver<Push>), ConnectError> {
         #[cfg(feature = "sim")]
