@@ -183,6 +183,7 @@ async fn use_session(inner: &Arc<Inner>, mut session: Session) -> Option<Session
         tokens::keep(inner, &connection, &stop),
         decoys::run(inner, &stop),
     );
+    drop(session);
     if let End::Moved(successor, until) = end {
         inner.link.send_replace(Link::Online(successor.connection.clone()));
         let within = until - Instant::now();

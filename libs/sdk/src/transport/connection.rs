@@ -93,9 +93,10 @@ impl CallError {
     }
 }
 
-/// A connection. Cheap to clone; [`Self::close`] ends it for all clones.
+/// A connection. Cheap to clone; [`Self::close`] ends it for all clones. Each clone counts as a call in flight: whoever has
+/// one may be between two calls that belong together.
 #[derive(Clone)]
-pub struct Connection(Arc<Shared>);
+pub struct Connection(Arc<Shared>, TaskTrackerToken);
 
 struct Shared {
     carrier: carrier::Connection,
@@ -104,7 +105,7 @@ struct Shared {
     /// Whether the server may know that a call is recorded here.
     tells: bool,
     next_request: AtomicU32,
-    /// Counts calls in flight.
+    /// Counts calls in flight, and those who have the connection.
     calls: TaskTracker,
 }
 
@@ -118,8 +119,9 @@ impl Connection {
         let calls = TaskTracker::new();
         // Closed means only that waiting for none is possible; calls are still counted.
         calls.close();
+        let held = calls.token();
         let next_request = AtomicU32::new(1);
-        Some(Self(Arc::new(Shared { carrier, binding, correlation, tells, next_request, calls })))
+        Some(Self(Arc::new(Shared { carrier, binding, correlation, tells, next_request, calls }), held))
     }
 
     /// A new call of method `M`, and what counts it while it is in flight.
@@ -183,11 +185,13 @@ impl Connection {
         self.0.carrier.close(ErrorCode::Closed as u32);
     }
 
-    /// Ends the connection when no call is in flight, after `within` at the latest.
-    pub async fn close_when_idle(&self, within: Duration) {
+    /// Ends the connection when no call is in flight and nobody else has it, after `within` at the latest.
+    pub async fn close_when_idle(self, within: Duration) {
+        let Self(shared, held) = self;
+        drop(held);
         // Either way it is closed.
-        let _ = tokio::time::timeout(within, self.0.calls.wait()).await;
-        self.close();
+        let _ = tokio::time::timeout(within, shared.calls.wait()).await;
+        shared.carrier.close(ErrorCode::Closed as u32);
     }
 }
 
