@@ -1,8 +1,10 @@
-//! For tests only: a whole installation in one process ([`Cluster`]), a bus that misbehaves ([`FaultyBus`]), a
-//! push service ([`PushService`]), certificates ([`Authority`]), and waiting for conditions ([`eventually`]). With the feature `sim` also whole installations with their clients in virtual time,
-//! where a seed decides everything (`sim`).
+//! For tests only: a whole installation in one process ([`Cluster`]), a bus that misbehaves ([`FaultyBus`]), a balancer
+//! in front of gateways ([`UdpBalancer`]), a push service ([`PushService`]), certificates ([`Authority`]), and waiting for
+//! conditions ([`eventually`]). With the feature `sim` also whole installations with their clients in virtual time, where a
+//! seed decides everything (`sim`).
 
 mod authority;
+mod balancer;
 mod cluster;
 mod faults;
 mod push_service;
@@ -14,6 +16,7 @@ use std::{future::Future, time::Duration};
 use tokio::time::Instant;
 
 pub use authority::Authority;
+pub use balancer::UdpBalancer;
 pub use cluster::{Backend, Cluster, Shape};
 pub use faults::{Faults, FaultyBus};
 pub use push_service::{Heard, PushService};
