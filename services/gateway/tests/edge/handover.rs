@@ -217,3 +217,41 @@ async fn a_relay_is_not_opened_without_what_it_needs() {
         assert!(error.contains(missing), "{error}");
     }
 }
+
+/// Middle of the times that so many Pings of `bytes` take.
+async fn median(client: &crate::support::Client, bytes: usize, times: usize) -> Duration {
+    let mut took = Vec::new();
+    for _ in 0..times {
+        let begun = tokio::time::Instant::now();
+        echo(client, bytes).await;
+        took.push(begun.elapsed());
+    }
+    took.sort();
+    took[times / 2]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures: cargo test --release -p qpc-gateway --test edge what_it_costs -- --ignored --nocapture"]
+async fn what_it_costs() {
+    let family = Family::new("127.0.0.1");
+    let plain = Edge::start(config()).await;
+    let here = plain.another(family.member(1)).await;
+    let there = plain.another(family.member(2)).await;
+    let balancer = Balancer::to(here.gateway.local_addr);
+    let (client, _endpoint) = here.client_over(&balancer).await;
+    let (bare, _bare) = plain.client_over(&Balancer::to(plain.gateway.local_addr)).await;
+    for (what, bytes, times) in [("latency, 32 bytes", 32, 2_000), ("throughput, 512 KiB", 512 << 10, 60)] {
+        let (_, _) = (median(&bare, bytes, times / 4).await, median(&client, bytes, times / 4).await);
+        let without = median(&bare, bytes, times).await;
+        let direct = median(&client, bytes, times).await;
+        balancer.switch(Some(there.gateway.local_addr));
+        let relayed = median(&client, bytes, times).await;
+        balancer.switch(Some(here.gateway.local_addr));
+        let ratio = |time: Duration, to: Duration| time.as_secs_f64() / to.as_secs_f64();
+        println!(
+            "{what}: without a relay {without:?}, with one {direct:?} ({:.2}), passed on {relayed:?} ({:.2})",
+            ratio(direct, without),
+            ratio(relayed, direct)
+        );
+    }
+}
