@@ -244,9 +244,8 @@ impl Edge {
 
     /// The same with a cache that nobody else has.
     pub(crate) async fn another_without_cache(&self, config: Config) -> Self {
-        let runtime = Runtime::system();
-        let cache = Arc::new(MemoryCache::new(runtime.clock.clone()));
-        let deps = Deps { runtime, cache, metrics: Arc::default(), ..self.deps.clone() };
+        let alone = Deps::local(Runtime::system(), self.deps.secrets.clone(), String::new());
+        let deps = Deps { bus: self.deps.bus.clone(), ..alone };
         Self::gateway(deps, self.backend_deps.clone(), self.backend.clone(), config).await
     }
 
