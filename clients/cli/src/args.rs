@@ -104,6 +104,8 @@ pub(crate) struct Around {
     pub(crate) no_color: Option<OsString>,
     #[arg(long, env = "CLICOLOR_FORCE", hide = true, global = true)]
     pub(crate) clicolor_force: Option<OsString>,
+    #[arg(long, env = "COLORTERM", hide = true, global = true)]
+    pub(crate) colorterm: Option<OsString>,
     #[arg(long, env = "VISUAL", hide = true, global = true)]
     pub(crate) visual: Option<OsString>,
     #[arg(long, env = "EDITOR", hide = true, global = true)]

@@ -54,6 +54,7 @@ pub(crate) const KEYS: &[Key] = &[
         check: |word| ["on", "off"].contains(&word),
     },
     Key { name: "bell", about: "ring the bell for a message: on or off", check: |word| ["on", "off"].contains(&word) },
+    Key { name: "pictures", about: "show pictures in qpc tui: on or off", check: |word| ["on", "off"].contains(&word) },
     Key { name: "opener", about: "program that opens a link", check: any },
 ];
 

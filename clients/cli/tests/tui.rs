@@ -7,7 +7,7 @@ mod common;
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Stdio, time::Duration};
 
 use common::{Server, pty::Terminal};
-use qpc_sdk::{Event, EventStream, Message};
+use qpc_sdk::{Draft, Event, EventStream, Message};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -246,6 +246,48 @@ async fn an_editor_has_the_terminal_and_a_link_goes_to_a_program() {
     assert_eq!(fs::read_to_string(&opened).unwrap(), "https://example.org/(a)?b=c\nhttp://example.org\n");
     alice.types("\x11");
     alice.fits("the shell's screen", |screen| !screen.alternate_screen());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_is_seen_where_it_was_sent() {
+    let server = Server::start().await;
+    let bob = server.client("bob").await;
+    let mut alice = Terminal::tui(&server, "alice", 80, 24);
+    alice.shows(&["alice ●", "no conversations"]);
+    alice.types(":dm bob\r");
+    alice.shows(&["bob  direct", "write to bob"]);
+    // Red above, blue below.
+    let picture = image::RgbImage::from_fn(64, 64, |_, y| image::Rgb(if y < 32 { [250, 0, 0] } else { [0, 0, 250] }));
+    let path = server.folder.path().join("flag.png");
+    picture.save(&path).unwrap();
+    let file = bob.upload(&path, |_| {}).await.unwrap();
+    bob.sync().await.unwrap();
+    let conversation = bob.conversations().await.unwrap()[0].id;
+    bob.send(conversation, Draft { attachments: vec![(&file).into()], .."a flag".into() }).await.unwrap();
+    alice.fits("the flag", |screen| {
+        let cells = (0..24).flat_map(|row| (0..80).filter_map(move |column| screen.cell(row, column)));
+        let drawn: Vec<_> = cells.filter(|cell| cell.contents() == "▀").collect();
+        let near = |colour, red: bool| match colour {
+            vt100::Color::Rgb(r, _, b) => {
+                if red {
+                    r > 200 && b < 50
+                } else {
+                    b > 200 && r < 50
+                }
+            }
+            _ => false,
+        };
+        let (first, last) = (drawn.first(), drawn.last());
+        drawn.len() == 20 * 10
+            && first.is_some_and(|cell| near(cell.fgcolor(), true) && near(cell.bgcolor(), true))
+            && last.is_some_and(|cell| near(cell.fgcolor(), false) && near(cell.bgcolor(), false))
+            && screen.contents().contains("[file] flag.png")
+    });
+    alice.types("/pictures off\r");
+    alice.hides("▀");
+    alice.shows(&["[file] flag.png", "  a flag"]);
+    alice.types("\x11");
+    assert_eq!(alice.ends(), 0);
 }
 
 /// A program of one line of shell.

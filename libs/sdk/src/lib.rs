@@ -73,7 +73,7 @@ pub use discover::{Found, discover};
 pub use error::Error;
 pub use events::{Event, EventStream, GapReason, MessageId};
 pub use export::ExportOptions;
-pub use files::{Attachment, Progress};
+pub use files::{Attachment, Picture, Progress};
 pub use groups::{Invite, InviteLink, Member, invite::BadInvite};
 pub use linking::{BadLinkCode, LinkCode, Linked, Linking};
 pub use own::Settings;

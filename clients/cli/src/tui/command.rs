@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Theme(Theme),
     Keymap(Keymap),
     Bell(bool),
+    /// Whether small pictures of files are shown.
+    Pictures(bool),
     Editor,
     /// Whether others are told that this account is writing.
     Typing(bool),
@@ -104,6 +106,7 @@ pub(crate) const FORMS: &[Form] = &[
     form(&["theme"], "theme dark|light|none", "colours, for this sitting", |words| value(words).map(Command::Theme)),
     form(&["keymap"], "keymap plain|vim", "keys, for this sitting", |words| value(words).map(Command::Keymap)),
     form(&["bell"], "bell on|off", "ring when something comes while you are elsewhere, for this sitting", |words| switch(words).map(Command::Bell)),
+    form(&["pictures"], "pictures on|off", "show pictures that were sent, for this sitting", |words| switch(words).map(Command::Pictures)),
     form(&["compose"], "compose", "go on writing in an editor (VISUAL, EDITOR)", |words| none(words, Command::Editor)),
     form(&["help", "h"], "help", "all keys and commands", |words| none(words, Command::Help)),
     form(&["quit", "q"], "quit", "quit", |words| none(words, Command::Quit)),

@@ -46,7 +46,7 @@ impl Lanes {
         programs: &Programs,
         answers: &mpsc::Sender<Answer>,
     ) -> Self {
-        let listed = Arc::default();
+        let (listed, pictures) = (Arc::default(), Arc::default());
         let lane = |finishes: bool| {
             let (sender, mut effects) = mpsc::channel(QUEUE);
             let desk = Desk {
@@ -56,6 +56,7 @@ impl Lanes {
                 runtime: runtime.clone(),
                 answers: answers.clone(),
                 listed: Arc::clone(&listed),
+                pictures: Arc::clone(&pictures),
             };
             let stop = runtime.shutdown().clone();
             runtime.spawn(async move {

@@ -33,7 +33,7 @@ use self::{
     keys::Keymap,
     model::{Model, Options},
     terminal::Screen,
-    theme::Theme,
+    theme::{Depth, Theme},
     update::Answer,
     work::Programs,
 };
@@ -59,7 +59,7 @@ pub(crate) const ROW: Row = Row {
         aliases: &[],
         about: "Chat on the whole screen: registers and logs in by itself",
         after: "Examples:\n  qpc tui -u alice\n  qpc tui -u alice --keymap vim --theme light --bell\n\n\
-            Inside, F1 shows all keys and commands. The keys theme, keymap, bell and opener of the configuration file count here too.",
+            Inside, F1 shows all keys and commands. The keys theme, keymap, bell, pictures and opener of the configuration file count here too.",
         args: args::<Tui>,
         run: Run::Program(|matches, settings| program(&matches, settings, run)),
         mends: false,
@@ -82,6 +82,9 @@ struct Tui {
     /// Ring when a message comes while you are elsewhere
     #[arg(long)]
     bell: bool,
+    /// Show no pictures that were sent; there are none without colours either
+    #[arg(long)]
+    no_pictures: bool,
     /// Program that opens a link [default: the opener of the configuration file, or that of the desktop]
     #[arg(long, env = "QPC_OPENER", value_name = "PROGRAM")]
     opener: Option<String>,
@@ -106,7 +109,13 @@ impl Tui {
         });
         let is = |key: &str, word: &str| settings.configured(key).as_deref() == Some(word);
         let keymap = self.keymap.unwrap_or(if is("keymap", "vi") { Keymap::Vim } else { Keymap::Plain });
-        Options { theme, keymap, bell: self.bell || is("bell", "on") }
+        Options {
+            theme,
+            keymap,
+            bell: self.bell || is("bell", "on"),
+            pictures: !self.no_pictures && !is("pictures", "off"),
+            depth: Depth::said(settings.globals.around.colorterm.as_deref()),
+        }
     }
 
     fn programs(&self, settings: &Settings) -> Programs {

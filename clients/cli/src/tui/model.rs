@@ -3,11 +3,19 @@
 use std::{
     collections::{BTreeMap, HashMap},
     path::PathBuf,
+    sync::Arc,
 };
 
-use qpc_sdk::{AccountId, ConversationId, ConversationInfo, Draft, Member, Message, MessageRef, Progress};
+use bytes::Bytes;
+use qpc_sdk::{AccountId, ConversationId, ConversationInfo, Draft, Member, Message, MessageRef, Picture, Progress};
 
-use super::{composer::Composer, files::Entry, keys::Keymap, theme::Theme, vim::Vim};
+use super::{
+    composer::Composer,
+    files::Entry,
+    keys::Keymap,
+    theme::{Depth, Theme},
+    vim::Vim,
+};
 use crate::text;
 
 /// Messages that are loaded at first, and with every step back.
@@ -24,7 +32,14 @@ pub(crate) struct Options {
     pub(crate) keymap: Keymap,
     /// Whether a message that comes while nobody looks rings the bell and asks the terminal for a notification.
     pub(crate) bell: bool,
+    /// Whether small pictures of files are drawn, where there are colours.
+    pub(crate) pictures: bool,
+    pub(crate) depth: Depth,
 }
+
+/// Small pictures of files, by the bytes that came with the message: not by the file's address, as somebody may put another
+/// picture beside it. None for what cannot be read.
+pub(crate) type Pictures = HashMap<Bytes, Option<Arc<Picture>>>;
 
 /// Where keys go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +150,7 @@ pub(crate) struct Open {
     pub(crate) id: ConversationId,
     /// Oldest first.
     pub(crate) messages: Vec<Message>,
+    pub(crate) pictures: Pictures,
     pub(crate) members: Vec<Member>,
     /// So many messages are asked for.
     pub(crate) limit: u32,
@@ -194,6 +210,7 @@ impl Open {
         Self {
             id,
             messages: Vec::new(),
+            pictures: Pictures::new(),
             members: Vec::new(),
             limit: PAGE.max(unread.min(u64::from(MAX_LOADED)) as u32),
             loading: false,

@@ -14,6 +14,55 @@ pub(crate) enum Theme {
     None,
 }
 
+/// Which colours a terminal has beside the sixteen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// All of them.
+    Full,
+    /// The 256 of xterm: a cube of six steps a side, and 24 greys.
+    Palette,
+}
+
+impl Depth {
+    /// By what a terminal says of itself in `COLORTERM`.
+    pub(crate) fn said(colorterm: Option<&std::ffi::OsStr>) -> Self {
+        let full = colorterm.is_some_and(|said| said == "truecolor" || said == "24bit");
+        if full { Self::Full } else { Self::Palette }
+    }
+
+    /// The nearest colour that there is.
+    pub(crate) fn color(self, [red, green, blue]: [u8; 3]) -> Color {
+        match self {
+            Self::Full => Color::Rgb(red, green, blue),
+            Self::Palette => Color::Indexed(nearest([red, green, blue])),
+        }
+    }
+}
+
+/// Steps of the cube.
+const STEPS: [u8; 6] = [0, 95, 135, 175, 215, 255];
+/// Number of the first colour of the cube, and of the first grey.
+const CUBE: u8 = 16;
+const GREYS: u8 = 232;
+
+/// The colour of a number from [`CUBE`] on.
+fn palette(number: u8) -> [u8; 3] {
+    match number.checked_sub(GREYS) {
+        Some(grey) => [8 + 10 * grey; 3],
+        None => {
+            let at = number - CUBE;
+            [at / 36, at / 6 % 6, at % 6].map(|step| STEPS[usize::from(step)])
+        }
+    }
+}
+
+fn nearest(wanted: [u8; 3]) -> u8 {
+    let far = |number: &u8| -> u32 {
+        palette(*number).into_iter().zip(wanted).map(|(one, other)| u32::from(one.abs_diff(other)).pow(2)).sum()
+    };
+    (CUBE..=u8::MAX).min_by_key(far).unwrap_or(CUBE)
+}
+
 /// What something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -74,6 +123,18 @@ impl Theme {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_nearest_of_the_256_colours_is_taken() {
+        let truecolor = std::ffi::OsStr::new("truecolor");
+        assert_eq!((Depth::said(Some(truecolor)), Depth::said(None)), (Depth::Full, Depth::Palette));
+        assert_eq!(Depth::Full.color([1, 2, 3]), Color::Rgb(1, 2, 3));
+        for (wanted, number) in
+            [([0, 0, 0], 16), ([255; 3], 231), ([250, 10, 5], 196), ([90, 90, 90], 240), ([95, 135, 175], 67)]
+        {
+            assert_eq!(Depth::Palette.color(wanted), Color::Indexed(number), "{wanted:?}");
+        }
+    }
 
     #[test]
     fn who_wants_no_colours_gets_none() {

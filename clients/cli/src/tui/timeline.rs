@@ -1,13 +1,16 @@
 //! The messages of the open conversation as lines, and which of them are seen. Lines are made as they are needed: of those that
 //! are seen, and of those that are passed over.
 
-use qpc_sdk::{ConversationKind, Message, MessageKind, MessageRef, MessageState};
-use ratatui::text::{Line, Span};
+use qpc_sdk::{ConversationKind, Message, MessageKind, MessageRef, MessageState, Picture};
+use ratatui::{
+    style::Style,
+    text::{Line, Span},
+};
 
 use super::{
     glyph::{self, Glyph},
-    model::{Model, Open},
-    theme::Role,
+    model::{Model, Open, Options},
+    theme::{Role, Theme},
 };
 use crate::text;
 
@@ -125,11 +128,13 @@ impl<'a> Timeline<'a> {
             MessageKind::Text => {}
         }
         let mut lines = Vec::new();
-        let files = message
-            .attachments
-            .iter()
-            .map(|file| format!("[file] {} · {}", text::label(&file.name), text::size(file.size)));
-        lines.extend(files.map(|file| self.faint_line(message, &file)));
+        for file in &message.attachments {
+            let said = format!("[file] {} · {}", text::label(&file.name), text::size(file.size));
+            lines.push(self.faint_line(message, &said));
+            if let Some(Some(picture)) = self.open.pictures.get(&file.thumbnail) {
+                lines.extend(self.picture(message, picture));
+            }
+        }
         let mut start = 0;
         for line in message.text.split('\n').take_while(|_| !message.text.is_empty()) {
             let glyphs = glyph::glyphs(line);
@@ -143,6 +148,30 @@ impl<'a> Timeline<'a> {
             start += line.len() + 1;
         }
         self.edited(message, lines)
+    }
+
+    /// Two pixels in a cell, one above the other. None where there is no room or no colour.
+    fn picture(&self, message: &Message, picture: &Picture) -> Vec<Line<'static>> {
+        let Options { pictures, depth, theme, .. } = self.model.options;
+        let width = picture.width as usize;
+        if !pictures || theme == Theme::None || width == 0 || width > self.room() {
+            return Vec::new();
+        }
+        let rows: Vec<&[Option<[u8; 3]>]> = picture.pixels.chunks(width).collect();
+        let line = |pair: &[&[Option<[u8; 3]>]]| {
+            let mut spans = vec![self.gutter(message)];
+            for x in 0..width {
+                let pixel = |row: usize| Some(depth.color((*pair.get(row)?.get(x)?)?));
+                spans.push(match (pixel(0), pixel(1)) {
+                    (Some(upper), Some(lower)) => Span::styled("▀", Style::new().fg(upper).bg(lower)),
+                    (Some(upper), None) => Span::styled("▀", Style::new().fg(upper)),
+                    (None, Some(lower)) => Span::styled("▄", Style::new().fg(lower)),
+                    (None, None) => Span::raw(" "),
+                });
+            }
+            Line::from(spans)
+        };
+        rows.chunks(2).map(line).collect()
     }
 
     fn faint_line(&self, message: &Message, said: &str) -> Line<'static> {
@@ -219,7 +248,7 @@ impl<'a> Timeline<'a> {
     /// Puts what became of an own message at the right of its last line of text.
     fn mark(&self, message: &Message, begin: usize, lines: &mut Vec<Line<'static>>) {
         let Some((mark, role)) = state_mark(message) else { return };
-        let colours = self.model.options.theme != super::theme::Theme::None;
+        let colours = self.model.options.theme != Theme::None;
         let mark = if message.state == MessageState::Read && colours { "✓✓" } else { mark };
         let has_text = lines.len() > begin;
         match lines.last_mut() {

@@ -22,7 +22,7 @@ use super::{
     command::Command,
     files::Entry,
     keys::Keymap,
-    model::{Focus, Model, Open, Overlay, Purpose},
+    model::{Focus, Model, Open, Overlay, Pictures, Purpose},
     timeline::Timeline,
 };
 use crate::text;
@@ -130,7 +130,7 @@ impl Day {
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
     Conversations(Vec<ConversationInfo>),
-    Messages(ConversationId, u32, Vec<Message>),
+    Messages(ConversationId, u32, Vec<Message>, Pictures),
     Members(ConversationId, Vec<Member>),
     Drafts(Vec<(ConversationId, Draft)>),
     /// What has a text, oldest first, each with its distance from the newest.
@@ -202,7 +202,9 @@ pub(crate) fn keep_drafts(model: &mut Model, effects: &mut Vec<Effect>) {
 fn answered(model: &mut Model, answer: Answer, effects: &mut Vec<Effect>) {
     match answer {
         Answer::Conversations(conversations) => took_list(model, conversations, effects),
-        Answer::Messages(id, limit, messages) => messages::took(model, id, limit, messages, effects),
+        Answer::Messages(id, limit, messages, pictures) => {
+            messages::took(model, id, limit, (messages, pictures), effects);
+        }
         Answer::Members(id, members) => {
             let named = members.iter().filter_map(|member| Some((member.account, member.name.clone()?)));
             model.names.extend(named);

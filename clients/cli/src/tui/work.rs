@@ -2,7 +2,10 @@
 
 use std::{ffi::OsString, path::Path, process::Stdio, sync::Arc, time::Duration};
 
-use qpc_sdk::{Attachment, Client, ConversationId, Draft, Error, MessageRef, Progress, Runtime, Settings};
+use bytes::Bytes;
+use qpc_sdk::{
+    Attachment, Client, ConversationId, Draft, Error, Message, MessageRef, Picture, Progress, Runtime, Settings,
+};
 use tokio::{
     process::Command,
     sync::{Mutex, mpsc},
@@ -11,7 +14,7 @@ use tokio::{
 use super::{
     command::{self, Command as Asked, Here},
     files,
-    model::MAX_LOADED,
+    model::{MAX_LOADED, Pictures},
     timeline::matches,
     update::{Answer, Effect, FileOfMessage},
 };
@@ -24,6 +27,9 @@ use crate::{
 /// An invite by `/invite` is good for this time, and for one.
 const INVITE_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 const INVITE_USES: u32 = 1;
+/// Small pictures of a conversation that are shown, and cells that each takes at the most, columns and rows.
+const MAX_PICTURES: usize = 200;
+const PICTURE: (u32, u32) = (32, 10);
 /// A program that cannot open a link says so within this time.
 const OPENS_WITHIN: Duration = Duration::from_secs(2);
 
@@ -44,6 +50,8 @@ pub(crate) struct Desk {
     pub(crate) programs: Programs,
     pub(crate) runtime: Runtime,
     pub(crate) answers: mpsc::Sender<Answer>,
+    /// Pictures of the conversation that was read last.
+    pub(crate) pictures: Arc<Mutex<Pictures>>,
     /// What the numbers stand for that were shown.
     pub(crate) listed: Arc<Mutex<Listed>>,
 }
@@ -89,6 +97,13 @@ pub(crate) async fn carry_out(desk: &Desk, effect: Effect) -> Option<Answer> {
             let done = download(desk, transfer, *file, &folder).await;
             Some(Answer::Arrived(transfer, done.map_err(|error| error.to_string())))
         }
+        Effect::Messages(id, limit) => Some(match client.history(id, limit).await {
+            Ok(messages) => {
+                let pictures = pictures(desk, &messages).await;
+                Answer::Messages(id, limit, messages, pictures)
+            }
+            Err(error) => Answer::Failed(error.to_string()),
+        }),
         Effect::Browse(link) => Some(match browse(&desk.programs.opener, &link).await {
             Ok(()) => Answer::Said(format!("given to {}", text::label(&desk.programs.opener))),
             Err(why) => Answer::Failed(why),
@@ -171,6 +186,31 @@ async fn download(desk: &Desk, transfer: u64, file: FileOfMessage, folder: &Path
     Ok(format!("saved as {}", path.display()))
 }
 
+/// The small pictures of the newest files in messages, at most [`MAX_PICTURES`]. Those that were made before are not made again.
+async fn pictures(desk: &Desk, messages: &[Message]) -> Pictures {
+    let mut made = desk.pictures.lock().await;
+    let files = messages.iter().rev().flat_map(|message| &message.attachments);
+    let thumbnails = files.map(|file| &file.thumbnail).filter(|thumbnail| !thumbnail.is_empty());
+    let mut pictures: Pictures = thumbnails.take(MAX_PICTURES).map(|thumbnail| (thumbnail.clone(), None)).collect();
+    let missing: Vec<Bytes> = pictures.keys().filter(|thumbnail| !made.contains_key(*thumbnail)).cloned().collect();
+    if !missing.is_empty() {
+        let read = |thumbnail: Bytes| (thumbnail.clone(), read_picture(&thumbnail).map(Arc::new));
+        let read: Option<Pictures> = desk.runtime.blocking(move || missing.into_iter().map(read).collect()).await;
+        made.extend(read.unwrap_or_default());
+        // Those of another conversation are made again when it is opened.
+        made.retain(|thumbnail, _| pictures.contains_key(thumbnail));
+    }
+    for (thumbnail, picture) in &mut pictures {
+        *picture = made.get(thumbnail).cloned().flatten();
+    }
+    pictures
+}
+
+fn read_picture(thumbnail: &[u8]) -> Option<Picture> {
+    let (columns, rows) = PICTURE;
+    Picture::of(thumbnail, columns, 2 * rows).inspect_err(|error| tracing::debug!(%error, "no picture")).ok()
+}
+
 /// Gives a link to a program, which may go on for as long as it likes.
 async fn browse(opener: &str, link: &str) -> Result<(), String> {
     let mut command = Command::new(opener);
@@ -195,7 +235,6 @@ async fn asked(client: &Client, effect: Effect) -> Result<Option<Answer>, Error>
             Err(error) => Answer::Failed(error.to_string()),
         },
         Effect::Conversations => Answer::Conversations(client.conversations().await?),
-        Effect::Messages(id, limit) => Answer::Messages(id, limit, client.history(id, limit).await?),
         Effect::Members(id) => match client.members(id).await {
             Ok(members) => Answer::Members(id, members),
             // Of the notes, and of what this account has left.
@@ -252,6 +291,7 @@ async fn asked(client: &Client, effect: Effect) -> Result<Option<Answer>, Error>
         Effect::Typing(..)
         | Effect::Send(..)
         | Effect::Folder(_)
+        | Effect::Messages(..)
         | Effect::Upload { .. }
         | Effect::Download { .. }
         | Effect::Copy(_)
@@ -288,6 +328,7 @@ async fn run(client: &Client, command: Asked, open: Option<ConversationId>) -> R
         | Asked::Theme(_)
         | Asked::Keymap(_)
         | Asked::Bell(_)
+        | Asked::Pictures(_)
         | Asked::Editor
         | Asked::Shared(_) => return Ok(None),
     }))

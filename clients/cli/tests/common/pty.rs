@@ -62,6 +62,7 @@ impl Terminal {
         command.env("QPC_PASSWORD", format!("pw {name}"));
         command.env("QPC_CONFIG", server.folder.path().join("config.toml"));
         command.env("TERM", "xterm-256color");
+        command.env("COLORTERM", "truecolor");
         command.env_remove("NO_COLOR");
         let child = pair.slave.spawn_command(command).unwrap();
         drop(pair.slave);

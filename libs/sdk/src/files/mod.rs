@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 use zeroize::Zeroizing;
 
 use self::progress::Meter;
-pub use self::progress::Progress;
+pub use self::{progress::Progress, thumbnail::Picture};
 use crate::{
     Client, Error,
     client::Inner,

@@ -55,6 +55,13 @@ const LIGHT: Palette = Palette {
     },
 };
 
+fn full(colour: Color) -> String {
+    match colour {
+        Color::Rgb(red, green, blue) => format!("#{red:02x}{green:02x}{blue:02x}"),
+        _ => String::new(),
+    }
+}
+
 fn picture(buffer: &Buffer, palette: &Palette, title: &str) -> String {
     let (width, height) = (usize::from(buffer.area.width), usize::from(buffer.area.height));
     let (whole_width, whole_height) = (width * CELL.0 + 2 * BORDER, height * CELL.1 + 2 * BORDER);
@@ -69,6 +76,20 @@ fn picture(buffer: &Buffer, palette: &Palette, title: &str) -> String {
         let mut x = 0;
         while x < width {
             let (text, cells, cell) = run(buffer, x, y, width);
+            if let (Color::Rgb(..), Color::Rgb(..)) = (cell.fg, cell.bg) {
+                // Two pixels, as no font draws them without a gap.
+                for (half, colour) in [cell.fg, cell.bg].into_iter().enumerate() {
+                    let (left, top) = (BORDER + x * CELL.0, BORDER + y * CELL.1 + half * (CELL.1 / 2));
+                    let (wide, high) = (cells * CELL.0, CELL.1 / 2 + half);
+                    let fill = full(colour);
+                    let _ = writeln!(
+                        svg,
+                        "<rect x=\"{left}\" y=\"{top}\" width=\"{wide}\" height=\"{high}\" fill=\"{fill}\"/>"
+                    );
+                }
+                x += cells;
+                continue;
+            }
             let reversed = cell.modifier.contains(Modifier::REVERSED);
             let colour = if cell.fg == Color::Reset { palette.front } else { (palette.named)(cell.fg) };
             let (left, top) = (BORDER + x * CELL.0, BORDER + y * CELL.1);
@@ -111,7 +132,7 @@ fn run(buffer: &Buffer, x: usize, y: usize, width: usize) -> (String, usize, Cel
     while x + cells < width {
         let cell = at(x + cells);
         let blank = cell.symbol() == " " && !cell.modifier.contains(Modifier::REVERSED);
-        if (cell.fg, cell.modifier) != (first.fg, first.modifier)
+        if (cell.fg, cell.bg, cell.modifier) != (first.fg, first.bg, first.modifier)
             || blank != (first.symbol() == " ") && !first.modifier.contains(Modifier::REVERSED)
         {
             break;
@@ -140,6 +161,9 @@ fn the_screenshots_are_what_is_drawn() {
     types(&mut model, "gjj+tad");
     let react = picture(&drawn(&mut model, 80, 24), &DARK, "An emoji is chosen for a message, at 80 by 24");
     checked_in("tui-react", &react);
+
+    let photo = picture(&drawn(&mut samples::with_photo(), 80, 24), &DARK, "A picture that was sent, at 80 by 24");
+    checked_in("tui-photo", &photo);
 
     let mut model = samples::model();
     model.options.theme = Theme::Light;

@@ -1,15 +1,18 @@
 //! People and what they have written.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use qpc_sdk::{
     AccountId, ConversationId, ConversationInfo, ConversationKind, DeviceId, Member, Mention, Message, MessageId,
-    MessageKind, MessageRef, MessageState, PeerTrust, Reaction, Role, Standing, Suite,
+    MessageKind, MessageRef, MessageState, PeerTrust, Picture, Reaction, Role, Standing, Suite,
 };
 
 use crate::tui::{
     keys::Keymap,
-    model::{Focus, Model, Open, Options},
-    theme::Theme,
-    update::{Answer, Input, update},
+    model::{Focus, Model, Open, Options, Pictures},
+    theme::{Depth, Theme},
+    update::{Answer, FileOfMessage, Input, update},
 };
 
 /// 2026-11-20 14:10 UTC.
@@ -80,6 +83,42 @@ pub(crate) fn message(n: u8, sender: AccountId, minutes_ago: u64, text: &str) ->
     }
 }
 
+/// A hill before an evening sky: a file that comes with a small picture, and the picture.
+pub(crate) fn photo(width: u32, height: u32) -> (FileOfMessage, Pictures) {
+    let pixel = |at: u32| {
+        let (x, y) = (at % width, at / width);
+        let (far_x, far_y) = (f64::from(x) / f64::from(width), f64::from(y) / f64::from(height));
+        let hill = 0.75 - 0.35 * (far_x * std::f64::consts::PI).sin();
+        let sun = (far_x - 0.7).hypot((far_y - 0.3) * 0.6) < 0.09;
+        match () {
+            () if sun => Some([255, 226, 140]),
+            () if far_y > hill => Some([30, (70.0 + 60.0 * far_x) as u8, 50]),
+            () => Some([(230.0 - 150.0 * far_y) as u8, (120.0 + 40.0 * far_y) as u8, (110.0 + 90.0 * far_y) as u8]),
+        }
+    };
+    let picture = Picture { width, pixels: (0..width * height).map(pixel).collect() };
+    let thumbnail = Bytes::from(format!("{width} {height}"));
+    let file = FileOfMessage {
+        name: "hill.jpg".to_owned(),
+        size: 2_400_000,
+        thumbnail: thumbnail.clone(),
+        ..FileOfMessage::default()
+    };
+    (file, Pictures::from([(thumbnail, Some(Arc::new(picture)))]))
+}
+
+/// Alice in the book club, where Carol has sent that photo.
+pub(crate) fn with_photo() -> Model {
+    let mut model = model();
+    let (file, pictures) = photo(32, 18);
+    let mut sent = message(13, CAROL, 4, "The view from my place");
+    sent.attachments = vec![file];
+    let mut messages = messages();
+    messages.insert(7, sent);
+    update(&mut model, NOW_MS, Input::Answer(Answer::Messages(CLUB, 200, messages, pictures)));
+    model
+}
+
 fn reaction(emoji: &str, accounts: &[AccountId]) -> Reaction {
     Reaction { emoji: emoji.to_owned(), accounts: accounts.to_vec() }
 }
@@ -144,7 +183,8 @@ pub(crate) fn members() -> Vec<Member> {
 
 /// Alice before her list, with nothing open.
 pub(crate) fn list() -> Model {
-    let options = Options { theme: Theme::Dark, keymap: Keymap::Plain, bell: false };
+    let options =
+        Options { theme: Theme::Dark, keymap: Keymap::Plain, bell: false, pictures: true, depth: Depth::Full };
     let mut model = Model::new(ALICE, "alice".to_owned(), options);
     model.online = true;
     let mut bob = conversation(WITH_BOB, ConversationKind::Direct, "bob");
@@ -167,6 +207,6 @@ pub(crate) fn model() -> Model {
     model.open = Some(Open::new(CLUB, 0));
     model.focus = Focus::Composer;
     update(&mut model, NOW_MS, Input::Answer(Answer::Members(CLUB, members())));
-    update(&mut model, NOW_MS, Input::Answer(Answer::Messages(CLUB, 200, messages())));
+    update(&mut model, NOW_MS, Input::Answer(Answer::Messages(CLUB, 200, messages(), Pictures::new())));
     model
 }

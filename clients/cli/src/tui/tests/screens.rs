@@ -2,12 +2,14 @@
 
 use crossterm::event::{KeyCode, KeyModifiers};
 use qpc_sdk::{Event, PeerTrust};
+use ratatui::style::Color;
 
 use super::{ctrl, drawn, holds, press, samples, shown, tap, types};
 use crate::tui::{
     command,
     keys::{self, Keymap},
-    theme::Theme,
+    model::Model,
+    theme::{Depth, Theme},
     update::{Input, update},
 };
 
@@ -37,6 +39,29 @@ fn a_conversation_where_there_is_much() {
     press(&mut model, KeyModifiers::ALT, KeyCode::Enter);
     types(&mut model, "See you!");
     golden("talk-120x40", &shown(&mut model, 120, 40));
+}
+
+#[test]
+fn a_picture_that_was_sent() {
+    let mut model = samples::with_photo();
+    golden("photo-80x24", &shown(&mut model, 80, 24));
+    let cells = |model: &mut Model, columns| {
+        let screen = drawn(model, columns, 24);
+        screen.content().iter().filter(|cell| cell.symbol() == "▀").map(|cell| (cell.fg, cell.bg)).collect::<Vec<_>>()
+    };
+    let full = cells(&mut model, 80);
+    assert_eq!(full.len(), 32 * 9);
+    assert!(full.iter().all(|(upper, lower)| matches!((upper, lower), (Color::Rgb(..), Color::Rgb(..)))));
+    assert!(cells(&mut model, 34).is_empty(), "never cut");
+    model.options.depth = Depth::Palette;
+    let few = cells(&mut model, 80);
+    assert!(few.len() == full.len() && few.iter().all(|(upper, _)| matches!(upper, Color::Indexed(16..))));
+    // Not without colours, nor where nobody wants any.
+    model.options.theme = Theme::None;
+    assert!(cells(&mut model, 80).is_empty());
+    model.options.theme = Theme::Dark;
+    types(&mut model, "/pictures off\n");
+    assert!(cells(&mut model, 80).is_empty());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::tui::{
     command::{Command, Here},
     files::Entry,
     keys::Keymap,
-    model::{Focus, Model, Overlay, Purpose},
+    model::{Focus, Model, Overlay, Pictures, Purpose},
     theme::Theme,
     update::{Answer, Day, Effect, Input, update},
 };
@@ -209,7 +209,7 @@ fn what_comes_while_somebody_looks_is_read_and_while_nobody_does_is_not() {
     let effects = update(&mut model, samples::NOW_MS, Input::Sdk(Event::MessageReceived(message)));
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Ring(line) if line == "bob wrote")), "{effects:?}");
     assert!(answer(&mut model, list(1)).is_empty());
-    answer(&mut model, Answer::Messages(samples::CLUB, 201, samples::messages()));
+    answer(&mut model, Answer::Messages(samples::CLUB, 201, samples::messages(), Pictures::new()));
     let effects = update(&mut model, samples::NOW_MS, Input::Terminal(Terminal::FocusGained));
     assert!(matches!(&effects[..], [Effect::Read(_)]), "{effects:?}");
 }
@@ -223,7 +223,7 @@ fn a_conversation_opens_at_what_is_unread() {
     assert!(matches!(&effects[..], [Effect::Messages(..), Effect::Members(_)]), "{effects:?}");
     let mut messages: Vec<_> = (0..60).map(|n| samples::message(n, samples::BOB, 120 - u64::from(n), "text")).collect();
     messages.iter_mut().for_each(|message| message.conversation = samples::WITH_BOB);
-    answer(&mut model, Answer::Messages(samples::WITH_BOB, 200, messages));
+    answer(&mut model, Answer::Messages(samples::WITH_BOB, 200, messages, Pictures::new()));
     let screen = shown(&mut model, 80, 24);
     assert!(screen.contains("── unread"), "{screen}");
     assert_eq!(model.open.as_ref().unwrap().divider, Some(refers(58, samples::BOB)));
@@ -233,12 +233,12 @@ fn a_conversation_opens_at_what_is_unread() {
 fn older_messages_are_asked_for_at_the_top_once() {
     let mut model = samples::model();
     let messages = || (0..200).map(|n| samples::message(n, samples::BOB, 1000 - u64::from(n), "text")).collect();
-    answer(&mut model, Answer::Messages(samples::CLUB, 200, messages()));
+    answer(&mut model, Answer::Messages(samples::CLUB, 200, messages(), Pictures::new()));
     let effects = tap(&mut model, KeyCode::Home);
     assert!(matches!(&effects[..], [Effect::Messages(_, 400)]), "{effects:?}");
     assert!(tap(&mut model, KeyCode::PageUp).is_empty(), "they are on their way");
     let before = shown(&mut model, 80, 24);
-    answer(&mut model, Answer::Messages(samples::CLUB, 400, messages()));
+    answer(&mut model, Answer::Messages(samples::CLUB, 400, messages(), Pictures::new()));
     assert_eq!(shown(&mut model, 80, 24), before);
     assert!(tap(&mut model, KeyCode::PageUp).is_empty(), "there is nothing older");
 }
@@ -260,7 +260,7 @@ fn searching_goes_from_hit_to_hit_and_loads_what_is_far() {
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Messages(_, 550))), "{effects:?}");
     let mut far = samples::messages();
     far.insert(0, samples::message(99, samples::BOB, 9_000, "the book is here"));
-    answer(&mut model, Answer::Messages(samples::CLUB, 550, far));
+    answer(&mut model, Answer::Messages(samples::CLUB, 550, far, Pictures::new()));
     assert_eq!(model.open.as_ref().unwrap().selected, Some(refers(99, samples::BOB)));
     types(&mut model, "N");
     assert_eq!(model.open.as_ref().unwrap().selected, Some(refers(1, samples::CAROL)));
@@ -274,7 +274,7 @@ fn what_is_looked_at_stays_where_it_is_when_something_comes() {
     let before = shown(&mut model, 80, 12);
     let mut more = samples::messages();
     more.push(samples::message(50, samples::BOB, 0, "news"));
-    answer(&mut model, Answer::Messages(samples::CLUB, 201, more));
+    answer(&mut model, Answer::Messages(samples::CLUB, 201, more, Pictures::new()));
     assert_eq!(shown(&mut model, 80, 12), before);
     tap(&mut model, KeyCode::End);
     assert!(shown(&mut model, 80, 12).contains("news"));

@@ -62,15 +62,19 @@ fn messages() -> impl Strategy<Value = Answer> {
     let text = "\\PC{0,90}|[a \n\u{301}\u{202e}漢👩\u{200d}\u{fe0f}]{0,60}";
     let one = (any::<u8>(), 0usize..3, 0u64..5_000, text, prop::option::of(any::<u8>()));
     prop::collection::vec(one, 0..40).prop_map(|mut all| {
+        let (photo, pictures) = samples::photo(u32::from(all.len() as u8 % 33), 20);
         all.sort_by_key(|(_, _, minutes, ..)| std::cmp::Reverse(*minutes));
         let messages = all.into_iter().map(|(n, sender, minutes, text, answers)| {
             let sender = [samples::ALICE, samples::BOB, samples::CAROL][sender];
             let mut message = samples::message(n, sender, minutes, &text);
             message.reply_to = answers.map(|n| MessageRef { author: samples::BOB, id: MessageId([n; 16]) });
             message.edited_at_ms = (n % 3 == 0).then_some(1);
+            if n % 5 == 0 {
+                message.attachments = vec![photo.clone(); usize::from(n % 3)];
+            }
             message
         });
-        Answer::Messages(samples::CLUB, 200, messages.collect())
+        Answer::Messages(samples::CLUB, 200, messages.collect(), pictures)
     })
 }
 

@@ -12,7 +12,7 @@ use crate::{
         areas::Areas,
         composer::Composer,
         keys::{Action, Keymap},
-        model::{Focus, Found, MAX_LOADED, Model, Overlay, PAGE, Purpose},
+        model::{Focus, Found, MAX_LOADED, Model, Overlay, PAGE, Pictures, Purpose},
         timeline::Timeline,
     },
 };
@@ -25,7 +25,7 @@ pub(super) fn took(
     model: &mut Model,
     id: ConversationId,
     limit: u32,
-    messages: Vec<Message>,
+    (messages, pictures): (Vec<Message>, Pictures),
     effects: &mut Vec<Effect>,
 ) {
     let Some(open) = model.open.as_mut().filter(|open| open.id == id) else { return };
@@ -35,7 +35,7 @@ pub(super) fn took(
         }
     }
     open.complete = messages.len() < limit as usize || limit >= MAX_LOADED;
-    open.messages = messages;
+    (open.messages, open.pictures) = (messages, pictures);
     open.loading = false;
     if open.selected.is_some_and(|selected| open.index_of(selected).is_none()) {
         open.selected = None;

@@ -286,6 +286,7 @@ pub(super) fn obey(model: &mut Model, line: &str, effects: &mut Vec<Effect>) -> 
         }
         Command::Editor => composer::lend(model, effects),
         Command::Bell(bell) => model.options.bell = bell,
+        Command::Pictures(pictures) => model.options.pictures = pictures,
         Command::Search(query) => search(model, query, effects),
         Command::Date(day) => match id {
             Some(id) => effects.push(Effect::Day(id, Day::Since(day))),
