@@ -11,6 +11,7 @@
 //! - [`push`]: presence of devices and doorbells to the gateway that holds them;
 //! - [`trace`]: spans of calls, for a collector (`libs/trace`, which clients stand on too);
 //! - [`runtime`]: clock, randomness and tracked tasks as arguments (`libs/runtime`, which clients stand on too);
+//! - [`tls`], [`watched`]: certificates between the parts, and files that change;
 //! - [`config`], [`secrets`], [`telemetry`], [`metrics`], [`health`], [`run`]: a process from start to drained stop.
 //!
 //! The traits of the seams have a contract suite each (`contract` modules) that every implementation passes.
@@ -30,6 +31,8 @@ pub mod rpc;
 pub mod run;
 pub mod secrets;
 pub mod telemetry;
+pub mod tls;
+pub mod watched;
 
 pub use qpc_runtime::{self as runtime, Runtime};
 pub use qpc_trace as trace;

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     Runtime,
-    bulk::{Bulk, BulkClient, LocalBulk, TcpBulk},
+    bulk::{Bulk, LocalBulk, TcpBulk},
     bus::{self, Bus, LocalBus},
     cache::{self, Cache, MemoryCache},
     config::{Infra, Process},
@@ -124,11 +124,6 @@ impl Deps {
     /// Calls to other services.
     pub fn client(&self) -> Client {
         Client::new(self.bus.clone(), self.runtime.clone())
-    }
-
-    /// Calls with bodies.
-    pub fn bulk_client(&self) -> BulkClient {
-        BulkClient::new(self.bulk.clone(), &self.secrets)
     }
 
     /// Runs `job(now_ms)` every `period` until shutdown.

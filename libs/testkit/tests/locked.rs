@@ -1,5 +1,5 @@
 //! A NATS server that knows each process by its key and lets it do what stands in the table, and no more: the whole
-//! installation works over it, and a process that goes beyond its row is refused.
+//! installation works over it, with bodies on pipes with certificates, and a process that goes beyond its row is refused.
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 mod common;
@@ -18,7 +18,7 @@ use common::{all_accepted, receives};
 use nkeys::KeyPair;
 use qpc_chassis::{
     Runtime,
-    bulk::TcpBulk,
+    bulk::{BulkTls, TcpBulk},
     bus::{Bus as _, NatsBus, Setting, rights},
     cache::MemoryCache,
     metrics::Metrics,
@@ -136,11 +136,18 @@ async fn the_whole_installation_works_with_what_the_table_allows() {
     let mut options = Options { listen, data: folder.path().join("server"), ..Options::default() };
     options.without_rates();
     let of = |process: &str| processes[process].clone();
+    let authority = Authority::new(folder.path()).unwrap();
+    let bulk_tls = |name: &str| {
+        let (cert, key) = authority.sign(name, name).unwrap();
+        BulkTls { bulk_cert: Some(cert), bulk_key: Some(key), bulk_ca: Some(authority.ca()) }
+    };
+    let blob = qpc_blob::Config { bulk_tls: bulk_tls("qpc-blob"), ..options.blob() };
+    let edge = qpc_gateway::Config { bulk_tls: bulk_tls("qpc-gateway"), ..options.gateway() };
     qpc_auth::start(of("qpc-auth"), options.auth.clone()).await.unwrap();
     qpc_keypackage::start(of("qpc-keypackage"), options.keypackage.clone()).await.unwrap();
     qpc_delivery::start(of("qpc-delivery"), options.delivery.clone()).await.unwrap();
-    qpc_blob::start(of("qpc-blob"), options.blob()).await.unwrap();
-    let gateway = qpc_gateway::start(of("qpc-gateway"), options.gateway()).await.unwrap();
+    qpc_blob::start(of("qpc-blob"), blob).await.unwrap();
+    let gateway = qpc_gateway::start(of("qpc-gateway"), edge).await.unwrap();
 
     let open = async |name: &str| {
         let client = Client::open(client(folder.path(), &gateway, name)).await.unwrap();
@@ -154,7 +161,7 @@ async fn the_whole_installation_works_with_what_the_table_allows() {
     receives(&bob, conversation, &["over a bus that is locked".to_owned()]).await;
     all_accepted(&alice, conversation).await;
     let (file, taken) = (folder.path().join("file"), folder.path().join("taken"));
-    fs::write(&file, vec![7; 300_000]).unwrap();
+    fs::write(&file, vec![7; 9_000_000]).unwrap();
     let sent = alice.upload(&file, |_| {}).await.unwrap();
     bob.download(&sent, &taken, |_| {}).await.unwrap();
     let mut export = Vec::new();

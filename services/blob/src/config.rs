@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 
-use qpc_chassis::{bulk::BulkAddress, objects::ObjectsConfig};
+use qpc_chassis::{
+    bulk::{BulkAddress, BulkTls},
+    objects::ObjectsConfig,
+};
 use qpc_crypto::file::sealed_size;
 
 /// Settings of the blob service.
@@ -25,6 +28,8 @@ pub struct Config {
     /// HOST:PORT under which gateways reach that address, where it is not the same
     #[arg(long, env = "QPC_BULK_ANNOUNCE")]
     pub bulk_announce: Option<String>,
+    #[command(flatten)]
+    pub bulk_tls: BulkTls,
     #[command(flatten)]
     pub objects: ObjectsConfig,
 }
@@ -62,6 +67,7 @@ impl Default for Config {
             blob_days: Self::DAYS,
             bulk_listen: ([127, 0, 0, 1], 0).into(),
             bulk_announce: None,
+            bulk_tls: BulkTls::default(),
             objects: ObjectsConfig::default(),
         }
     }

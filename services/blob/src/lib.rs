@@ -57,7 +57,7 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         Box::pin(async move { objects.ping().await.is_ok() })
     });
     jobs::start(&deps, &store, &objects);
-    let address = config.address();
+    let (address, tls) = (config.address(), config.bulk_tls.clone());
     let state = Arc::new(Blobs {
         runtime: deps.runtime.clone(),
         store,
@@ -66,7 +66,7 @@ pub async fn start(deps: Deps, config: Config) -> Result<(), StartError> {
         client: deps.client(),
         config,
     });
-    bulk::serve(&deps, SERVICE, &address, api::bulk_router(state.clone())).await?;
+    bulk::serve(&deps, SERVICE, &address, &tls, api::bulk_router(state.clone())).await?;
     rpc::serve(&deps, SERVICE, api::router(state, &deps.runtime), ServeOptions::default()).await?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use prost::Message;
 use qpc_blob::Config;
 use qpc_chassis::{
     Runtime,
-    bulk::{BulkClient, BulkReceiver, BulkSender},
+    bulk::{BulkClient, BulkReceiver, BulkSender, BulkTls},
     rpc::forward,
     run::Deps,
     secrets::Secrets,
@@ -35,6 +35,10 @@ const ALICE: Caller = Caller(1, 1);
 const ALICES_OTHER: Caller = Caller(1, 2);
 const BOB: Caller = Caller(3, 3);
 
+fn pipes(deps: &Deps) -> BulkClient {
+    BulkClient::new(deps, &BulkTls::default()).unwrap()
+}
+
 impl World {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -45,7 +49,7 @@ impl World {
         for _ in 0..2 {
             qpc_blob::start(deps.child(), config.clone()).await.unwrap();
         }
-        Self { pipes: deps.bulk_client(), deps, _folder: folder }
+        Self { pipes: pipes(&deps), deps, _folder: folder }
     }
 
     fn envelope<M: Method>(&self, Caller(account, device): Caller, request: &M::Request) -> bus::Call {
@@ -321,7 +325,7 @@ async fn a_blob_is_deleted_by_its_account_from_any_device() {
 #[tokio::test]
 async fn calls_of_another_installation_are_not_answered() {
     let world = World::new().await;
-    let stranger = BulkClient::new(world.deps.bulk.clone(), &Secrets::new([6; 32]));
+    let stranger = pipes(&Deps { secrets: Secrets::new([6; 32]), ..world.deps.clone() });
     let call = world.envelope::<BlobGet>(ALICE, &BlobGetRequest::default());
     let (_sender, mut receiver) = stranger.open("blob", call).await.unwrap();
     assert!(receiver.reply().await.is_err());

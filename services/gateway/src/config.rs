@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use qpc_chassis::bulk::BulkTls;
+
 use crate::ServerId;
 
 /// Settings of the gateway.
@@ -62,6 +64,8 @@ pub struct Config {
     #[arg(long, env = "QPC_RELAY_ANNOUNCE")]
     pub relay_announce: Option<SocketAddr>,
     #[command(flatten)]
+    pub bulk_tls: BulkTls,
+    #[command(flatten)]
     pub limits: Limits,
 }
 
@@ -84,6 +88,7 @@ impl Default for Config {
             pod_ip: None,
             relay_listen: None,
             relay_announce: None,
+            bulk_tls: BulkTls::default(),
             limits: Limits::default(),
         }
     }

@@ -6,7 +6,11 @@ use std::{
 };
 
 use prost::Message;
-use qpc_chassis::{bulk::BulkClient, push::Push as Doorbells, run::Deps};
+use qpc_chassis::{
+    bulk::{BulkClient, BulkError},
+    push::Push as Doorbells,
+    run::Deps,
+};
 use qpc_wire::v1::{DrainEvent, EventType};
 use rand::{RngCore, seq::SliceRandom};
 use tokio::time::{Instant, sleep_until};
@@ -42,14 +46,14 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(deps: Deps, config: Config) -> Arc<Self> {
+    pub(crate) fn new(deps: Deps, config: Config) -> Result<Arc<Self>, BulkError> {
         let mut id = [0; 8];
         deps.runtime.rng().fill_bytes(&mut id);
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             id: hex::encode(id),
             address_key: deps.secrets.derive("gateway/address"),
             doorbells: deps.push(),
-            bulk: deps.bulk_client(),
+            bulk: BulkClient::new(&deps, &config.bulk_tls)?,
             registry: Registry::new(config.limits.max_connections_per_device),
             revocations: Revocations::new(deps.client()),
             admission: Admission::new(config.limits.clone()),
@@ -60,7 +64,7 @@ impl Core {
             drain_until: OnceLock::new(),
             deps,
             config,
-        })
+        }))
     }
 
     /// Tells all clients to leave: one after the other, in random order, so that they do not all come to the other gateways

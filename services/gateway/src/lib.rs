@@ -64,7 +64,7 @@ pub async fn start(deps: Deps, config: Config) -> Result<Gateway, StartError> {
     }
     let identity = tls::load(&config, &mut deps.runtime.rng())?;
     let edge = edge::Edge::load(&config)?;
-    let core = core::Core::new(deps, config);
+    let core = core::Core::new(deps, config)?;
     let endpoint = quic::listen(&core, &edge, &identity).await?;
     let local_addr = endpoint.local_addr().map_err(GatewayError::Listen)?;
 
@@ -108,7 +108,7 @@ async fn start_simulated(
     port: &qpc_chassis::runtime::sim::net::Port,
 ) -> Result<Gateway, StartError> {
     let local_addr = config.listen;
-    let core = core::Core::new(deps, config);
+    let core = core::Core::new(deps, config)?;
     attend(&core).await?;
     simulated::start(&core, port.listen(local_addr));
     Ok(Gateway { local_addr, certificate_der: Vec::new().into(), id: core.id.clone() })

@@ -89,7 +89,8 @@ impl Options {
 
     /// The blob service's share: bodies lie in the data folder unless they are to lie elsewhere.
     pub fn blob(&self) -> qpc_blob::Config {
-        let mut config = self.blob.clone();
+        // Its gateway is in the same process.
+        let mut config = qpc_blob::Config { bulk_tls: Default::default(), ..self.blob.clone() };
         config.objects.blob_store.get_or_insert_with(|| format!("disk:{}", self.data.join("blobs").display()));
         config
     }

@@ -11,8 +11,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Bulk, BulkError, CHALLENGE, Pipe, mac, read_head, read_some};
-use crate::{secrets::Secrets, trace};
+use super::{
+    Bulk, BulkError, BulkTls, CHALLENGE, Pipe, mac, read_head, read_some,
+    tls::{self, Connector},
+};
+use crate::{run::Deps, trace};
 
 /// Longest wait for the challenge of a replica that has taken the pipe.
 const CHALLENGE_WITHIN: Duration = Duration::from_secs(5);
@@ -21,6 +24,7 @@ const CHALLENGE_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct BulkClient {
     bulk: Arc<dyn Bulk>,
+    tls: Option<Connector>,
     key: [u8; 32],
 }
 
@@ -34,9 +38,10 @@ pub struct BulkReceiver {
 }
 
 impl BulkClient {
-    /// Over `bulk`, with the key of the installation.
-    pub fn new(bulk: Arc<dyn Bulk>, secrets: &Secrets) -> Self {
-        Self { bulk, key: secrets.derive(super::serve::KEY) }
+    /// With the key of the installation, and by TLS if there are certificates for it.
+    pub fn new(deps: &Deps, tls: &BulkTls) -> Result<Self, BulkError> {
+        let key = deps.secrets.derive(super::serve::KEY);
+        Ok(Self { bulk: deps.bulk.clone(), tls: tls.connector(deps)?, key })
     }
 
     /// A pipe on which `call` has been made.
@@ -49,24 +54,34 @@ impl BulkClient {
         if let Some(place) = stop.place {
             call.trace = Bytes::copy_from_slice(&place.to_array());
         }
-        let mut pipe = self.bulk.connect(service).await?;
-        let mut challenge = [0; CHALLENGE];
-        let asked = timeout(CHALLENGE_WITHIN, pipe.read_exact(&mut challenge)).await;
-        asked.map_err(|_| BulkError::NoReplica(service))??;
+        let asked = timeout(CHALLENGE_WITHIN, self.challenged(service)).await;
+        let (mut pipe, challenge) = asked.map_err(|_| BulkError::NoReplica(service))??;
         let call = call.encode_to_vec();
         let mut head = mac(&self.key, &challenge, &call).finalize().into_bytes().to_vec();
         head.extend_from_slice(&(call.len() as u32).to_be_bytes());
         head.extend_from_slice(&call);
         pipe.write_all(&head).await?;
+        pipe.flush().await?;
         let (receiver, sender) = split(pipe);
         Ok((BulkSender(sender), BulkReceiver { pipe: receiver, buffer: BytesMut::new() }))
+    }
+
+    async fn challenged(&self, service: &'static str) -> Result<(Pipe, [u8; CHALLENGE]), BulkError> {
+        let mut pipe = self.bulk.connect(service).await?;
+        if let Some(tls) = &self.tls {
+            pipe = tls::open(&tls.current(), service, pipe).await?;
+        }
+        let mut challenge = [0; CHALLENGE];
+        pipe.read_exact(&mut challenge).await?;
+        Ok((pipe, challenge))
     }
 }
 
 impl BulkSender {
     /// Passes bytes of a body on; returns when there is room for more.
     pub async fn send(&mut self, bytes: &[u8]) -> Result<(), BulkError> {
-        Ok(self.0.write_all(bytes).await?)
+        self.0.write_all(bytes).await?;
+        Ok(self.0.flush().await?)
     }
 }
 

@@ -53,9 +53,10 @@ async fn echo(mut listener: Box<dyn Listener>, name: u8) {
     while let Some(mut pipe) = listener.accept().await {
         tokio::spawn(async move {
             pipe.write_all(&[name]).await.unwrap();
+            pipe.flush().await.unwrap();
             let mut buffer = vec![0; 64 << 10];
             while let Ok(len @ 1..) = pipe.read(&mut buffer).await {
-                if pipe.write_all(&buffer[..len]).await.is_err() {
+                if pipe.write_all(&buffer[..len]).await.is_err() || pipe.flush().await.is_err() {
                     break;
                 }
             }

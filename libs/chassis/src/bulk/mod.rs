@@ -11,13 +11,15 @@
 //!
 //! The MAC is HMAC-SHA256 of the challenge and the call under a key that all processes of an installation derive: whoever
 //! else reaches the port gets nothing. Bodies are [`qpc_wire::pieces`], as on the client's stream. A writer waits until the
-//! reader has taken what was written, all the way from the disk to the client.
+//! reader has taken what was written, all the way from the disk to the client. Over a network a pipe is TLS, if there are
+//! certificates for it ([`BulkTls`]); such a pipe may hold what was written back until it is flushed.
 
 mod client;
 pub mod contract;
 mod local;
 mod serve;
 mod tcp;
+mod tls;
 
 use std::{io, net::SocketAddr};
 
@@ -33,8 +35,9 @@ pub use local::LocalBulk;
 pub use serve::{Body, BodyError, BulkRouter, Source, serve};
 pub use tcp::TcpBulk;
 pub(crate) use tcp::subject;
+pub use tls::BulkTls;
 
-use crate::bus::BusError;
+use crate::{bus::BusError, tls::TlsError};
 
 /// Bytes that one direction of a pipe holds in one process.
 const PIPE_BYTES: usize = 256 << 10;
@@ -61,6 +64,18 @@ pub enum BulkError {
     /// The listening address is of no use to others.
     #[error("{0} is no address that gateways can connect to: say which is (--bulk-announce)")]
     Unspecified(SocketAddr),
+    /// Some of certificate, key and authority were given.
+    #[error("--bulk-cert, --bulk-key and --bulk-ca belong together; one of them is missing")]
+    HalfGiven,
+    /// They are of no use.
+    #[error(transparent)]
+    Certificate(#[from] TlsError),
+    /// The other side shows no certificate of this installation, or takes none.
+    #[error("pipe: {0}")]
+    Tls(#[source] io::Error),
+    /// It shows a certificate of something else.
+    #[error("the other side of the pipe is something else")]
+    Stranger,
     /// The connection failed.
     #[error("pipe: {0}")]
     Io(#[from] io::Error),

@@ -17,7 +17,10 @@ use tokio::{
 };
 use tracing::field::Empty;
 
-use super::{BulkAddress, BulkError, CHALLENGE, MAC, Pipe, mac, read_head, read_some};
+use super::{
+    BulkAddress, BulkError, BulkTls, CHALLENGE, MAC, Pipe, mac, read_head, read_some,
+    tls::{self, Acceptor},
+};
 use crate::{
     Runtime,
     rpc::{Call, Ctx, into_status},
@@ -157,19 +160,22 @@ struct Server {
     service: &'static str,
     handlers: HashMap<u16, Handler>,
     deps: Deps,
+    tls: Option<Acceptor>,
     key: [u8; 32],
 }
 
-/// Takes pipes for `service` until shutdown; those that were taken end by themselves. Returns once it listens.
+/// Takes pipes for `service` until shutdown, by TLS if there are certificates for it; those that were taken end by
+/// themselves. Returns once it listens.
 pub async fn serve<S: Send + Sync + 'static>(
     deps: &Deps,
     service: &'static str,
     at: &BulkAddress,
+    tls: &BulkTls,
     router: BulkRouter<S>,
 ) -> Result<(), BulkError> {
+    let (tls, key) = (tls.acceptor(deps)?, deps.secrets.derive(KEY));
     let mut listener = deps.bulk.listen(service, at).await?;
-    let server =
-        Arc::new(Server { service, handlers: router.handlers, deps: deps.clone(), key: deps.secrets.derive(KEY) });
+    let server = Arc::new(Server { service, handlers: router.handlers, deps: deps.clone(), tls, key });
     let runtime: Runtime = deps.runtime.clone();
     let slots = Arc::new(Semaphore::new(MAX_PIPES));
     deps.runtime.spawn(async move {
@@ -186,8 +192,10 @@ pub async fn serve<S: Send + Sync + 'static>(
             };
             let server = server.clone();
             runtime.spawn(async move {
-                if let Err(error) = server.answer(pipe).await {
-                    tracing::debug!(%error, "pipe ended");
+                match server.answer(pipe).await {
+                    Ok(()) => {}
+                    Err(error @ (BulkError::Tls(_) | BulkError::Stranger)) => tracing::warn!(%error, "pipe refused"),
+                    Err(error) => tracing::debug!(%error, "pipe ended"),
                 }
                 drop(slot);
             });
@@ -197,11 +205,9 @@ pub async fn serve<S: Send + Sync + 'static>(
 }
 
 impl Server {
-    async fn answer(&self, mut pipe: Pipe) -> Result<(), BulkError> {
-        let challenge: [u8; CHALLENGE] = self.deps.runtime.random();
-        pipe.write_all(&challenge).await?;
-        let call = timeout(CALL_WITHIN, self.call(&mut pipe, &challenge)).await;
-        let call = call.map_err(|_| BulkError::Malformed("call"))??;
+    async fn answer(&self, pipe: Pipe) -> Result<(), BulkError> {
+        let asked = timeout(CALL_WITHIN, self.call(pipe)).await;
+        let (pipe, call) = asked.map_err(|_| BulkError::Malformed("call"))??;
         let (receiver, mut sender) = split(pipe);
         let body = Body { pipe: receiver, buffer: BytesMut::new(), pieces: Pieces::new(), rest: Bytes::new() };
         let call = match Call::from_bus(call) {
@@ -225,12 +231,19 @@ impl Server {
     }
 
     /// The call, if whoever makes it has the key.
-    async fn call(&self, pipe: &mut Pipe, challenge: &[u8; CHALLENGE]) -> Result<bus::Call, BulkError> {
+    async fn call(&self, mut pipe: Pipe) -> Result<(Pipe, bus::Call), BulkError> {
+        if let Some(tls) = &self.tls {
+            pipe = tls::take(&tls.current(), pipe).await?;
+        }
+        let challenge: [u8; CHALLENGE] = self.deps.runtime.random();
+        pipe.write_all(&challenge).await?;
+        pipe.flush().await?;
         let mut proof = [0; MAC];
         pipe.read_exact(&mut proof).await?;
-        let call = read_head(pipe, "call").await?;
-        mac(&self.key, challenge, &call).verify_slice(&proof).map_err(|_| BulkError::Malformed("proof"))?;
-        bus::Call::decode(call).map_err(|_| BulkError::Malformed("call"))
+        let call = read_head(&mut pipe, "call").await?;
+        mac(&self.key, &challenge, &call).verify_slice(&proof).map_err(|_| BulkError::Malformed("proof"))?;
+        let call = bus::Call::decode(call).map_err(|_| BulkError::Malformed("call"))?;
+        Ok((pipe, call))
     }
 
     async fn exchange(&self, call: Call, body: Body, sender: &mut WriteHalf<Pipe>) -> Result<Code, BulkError> {
@@ -256,6 +269,7 @@ impl Server {
                     Ok(content) => {
                         sender.write_all(&pieces::header(content.len())).await?;
                         sender.write_all(&content).await?;
+                        sender.flush().await?;
                     }
                     // The answer has begun: all that can be said now is that it does not end.
                     Err(status) => {
@@ -284,5 +298,6 @@ async fn write_reply(sender: &mut WriteHalf<Pipe>, status: u32, body: Bytes) -> 
     let reply = bus::Reply { status, body }.encode_to_vec();
     let mut head = (reply.len() as u32).to_be_bytes().to_vec();
     head.extend_from_slice(&reply);
-    Ok(sender.write_all(&head).await?)
+    sender.write_all(&head).await?;
+    Ok(sender.flush().await?)
 }

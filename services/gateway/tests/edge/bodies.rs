@@ -8,7 +8,7 @@ use std::sync::{
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use qpc_chassis::bulk::{self, Body, BulkAddress, BulkRouter};
+use qpc_chassis::bulk::{self, Body, BulkAddress, BulkRouter, BulkTls};
 use qpc_wire::{
     Code, Method, Status,
     frame::{self, ErrorCode, RESPONSE_HEADER, ResponseHeader},
@@ -67,7 +67,7 @@ async fn edge() -> (Edge, Arc<Sink>) {
         .up::<BlobPut, _, _, _>(|sink, _, request, body| put(sink, request, body))
         .down::<BlobGet, _, _, _>(|_, _, request| get(request));
     let at = BulkAddress { listen: ([127, 0, 0, 1], 0).into(), announce: None };
-    bulk::serve(&edge.deps, "blob", &at, router).await.unwrap();
+    bulk::serve(&edge.deps, "blob", &at, &BulkTls::default(), router).await.unwrap();
     (edge, sink)
 }
 
