@@ -177,13 +177,6 @@ impl Metrics {
         }
     }
 
-    /// The same of a PEM file, whose first certificate it is.
-    pub fn certificate_pem(&self, certificate: &'static str, pem: &[u8]) {
-        if let Ok((_, first)) = x509_parser::pem::parse_x509_pem(pem) {
-            self.certificate(certificate, &first.contents);
-        }
-    }
-
     /// A registered histogram of counts (1 to 4096).
     pub fn sizes(&self, name: &str, help: &str) -> Histogram {
         let histogram = Histogram::new(exponential_buckets(1.0, 2.0, 13));

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
-use qpc_admin_api::tonic::transport;
+use qpc_chassis::tls::TlsError;
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]
@@ -32,9 +32,9 @@ pub enum AdminError {
         /// Why not.
         source: io::Error,
     },
-    /// Certificates or keys do not fit.
+    /// Certificates or keys cannot be read, or do not fit.
     #[error("admin API: {0}")]
-    Tls(#[source] transport::Error),
+    Tls(#[from] TlsError),
     /// The descriptors do not describe themselves.
     #[error("reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),

@@ -10,11 +10,7 @@ pub mod tls;
 
 use std::{net::SocketAddr, time::Duration};
 
-use qpc_admin_api::{
-    DESCRIPTORS, MAX_MESSAGE,
-    admin_server::AdminServer,
-    tonic::transport::{Server, server::TcpIncoming},
-};
+use qpc_admin_api::{DESCRIPTORS, MAX_MESSAGE, admin_server::AdminServer, tonic::transport::Server};
 use qpc_chassis::run::{Deps, StartError};
 use tokio::net::TcpListener;
 
@@ -43,7 +39,7 @@ pub struct Admin {
 /// Serves the API until the runtime of `deps` is drained, if an address is given. Returns once it listens.
 pub async fn start(deps: Deps, config: Config) -> Result<Option<Admin>, StartError> {
     let Some(address) = config.listener.admin_listen else { return Ok(None) };
-    let tls = tls::load(&config, &deps.metrics)?;
+    let tls = tls::load(&config, &deps)?;
     let failed = |source| AdminError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let local_addr = listener.local_addr().map_err(failed)?;
@@ -57,8 +53,6 @@ pub async fn start(deps: Deps, config: Config) -> Result<Option<Admin>, StartErr
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
     let server = Server::builder()
-        .tls_config(tls)
-        .map_err(AdminError::Tls)?
         .timeout(DEADLINE)
         .max_concurrent_streams(STREAMS)
         .add_service(health)
@@ -76,9 +70,9 @@ pub async fn start(deps: Deps, config: Config) -> Result<Option<Admin>, StartErr
             }
         }
     });
-    let shutdown = deps.runtime.shutdown().clone();
+    let (incoming, shutdown) = (tls::incoming(&deps, listener, tls), deps.runtime.shutdown().clone());
     deps.runtime.spawn(async move {
-        let ended = server.serve_with_incoming_shutdown(TcpIncoming::from(listener), shutdown.cancelled_owned()).await;
+        let ended = server.serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned()).await;
         if let Err(error) = ended {
             tracing::error!(%error, "the admin API has ended");
         }

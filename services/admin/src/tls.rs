@@ -1,16 +1,36 @@
 //! Certificates of the listener: from files, or an authority made on first start, with a server's and a client's certificate.
+//! Read again when the files change.
 
 use std::{
     fs, io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
 
-use qpc_admin_api::tonic::transport::{Certificate, Identity, ServerTlsConfig};
-use qpc_chassis::{metrics::Metrics, secrets::write_private};
+use futures_util::stream::{self, Stream};
+use qpc_chassis::{
+    run::Deps,
+    secrets::write_private,
+    tls::{Files, TlsError},
+    watched::Watched,
+};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, mpsc},
+    time::{sleep, timeout},
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{Config, SERVICE, error::AdminError};
+
+/// Handshakes at the same time, and the longest of them.
+const HANDSHAKES: usize = 64;
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+/// Pause after the system had no connection to give.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What an admin needs to call a server that made its own certificates.
 #[derive(Debug, Clone)]
@@ -31,8 +51,31 @@ impl Minted {
     }
 }
 
-/// TLS that takes nobody without a certificate of the authority.
-pub(crate) fn load(config: &Config, metrics: &Metrics) -> Result<ServerTlsConfig, AdminError> {
+/// Takes nobody without a certificate of the authority.
+pub(crate) struct Acceptor {
+    leaf: Vec<u8>,
+    tls: TlsAcceptor,
+}
+
+/// TLS for connections, with the newest certificates.
+pub(crate) fn load(config: &Config, deps: &Deps) -> Result<Arc<Watched<Acceptor>>, AdminError> {
+    let files = files(config)?;
+    let (all, metrics) = (files.all(), deps.metrics.clone());
+    let watched = Watched::new(all, move || {
+        let identity = files.read()?;
+        let leaf = identity.leaf().to_vec();
+        let mut tls = identity.server()?;
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        Ok::<_, TlsError>(Acceptor { leaf, tls: Arc::new(tls).into() })
+    })?;
+    watched.watch(deps, "the certificate of the admin API", move |acceptor| {
+        metrics.certificate(SERVICE, &acceptor.leaf);
+    });
+    Ok(watched)
+}
+
+/// Those that the settings name; makes them on first start.
+fn files(config: &Config) -> Result<Files, AdminError> {
     config.check()?;
     let listener = &config.listener;
     let (cert, key, ca) = match (&listener.admin_cert, &listener.admin_key, &listener.admin_client_ca) {
@@ -48,14 +91,45 @@ pub(crate) fn load(config: &Config, metrics: &Metrics) -> Result<ServerTlsConfig
             (cert, key, minted.ca)
         }
     };
-    let cert = read(&cert)?;
-    metrics.certificate_pem(SERVICE, &cert);
-    let identity = Identity::from_pem(cert, read(&key)?);
-    Ok(ServerTlsConfig::new().identity(identity).client_ca_root(Certificate::from_pem(read(&ca)?)))
+    Ok(Files { cert, key, ca })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, AdminError> {
-    fs::read(path).map_err(failed(path))
+/// Connections that arrive, once the other side has shown its certificate. None waits for another's handshake.
+pub(crate) fn incoming(
+    deps: &Deps,
+    listener: TcpListener,
+    acceptor: Arc<Watched<Acceptor>>,
+) -> impl Stream<Item = io::Result<TlsStream<TcpStream>>> + use<> {
+    let (sender, receiver) = mpsc::channel(1);
+    let (runtime, handshakes) = (deps.runtime.clone(), Arc::new(Semaphore::new(HANDSHAKES)));
+    deps.runtime.spawn(async move {
+        loop {
+            // Never closed.
+            let Ok(slot) = handshakes.clone().acquire_owned().await else { return };
+            let stream = tokio::select! {
+                () = runtime.shutdown().cancelled() => return,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        tracing::warn!(%error, "connection of an admin not taken");
+                        sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
+                },
+            };
+            let (tls, sender) = (acceptor.current().tls.clone(), sender.clone());
+            runtime.spawn(async move {
+                match timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await {
+                    // Nobody takes it any more when the server has ended.
+                    Ok(Ok(stream)) => drop(sender.send(Ok(stream)).await),
+                    Ok(Err(error)) => tracing::info!(%error, "no admin"),
+                    Err(_) => tracing::info!("a connection to the admin API says nothing"),
+                }
+                drop(slot);
+            });
+        }
+    });
+    stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|stream| (stream, receiver)))
 }
 
 fn failed(path: &Path) -> impl Fn(io::Error) -> AdminError {

@@ -89,6 +89,23 @@ async fn nobody_gets_in_without_a_certificate_of_the_authority() {
 }
 
 #[tokio::test]
+async fn certificates_are_changed_without_a_restart() {
+    let (world, other) = (World::start().await, World::start().await);
+    let stats = async |access: Access| {
+        let mut admin = connect(access).await.ok()?;
+        admin.stats(admin::StatsRequest {}).await.ok().map(drop)
+    };
+    let before = world.access();
+    stats(before.clone()).await.unwrap();
+    let [from, to] = [&other, &world].map(|world| world.folder.path().join("server/admin"));
+    for file in std::fs::read_dir(&from).unwrap().map(Result::unwrap) {
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+    eventually("the new ones are shown and taken", || stats(world.access())).await;
+    assert_eq!(stats(before).await, None, "those of before are not");
+}
+
+#[tokio::test]
 async fn a_banned_person_is_thrown_out_within_seconds_and_can_come_back() {
     let world = World::start().await;
     let (mallory, alice) = (world.client("mallory").await, world.client("alice").await);

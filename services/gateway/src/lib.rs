@@ -68,7 +68,7 @@ pub async fn start(deps: Deps, config: Config) -> Result<Gateway, StartError> {
     let endpoint = quic::listen(&core, &edge, &identity).await?;
     let local_addr = endpoint.local_addr().map_err(GatewayError::Listen)?;
 
-    core.deps.metrics.certificate(SERVICE, identity.leaf());
+    identity.watch(&core.deps);
     attend(&core).await?;
     quic::start(&core, endpoint.clone());
     if core.config.mdns

@@ -1,33 +1,42 @@
-//! The certificate: from files, or self-signed and kept in the data folder.
+//! The certificate: from files, or self-signed and kept in the data folder. Read again when the files change.
 
 use std::{
-    fs,
+    fmt, fs,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use qpc_chassis::secrets::write_private;
+use qpc_chassis::{run::Deps, secrets::write_private, watched::Watched};
 use rand::RngCore;
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
 };
 
-use crate::{Config, GatewayError};
+use crate::{Config, GatewayError, SERVICE};
 
 /// Certificate chain and key.
 pub struct Identity {
-    chain: Vec<CertificateDer<'static>>,
     leaf: CertificateDer<'static>,
-    key: PrivateKeyDer<'static>,
+    shown: Arc<Watched<CertifiedKey>>,
 }
 
 impl Identity {
-    /// The certificate of this server.
+    /// The certificate of this server when it was started.
     pub fn leaf(&self) -> &CertificateDer<'static> {
         &self.leaf
+    }
+
+    /// Shows what the files hold from now on, whenever they change.
+    pub(crate) fn watch(&self, deps: &Deps) {
+        let metrics = deps.metrics.clone();
+        self.shown.watch(deps, "the certificate for clients", move |key| {
+            key.cert.first().into_iter().for_each(|leaf| metrics.certificate(SERVICE, leaf));
+        });
     }
 }
 
@@ -39,7 +48,7 @@ pub fn self_signed_path(data: &Path) -> PathBuf {
 /// The identity that the settings ask for; makes a self-signed one on first start.
 pub fn load(config: &Config, rng: &mut impl RngCore) -> Result<Identity, GatewayError> {
     match (&config.tls_cert, &config.tls_key) {
-        (Some(cert), Some(key)) => read(cert, key),
+        (Some(cert), Some(key)) => identity(cert, key),
         (None, None) if config.production => Err(GatewayError::SelfSignedInProduction),
         (None, None) => self_signed(&config.data, rng),
         _ => Err(GatewayError::HalfGiven),
@@ -51,7 +60,7 @@ pub(crate) fn server_config(identity: &Identity) -> Result<ServerConfig, Gateway
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
-        .with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
+        .with_cert_resolver(Arc::new(Newest(identity.shown.clone())));
     config.alpn_protocols = vec![qpc_wire::limits::ALPN.to_vec()];
     // Stateless tickets cost no memory here. rustls never takes early data with them, so nothing can be replayed.
     config.ticketer = aws_lc_rs::Ticketer::new()?;
@@ -59,16 +68,40 @@ pub(crate) fn server_config(identity: &Identity) -> Result<ServerConfig, Gateway
     Ok(config)
 }
 
-fn read(cert: &Path, key: &Path) -> Result<Identity, GatewayError> {
+/// What is shown in new handshakes; sessions that are resumed show nothing.
+struct Newest(Arc<Watched<CertifiedKey>>);
+
+impl fmt::Debug for Newest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Newest").field(&self.0.current().cert).finish()
+    }
+}
+
+impl ResolvesServerCert for Newest {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.current())
+    }
+}
+
+fn identity(cert: &Path, key: &Path) -> Result<Identity, GatewayError> {
+    let files = [cert.to_owned(), key.to_owned()];
+    let shown = Watched::new(files.to_vec(), move || read(&files[0], &files[1]))?;
+    let leaf = shown.current().cert.first().cloned().ok_or_else(|| GatewayError::NoCertificate(cert.to_owned()))?;
+    Ok(Identity { leaf, shown })
+}
+
+fn read(cert: &Path, key: &Path) -> Result<CertifiedKey, GatewayError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| GatewayError::Pem { path, source }
     };
     let chain =
         CertificateDer::pem_file_iter(cert).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(failed(cert))?;
-    let leaf = chain.first().cloned().ok_or_else(|| GatewayError::NoCertificate(cert.to_owned()))?;
+    if chain.is_empty() {
+        return Err(GatewayError::NoCertificate(cert.to_owned()));
+    }
     let key = PrivateKeyDer::from_pem_file(key).map_err(failed(key))?;
-    Ok(Identity { chain, leaf, key })
+    Ok(CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())?)
 }
 
 fn self_signed(data: &Path, rng: &mut impl RngCore) -> Result<Identity, GatewayError> {
@@ -78,7 +111,7 @@ fn self_signed(data: &Path, rng: &mut impl RngCore) -> Result<Identity, GatewayE
         (true, false) => return Err(GatewayError::KeyLost(cert)),
         (false, _) => make(data, &cert, &key, rng)?,
     }
-    read(&cert, &key)
+    identity(&cert, &key)
 }
 
 /// The key comes first, and the certificate appears whole: a start that dies between the two is made good by the next.

@@ -69,7 +69,7 @@ impl BulkClient {
     async fn challenged(&self, service: &'static str) -> Result<(Pipe, [u8; CHALLENGE]), BulkError> {
         let mut pipe = self.bulk.connect(service).await?;
         if let Some(tls) = &self.tls {
-            pipe = tls::open(&tls.current(), service, pipe).await?;
+            pipe = tls::open(&tls.current().tls, service, pipe).await?;
         }
         let mut challenge = [0; CHALLENGE];
         pipe.read_exact(&mut challenge).await?;

@@ -233,7 +233,7 @@ impl Server {
     /// The call, if whoever makes it has the key.
     async fn call(&self, mut pipe: Pipe) -> Result<(Pipe, bus::Call), BulkError> {
         if let Some(tls) = &self.tls {
-            pipe = tls::take(&tls.current(), pipe).await?;
+            pipe = tls::take(&tls.current().tls, pipe).await?;
         }
         let challenge: [u8; CHALLENGE] = self.deps.runtime.random();
         pipe.write_all(&challenge).await?;

@@ -3,7 +3,11 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use rustls::{client::verify_server_name, pki_types::ServerName, server::ParsedCertificate};
+use rustls::{
+    client::verify_server_name,
+    pki_types::{CertificateDer, ServerName},
+    server::ParsedCertificate,
+};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::{BulkError, Pipe};
@@ -34,9 +38,14 @@ pub struct BulkTls {
 }
 
 /// What a gateway opens pipes with.
-pub(super) type Connector = Arc<Watched<TlsConnector>>;
+pub(super) type Connector = Arc<Watched<Shown<TlsConnector>>>;
 /// What a service takes pipes with.
-pub(super) type Acceptor = Arc<Watched<TlsAcceptor>>;
+pub(super) type Acceptor = Arc<Watched<Shown<TlsAcceptor>>>;
+
+pub(super) struct Shown<T> {
+    leaf: CertificateDer<'static>,
+    pub(super) tls: T,
+}
 
 impl BulkTls {
     pub(super) fn connector(&self, deps: &Deps) -> Result<Option<Connector>, BulkError> {
@@ -51,7 +60,7 @@ impl BulkTls {
         &self,
         deps: &Deps,
         make: impl Fn(Identity) -> Result<T, TlsError> + Send + 'static,
-    ) -> Result<Option<Arc<Watched<T>>>, BulkError> {
+    ) -> Result<Option<Arc<Watched<Shown<T>>>>, BulkError> {
         let files = match (&self.bulk_cert, &self.bulk_key, &self.bulk_ca) {
             (Some(cert), Some(key), Some(ca)) => Files { cert: cert.clone(), key: key.clone(), ca: ca.clone() },
             (None, None, None) => return Ok(None),
@@ -60,12 +69,11 @@ impl BulkTls {
         let (all, metrics) = (files.all(), deps.metrics.clone());
         let read = move || {
             let identity = files.read()?;
-            let leaf = identity.leaf().clone();
-            let made = make(identity)?;
-            metrics.certificate(CERTIFICATE, &leaf);
-            Ok::<_, TlsError>(made)
+            Ok::<_, TlsError>(Shown { leaf: identity.leaf().clone(), tls: make(identity)? })
         };
-        Ok(Some(Watched::new(deps, "the certificate of pipes", all, read)?))
+        let watched = Watched::new(all, read)?;
+        watched.watch(deps, "the certificate of pipes", move |shown| metrics.certificate(CERTIFICATE, &shown.leaf));
+        Ok(Some(watched))
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 mod bodies;
+mod certificate;
 mod drain;
 mod frames;
 mod handover;
