@@ -218,3 +218,13 @@ async fn a_process_is_refused_the_subjects_of_others() {
     let credulous = Setting { bus_ca: None, ..nats.setting("qpc-auth") };
     assert!(NatsBus::connect(&credulous, "qpc-auth", &Metrics::default()).await.is_err(), "an unknown authority");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs nats-server: cargo xtask test"]
+async fn a_process_ends_though_the_bus_has_ended_before() {
+    let nats = Nats::start().await;
+    let bus = nats.connect("qpc-auth", &Metrics::default()).await;
+    bus.flush().await.unwrap();
+    drop(nats);
+    eventually("the connection is lost", async || bus.flush().await.err()).await;
+}

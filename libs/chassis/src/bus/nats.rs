@@ -5,10 +5,13 @@ use std::time::Duration;
 use async_nats::{Client, ConnectOptions, Event, RequestErrorKind, ServerError, Subscriber, client::PublishErrorKind};
 use bytes::Bytes;
 use futures_util::{StreamExt, future::BoxFuture};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
 use super::{Bus, BusError, Delivery, SUBSCRIPTION_CAPACITY, Setting, Subscription, rights};
 use crate::{config, metrics::Metrics};
+
+/// Longest wait for the server to take what was said to it.
+const SERVER_WITHIN: Duration = Duration::from_secs(5);
 
 /// See the module.
 pub struct NatsBus {
@@ -108,13 +111,17 @@ impl Bus for NatsBus {
             let probe = self.client.new_inbox();
             let mut echo = self.client.subscribe(probe.clone()).await.map_err(nats_error)?;
             self.client.publish(probe, Bytes::new()).await.map_err(nats_error)?;
-            tokio::time::timeout(Duration::from_secs(5), echo.next()).await.map_err(|_| BusError::Closed)?;
+            timeout(SERVER_WITHIN, echo.next()).await.map_err(|_| BusError::Closed)?;
             Ok(Box::new(NatsSubscription(subscriber)) as Box<dyn Subscription>)
         })
     }
 
     fn flush(&self) -> BoxFuture<'_, Result<(), BusError>> {
-        Box::pin(async { self.client.flush().await.map_err(nats_error) })
+        // Without a server it would wait for one, and a process that is to end would not.
+        Box::pin(async {
+            let flushed = timeout(SERVER_WITHIN, self.client.flush()).await;
+            flushed.map_err(|_| BusError::Closed)?.map_err(nats_error)
+        })
     }
 
     fn doubt(&self) -> watch::Receiver<u64> {
