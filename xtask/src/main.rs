@@ -3,16 +3,19 @@
 //! - [`test`]: everything a change must pass, against servers of its own;
 //! - [`tidy`]: the rules of the architecture that the compiler does not know;
 //! - [`cluster`], [`bench`]: the separate-processes shape on this machine;
+//! - [`chart`]: the Helm chart, rendered and judged without a cluster;
 //! - [`sim`]: the installation in virtual time, under faults;
 //! - [`docs`]: reference pages and dashboards made from the source;
 //! - [`observe`]: alerts and dashboards against what a cluster says of itself;
-//! - [`servers`], [`process`], [`reaper`]: Postgres, NATS and Redis started, and everything stopped again.
+//! - [`servers`], [`process`], [`reaper`]: Postgres, NATS and Redis started, and everything stopped again;
+//! - [`tools`]: programs that are built from Go modules or taken from PyPI.
 //!
 //! Linux only: processes are told apart through /proc.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a terminal program")]
 #![allow(clippy::disallowed_methods, reason = "no simulation runs here, so the clock and the environment are free")]
 
 mod bench;
+mod chart;
 mod cluster;
 mod docs;
 mod folder;
@@ -29,6 +32,7 @@ mod sim;
 mod step;
 mod test;
 mod tidy;
+mod tools;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -58,6 +62,11 @@ enum Task {
         /// Where the cluster lives [default: .cluster of the repository]
         #[arg(long, global = true)]
         dir: Option<PathBuf>,
+    },
+    /// The Helm chart
+    Chart {
+        #[command(subcommand)]
+        action: Chart,
     },
     /// Speed of both shapes beside the ceilings they are judged by
     Bench {
@@ -96,6 +105,12 @@ enum Task {
 }
 
 #[derive(Subcommand)]
+enum Chart {
+    /// Builds and installs the programs that its checks need, which are kept in the target folder
+    Tools,
+}
+
+#[derive(Subcommand)]
 enum Bench {
     /// Groups of up to 2,000 devices beside bare openmls: bytes and time of each step; starts no servers
     Groups,
@@ -128,6 +143,7 @@ fn main() -> ExitCode {
         Task::Test { quick } => test::run(quick),
         Task::Tidy => tidy::run(),
         Task::Cluster { action, dir } => cluster::run(&action, dir),
+        Task::Chart { action: Chart::Tools } => chart::tools(),
         Task::Bench { what: None, quick, json } => bench::run(quick, json),
         Task::Bench { what: Some(Bench::Groups), quick, json } => bench::groups(quick, json),
         Task::Observe { quick } => observe::run(quick),
