@@ -12,7 +12,7 @@
 //! - [`trace`]: spans of calls, for a collector (`libs/trace`, which clients stand on too);
 //! - [`runtime`]: clock, randomness and tracked tasks as arguments (`libs/runtime`, which clients stand on too);
 //! - [`tls`], [`watched`]: certificates between the parts, and files that change;
-//! - [`config`], [`secrets`], [`telemetry`], [`metrics`], [`health`], [`run`]: a process from start to drained stop.
+//! - [`config`], [`secrets`], [`telemetry`], [`metrics`], [`health`], [`probe`], [`run`]: a process from start to drained stop.
 //!
 //! The traits of the seams have a contract suite each (`contract` modules) that every implementation passes.
 
@@ -26,6 +26,7 @@ pub mod limits;
 pub mod metrics;
 pub mod objects;
 pub mod outbound;
+pub mod probe;
 pub mod push;
 pub mod rpc;
 pub mod run;

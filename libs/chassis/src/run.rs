@@ -19,6 +19,7 @@ use crate::{
     db::{self, Databases, Db, DbError, Migrate, Migrations, Schema},
     health::{self, Health},
     metrics::Metrics,
+    probe,
     push::Push,
     rpc::Client,
     secrets::Secrets,
@@ -156,6 +157,9 @@ struct Cli<C: clap::Args> {
     infra: Infra,
     #[command(flatten)]
     service: C,
+    /// Asks the process with the same --observe whether it is ready, and ends: with 0 if it is
+    #[arg(long)]
+    probe: bool,
 }
 
 /// `main` of a cluster process: settings from the command line, then `start`, then service until SIGTERM or SIGINT.
@@ -167,6 +171,9 @@ where
 {
     let cli = Cli::<C>::parse();
     let process = cli.infra.process.clone();
+    if cli.probe {
+        return probe::run(process.observe);
+    }
     if cli.infra.migrate == Migrate::Only {
         return migrate(name, schema, &cli.infra);
     }

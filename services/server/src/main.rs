@@ -10,6 +10,7 @@ use clap::Parser;
 use qpc_chassis::{
     Runtime,
     config::Process,
+    probe,
     run::{self, Deps, StartError},
 };
 use qpc_server::{Embedded, Options, SERVICE};
@@ -22,13 +23,19 @@ struct Cli {
     options: Options,
     #[command(flatten)]
     process: Process,
+    /// Asks the server with the same --observe whether it is ready, and ends: with 0 if it is
+    #[arg(long)]
+    probe: bool,
 }
 
 /// What the end of the process needs besides the drain.
 const MARGIN: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    let Cli { options, process } = Cli::parse();
+    let Cli { options, process, probe } = Cli::parse();
+    if probe {
+        return probe::run(process.observe);
+    }
     let grace = Duration::from_secs(process.drain_seconds).saturating_sub(MARGIN);
     run::block_on(SERVICE, &process.clone(), async move {
         let embedded = qpc_server::start(options, &process).await?;
