@@ -5,6 +5,7 @@
 //! - [`cluster`], [`bench`]: the separate-processes shape on this machine;
 //! - [`chart`]: the Helm chart, rendered and judged without a cluster;
 //! - [`sim`]: the installation in virtual time, under faults;
+//! - [`images`]: static binaries and the images of the services;
 //! - [`docs`]: reference pages and dashboards made from the source;
 //! - [`observe`]: alerts and dashboards against what a cluster says of itself;
 //! - [`servers`], [`process`], [`reaper`]: Postgres, NATS and Redis started, and everything stopped again;
@@ -19,6 +20,7 @@ mod chart;
 mod cluster;
 mod docs;
 mod folder;
+mod images;
 mod methods;
 mod metrics;
 mod observe;
@@ -81,6 +83,8 @@ enum Task {
     },
     /// Whole installations with their clients in virtual time, where a seed decides who does what and what goes wrong
     Sim(sim::Options),
+    /// Static binaries of the services with their SBOMs, and an image of each by buildah
+    Images(images::Options),
     /// Alerts by their unit tests, dashboards against the metrics of a cluster over which people talk
     Observe {
         /// Only the alerts, which need no cluster
@@ -148,6 +152,7 @@ fn main() -> ExitCode {
         Task::Bench { what: Some(Bench::Groups), quick, json } => bench::groups(quick, json),
         Task::Observe { quick } => observe::run(quick),
         Task::Sim(options) => sim::run(&options),
+        Task::Images(options) => images::run(&options),
         Task::Docs { performance: Some(figures), groups, .. } => {
             performance::write(&figures, groups.as_deref()).map(|()| true)
         }

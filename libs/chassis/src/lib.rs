@@ -37,3 +37,8 @@ pub mod watched;
 
 pub use qpc_runtime::{self as runtime, Runtime};
 pub use qpc_trace as trace;
+
+/// musl's own allocator takes one lock for all threads, which static binaries would feel in every call.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
