@@ -4,6 +4,7 @@
 //! - [`tidy`]: the rules of the architecture that the compiler does not know;
 //! - [`cluster`], [`bench`]: the separate-processes shape on this machine;
 //! - [`chart`]: the Helm chart, rendered and judged without a cluster;
+//! - [`deploy`]: ways to run it beside the chart, judged without cluster, engine or cloud;
 //! - [`sim`]: the installation in virtual time, under faults;
 //! - [`images`]: static binaries and the images of the services;
 //! - [`docs`]: reference pages and dashboards made from the source;
@@ -18,6 +19,7 @@
 mod bench;
 mod chart;
 mod cluster;
+mod deploy;
 mod docs;
 mod folder;
 mod images;
@@ -70,6 +72,8 @@ enum Task {
         #[command(subcommand)]
         action: Chart,
     },
+    /// Tiltfile, kustomizations, Terraform and compose file, without a cluster, a cloud or an engine
+    Deploy,
     /// Speed of both shapes beside the ceilings they are judged by
     Bench {
         #[command(subcommand)]
@@ -148,6 +152,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Cluster { action, dir } => cluster::run(&action, dir),
         Task::Chart { action: Chart::Tools } => chart::tools(),
+        Task::Deploy => deploy::run(),
         Task::Bench { what: None, quick, json } => bench::run(quick, json),
         Task::Bench { what: Some(Bench::Groups), quick, json } => bench::groups(quick, json),
         Task::Observe { quick } => observe::run(quick),

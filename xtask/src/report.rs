@@ -32,6 +32,20 @@ impl Count {
         }
         sum
     }
+
+    /// What a script of `xtask/checks` printed: lines that begin with `ok`, `FAILED` or `skipped`. Nothing found, or a
+    /// failure that no line tells, is one failed check.
+    pub(crate) fn of_lines(stdout: &str, success: bool) -> Self {
+        let lines = |word: &str| {
+            stdout.lines().filter(|line| line.strip_prefix(word).is_some_and(|rest| rest.starts_with(' '))).count()
+                as u64
+        };
+        let mut sum = Self { passed: lines("ok"), failed: lines("FAILED"), ignored: lines("skipped") };
+        if sum.failed == 0 && (!success || sum.passed == 0) {
+            sum.failed = 1;
+        }
+        sum
+    }
 }
 
 fn number_before(line: &str, word: &str) -> u64 {
@@ -93,6 +107,15 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::Count;
+
+    #[test]
+    fn lines_of_scripts_are_summed_and_silence_is_a_failure() {
+        let text = "overlay dev\nok one\nok two\nFAILED three: why\nskipped four: no tool\nokay\n";
+        assert_eq!(Count::of_lines(text, false), Count { passed: 2, failed: 1, ignored: 1 });
+        assert_eq!(Count::of_lines("", true).failed, 1);
+        assert_eq!(Count::of_lines("ok one\n", true).failed, 0);
+        assert_eq!(Count::of_lines("ok one\n", false).failed, 1);
+    }
 
     #[test]
     fn test_results_are_summed_and_silence_is_a_failure() {

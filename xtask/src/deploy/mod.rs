@@ -1,0 +1,72 @@
+//! `cargo xtask deploy`: the ways to run quicprochat beside the chart, judged without a cluster, an engine or a cloud.
+//!
+//! - [`manifests`]: the kustomizations;
+
+mod manifests;
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::Result;
+
+use crate::{
+    reaper::Reaper,
+    repo,
+    report::{Count, Report},
+    servers::prometheus,
+    step::{self, Show},
+    tools,
+};
+
+/// Scripts of Python that print a line for each check.
+const CHECKS: &str = "xtask/checks";
+/// One script.
+const WITHIN: Duration = Duration::from_secs(600);
+
+const KUSTOMIZE: &str = "sigs.k8s.io/kustomize/kustomize/v5@v5.8.1";
+
+/// Returns whether everything passed.
+pub(crate) fn run() -> Result<bool> {
+    let mut reaper = Reaper::start()?;
+    let mut report = Report::new();
+    steps(&mut report, &mut reaper);
+    drop(reaper);
+    Ok(report.finish())
+}
+
+/// What needs nothing of ours that is built.
+pub(crate) fn steps(report: &mut Report, reaper: &mut Reaper) {
+    report.step("manifests", || manifests::check(reaper));
+}
+
+/// Runs a script with what it needs of PyPI.
+fn script(reaper: &mut Reaper, name: &str, packages: &[&str], args: &[&str]) -> Result<Count> {
+    let Some(programs) = tools::python(packages) else { return Ok(skipped("Python with packages of PyPI")) };
+    let mut command = Command::new(programs.join("python"));
+    command.arg(Path::new(CHECKS).join(name)).arg(repo::root()).args(args).current_dir(repo::root());
+    // Nothing is left in the tree.
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    let output = step::run(reaper, name, &mut command, WITHIN, Show::Yes)?;
+    Ok(Count::of_lines(&output.stdout, output.success))
+}
+
+/// A program as an argument of a script, which leaves out what it cannot do without it.
+fn argument(program: Option<&Path>) -> String {
+    program.map_or_else(|| "-".to_owned(), |path| path.display().to_string())
+}
+
+fn kustomize() -> Option<PathBuf> {
+    tools::go_tool("kustomize", KUSTOMIZE)
+}
+
+fn promtool() -> Option<PathBuf> {
+    prometheus::program("promtool")
+}
+
+fn skipped(what: &str) -> Count {
+    println!("skipped: no {what}");
+    Count { ignored: 1, ..Count::default() }
+}
