@@ -1,7 +1,9 @@
 //! `cargo xtask deploy`: the ways to run quicprochat beside the chart, judged without a cluster, an engine or a cloud.
 //!
 //! - [`manifests`]: the kustomizations;
+//! - [`compose`]: the installation on one machine.
 
+mod compose;
 mod manifests;
 
 use std::{
@@ -40,6 +42,7 @@ pub(crate) fn run() -> Result<bool> {
 /// What needs nothing of ours that is built.
 pub(crate) fn steps(report: &mut Report, reaper: &mut Reaper) {
     report.step("manifests", || manifests::check(reaper));
+    report.step("compose", || compose::check(reaper));
 }
 
 /// Runs a script with what it needs of PyPI.
