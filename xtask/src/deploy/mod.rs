@@ -1,10 +1,12 @@
 //! `cargo xtask deploy`: the ways to run quicprochat beside the chart, judged without a cluster, an engine or a cloud.
 //!
 //! - [`manifests`]: the kustomizations;
+//! - [`terraform`]: its modules;
 //! - [`compose`]: the installation on one machine.
 
 mod compose;
 mod manifests;
+mod terraform;
 
 use std::{
     path::{Path, PathBuf},
@@ -42,6 +44,7 @@ pub(crate) fn run() -> Result<bool> {
 /// What needs nothing of ours that is built.
 pub(crate) fn steps(report: &mut Report, reaper: &mut Reaper) {
     report.step("manifests", || manifests::check(reaper));
+    report.step("terraform", || terraform::check(reaper));
     report.step("compose", || compose::check(reaper));
 }
 
@@ -72,4 +75,10 @@ fn promtool() -> Option<PathBuf> {
 fn skipped(what: &str) -> Count {
     println!("skipped: no {what}");
     Count { ignored: 1, ..Count::default() }
+}
+
+/// A program of PATH.
+fn in_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
