@@ -54,6 +54,7 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
         if built {
             report.step("test", || tests(&mut reaper, Some(servers)));
             report.step("demo", || demo(&mut reaper).map(|()| Count::one(true)));
+            report.step("people", || deploy::people(&mut reaper));
             report.step("dashboards", || observe::recorded(&mut reaper));
         }
     }

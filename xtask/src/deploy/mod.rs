@@ -1,5 +1,6 @@
 //! `cargo xtask deploy`: the ways to run quicprochat beside the chart, judged without a cluster, an engine or a cloud.
 //!
+//! - [`tilt`]: the Tiltfile with the scripts and the people that it starts;
 //! - [`manifests`]: the kustomizations;
 //! - [`terraform`]: its modules;
 //! - [`compose`]: the installation on one machine.
@@ -7,6 +8,7 @@
 mod compose;
 mod manifests;
 mod terraform;
+mod tilt;
 
 use std::{
     path::{Path, PathBuf},
@@ -14,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{
     reaper::Reaper,
@@ -30,6 +32,7 @@ const CHECKS: &str = "xtask/checks";
 /// One script.
 const WITHIN: Duration = Duration::from_secs(600);
 
+const HELM: &str = "helm.sh/helm/v4/cmd/helm@v4.3.1";
 const KUSTOMIZE: &str = "sigs.k8s.io/kustomize/kustomize/v5@v5.8.1";
 
 /// Returns whether everything passed.
@@ -37,15 +40,28 @@ pub(crate) fn run() -> Result<bool> {
     let mut reaper = Reaper::start()?;
     let mut report = Report::new();
     steps(&mut report, &mut reaper);
+    let built = report.step("build", || {
+        let mut command = repo::cargo(&["build", "-p", "qpc-server", "-p", "qpc-cli"]);
+        Ok(Count::one(step::run(&mut reaper, "cargo build", &mut command, 6 * WITHIN, Show::Yes)?.success))
+    });
+    if built {
+        report.step("people", || people(&mut reaper));
+    }
     drop(reaper);
     Ok(report.finish())
 }
 
 /// What needs nothing of ours that is built.
 pub(crate) fn steps(report: &mut Report, reaper: &mut Reaper) {
+    report.step("tilt", || tilt::check(reaper));
     report.step("manifests", || manifests::check(reaper));
     report.step("terraform", || terraform::check(reaper));
     report.step("compose", || compose::check(reaper));
+}
+
+/// The two whom Tilt's button makes, at a server of their own. The unoptimised binaries are there.
+pub(crate) fn people(reaper: &mut Reaper) -> Result<Count> {
+    tilt::people(reaper)
 }
 
 /// Runs a script with what it needs of PyPI.
@@ -62,6 +78,10 @@ fn script(reaper: &mut Reaper, name: &str, packages: &[&str], args: &[&str]) -> 
 /// A program as an argument of a script, which leaves out what it cannot do without it.
 fn argument(program: Option<&Path>) -> String {
     program.map_or_else(|| "-".to_owned(), |path| path.display().to_string())
+}
+
+fn helm() -> Option<PathBuf> {
+    tools::go_tool("helm", HELM)
 }
 
 fn kustomize() -> Option<PathBuf> {
@@ -81,4 +101,12 @@ fn skipped(what: &str) -> Count {
 fn in_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+/// Standard output of a command that succeeds.
+fn output(command: &mut Command) -> Result<String> {
+    let name = format!("{command:?}");
+    let output = command.output().with_context(|| format!("start {name}"))?;
+    anyhow::ensure!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(String::from_utf8(output.stdout)?)
 }
