@@ -114,6 +114,12 @@ enum Task {
 
 #[derive(Subcommand)]
 enum Chart {
+    /// Lint, examples, refusals, their properties, golden renders, schemas of Kubernetes, checkov; builds helm once
+    Check {
+        /// What the examples make now is what they should make
+        #[arg(long)]
+        bless: bool,
+    },
     /// Builds and installs the programs that its checks need, which are kept in the target folder
     Tools,
 }
@@ -151,6 +157,7 @@ fn main() -> ExitCode {
         Task::Test { quick } => test::run(quick),
         Task::Tidy => tidy::run(),
         Task::Cluster { action, dir } => cluster::run(&action, dir),
+        Task::Chart { action: Chart::Check { bless } } => chart::run(bless),
         Task::Chart { action: Chart::Tools } => chart::tools(),
         Task::Deploy => deploy::run(),
         Task::Bench { what: None, quick, json } => bench::run(quick, json),

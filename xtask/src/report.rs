@@ -18,6 +18,13 @@ impl Count {
         Self { passed: success.into(), failed: (!success).into(), ignored: 0 }
     }
 
+    /// Adds another's.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.ignored += other.ignored;
+    }
+
     /// The sum of the `test result:` lines of `cargo test`. Nothing found, or a failure that no line tells (it did not
     /// compile, a test killed its process), is one failed check.
     pub(crate) fn of_tests(stdout: &str, success: bool) -> Self {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::{
-    deploy, folder, observe,
+    chart, deploy, folder, observe,
     reaper::Reaper,
     repo,
     report::{Count, Report},
@@ -43,6 +43,7 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
     report.step("tidy", || tidy::run().map(Count::one));
     if !quick {
         report.step("alerts", || observe::alerts(&mut reaper));
+        report.step("chart", || chart::check(&mut reaper, false));
         deploy::steps(&mut report, &mut reaper);
     }
     if quick {

@@ -52,8 +52,8 @@ authorization {
         {{- /* An empty list of NATS allows everything. */}}
         {{ $verb }}: { {{ with index $permissions $verb }}allow: {{ toRawJson . }}{{ else }}deny: [">"]{{ end }} }
         {{- end }}
-        {{- if ne $component "admin" }}
-        allow_responses: { max: 1, expires: "2m" }
+        {{- with index $permissions "allow_responses" }}
+        allow_responses: {{ toRawJson . }}
         {{- end }}
       }
     }

@@ -14,6 +14,12 @@ securityContext:
   fsGroupChangePolicy: OnRootMismatch
   seccompProfile:
     type: RuntimeDefault
+{{- with .root.Values.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- with .root.Values.schedulerName }}
+schedulerName: {{ . }}
+{{- end }}
 {{- $own := index .root.Values .component | default dict }}
 {{- with $own.priorityClassName | default .root.Values.priorityClassName }}
 priorityClassName: {{ . }}
