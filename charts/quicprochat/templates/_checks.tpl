@@ -31,9 +31,6 @@
 {{- if and (eq $values.gateway.expose "route") (not $values.gateway.route.parentRefs) -}}
   {{- fail "gateway.expose route needs gateway.route.parentRefs: the Gateway with a UDP listener" -}}
 {{- end -}}
-{{- if and $values.operator.realm.create (not $values.operator.enabled) -}}
-  {{- fail "operator.realm.create needs operator.enabled=true: nobody else works on a Realm" -}}
-{{- end -}}
 {{- if eq $values.domain "" -}}
   {{- fail "domain is empty: it is the name under which clients reach the gateways, and stands in their certificate. Set domain, for example --set domain=chat.example.org" -}}
 {{- end -}}

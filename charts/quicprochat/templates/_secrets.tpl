@@ -26,9 +26,7 @@ under the name is used as it is, and none of it is written.
 {{- define "quicprochat.makeServerSecrets" -}}
 {{- /* 256 random bits in hexadecimal digits: 64 letters and digits have 380. */ -}}
 {{- include "quicprochat.secret" (dict "root" . "name" "secret" "keep" true "kind" "hex" "field" "secret") -}}
-{{- if not .Values.operator.realm.create -}}
-  {{- include "quicprochat.secret" (dict "root" . "name" "edge-keys" "keep" true "kind" "hex" "field" "keys") -}}
-{{- end -}}
+{{- include "quicprochat.secret" (dict "root" . "name" "edge-keys" "keep" true "kind" "hex" "field" "keys") -}}
 {{- end -}}
 
 {{- define "quicprochat.makeBusSecrets" -}}

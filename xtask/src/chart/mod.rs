@@ -63,9 +63,7 @@ pub(crate) fn check(reaper: &mut Reaper, bless: bool) -> Result<Count> {
         wrong.extend(network::check(render));
         count.add(judged(&format!("{}, {} objects", render.name, render.objects.len()), wrong));
     }
-    let (wrong, awaited) = settings::check(&renders)?;
-    awaited.iter().for_each(|setting| println!("not in the source yet: {setting}"));
-    count.add(judged("settings", wrong));
+    count.add(judged("settings", settings::check(&renders)?));
     count.add(judged("metrics of autoscalers", settings::adapter(&renders)?));
     count.add(judged("as in tests/golden", golden::check(&renders, bless)?));
     count.add(by_others(reaper, &programs, &renders)?);

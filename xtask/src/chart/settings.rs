@@ -20,8 +20,6 @@ const DECLARED: &str = "env = \"";
 const PREFIX: &str = "QPC_";
 /// What all processes have.
 const SHARED: &str = "libs/chassis/src";
-/// Settings of parts that are not in the source yet; they change nothing until they are.
-const AWAITED: [&str; 2] = ["QPC_NAMESPACE", "QPC_OPERATOR_IDENTITY"];
 /// Settings that no installation of the chart changes, and why.
 const FIXED: [(&str, &str); 5] = [
     ("QPC_DATA", "only a certificate of the process's own goes there, which the chart does not let be used"),
@@ -33,22 +31,17 @@ const FIXED: [(&str, &str); 5] = [
 /// How a value refers to another variable.
 const REFERENCE: &str = "$(";
 
-/// What is wrong, and what is awaited.
-pub(super) fn check(renders: &[Render]) -> Result<(Vec<String>, BTreeSet<String>)> {
+/// What is wrong.
+pub(super) fn check(renders: &[Render]) -> Result<Vec<String>> {
     let shared = declared(&repo::root().join(SHARED))?;
     ensure!(shared.contains("QPC_BUS"), "{SHARED} declares no setting that is known");
     let passed = passed(renders);
     let offered = offered()?;
-    let (mut wrong, mut awaited) = (Vec::new(), BTreeSet::new());
+    let mut wrong = Vec::new();
     for (process, names) in &passed {
         let own = declared(&repo::root().join("services").join(process).join("src"))?;
         for name in names.iter().chain(offered.get(process).into_iter().flatten()) {
-            if own.contains(name) || shared.contains(name) {
-                continue;
-            }
-            if AWAITED.contains(&name.as_str()) {
-                awaited.insert(format!("{process} {name}"));
-            } else {
+            if !own.contains(name) && !shared.contains(name) {
                 wrong.push(format!("qpc-{process} has no setting {name}"));
             }
         }
@@ -60,7 +53,7 @@ pub(super) fn check(renders: &[Render]) -> Result<(Vec<String>, BTreeSet<String>
         }));
     }
     wrong.extend(references(renders));
-    Ok((wrong, awaited))
+    Ok(wrong)
 }
 
 /// Settings that a folder of source declares.
