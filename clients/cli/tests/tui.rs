@@ -288,6 +288,15 @@ async fn a_picture_is_seen_where_it_was_sent() {
     alice.shows(&["[file] flag.png", "  a flag"]);
     alice.types("\x11");
     assert_eq!(alice.ends(), 0);
+
+    // Without its colours it would be a block of one: none is drawn, also for who wants a theme all the same.
+    let alice = Terminal::shell(&server, "alice", 80, 24);
+    alice.shows(&["$ "]);
+    alice.types("NO_COLOR=1 COLORTERM=truecolor \"$QPC\" tui --theme dark\r");
+    alice.shows(&["@bob"]);
+    alice.types("\x0bbob\r");
+    let screen = alice.shows(&["[file] flag.png", "  a flag"]);
+    assert!(!screen.contains('▀'), "{screen}");
 }
 
 /// A program of one line of shell.

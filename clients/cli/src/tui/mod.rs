@@ -107,6 +107,7 @@ impl Tui {
             style::Theme::Light => Theme::Light,
             style::Theme::Plain => Theme::None,
         });
+        let around = &settings.globals.around;
         let is = |key: &str, word: &str| settings.configured(key).as_deref() == Some(word);
         let keymap = self.keymap.unwrap_or(if is("keymap", "vi") { Keymap::Vim } else { Keymap::Plain });
         Options {
@@ -114,7 +115,7 @@ impl Tui {
             keymap,
             bell: self.bell || is("bell", "on"),
             pictures: !self.no_pictures && !is("pictures", "off"),
-            depth: Depth::said(settings.globals.around.colorterm.as_deref()),
+            depth: Depth::said(around.colorterm.as_deref(), around.no_color.as_deref()),
         }
     }
 

@@ -1,6 +1,8 @@
 //! Colours, from the sixteen that every terminal has and its user has chosen. Without them nothing is lost: what a colour says
 //! a sign or a word says too.
 
+use std::ffi::OsStr;
+
 use ratatui::style::{Color, Modifier, Style};
 
 /// A set of colours.
@@ -17,6 +19,8 @@ pub(crate) enum Theme {
 /// Which colours a terminal has beside the sixteen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Depth {
+    /// None, whatever the theme: with `NO_COLOR` the library leaves out all that it is given.
+    None,
     /// All of them.
     Full,
     /// The 256 of xterm: a cube of six steps a side, and 24 greys.
@@ -24,8 +28,11 @@ pub(crate) enum Depth {
 }
 
 impl Depth {
-    /// By what a terminal says of itself in `COLORTERM`.
-    pub(crate) fn said(colorterm: Option<&std::ffi::OsStr>) -> Self {
+    /// By what a terminal says of itself in `COLORTERM`, if nobody says `NO_COLOR`.
+    pub(crate) fn said(colorterm: Option<&OsStr>, no_color: Option<&OsStr>) -> Self {
+        if no_color.is_some_and(|said| !said.is_empty()) {
+            return Self::None;
+        }
         let full = colorterm.is_some_and(|said| said == "truecolor" || said == "24bit");
         if full { Self::Full } else { Self::Palette }
     }
@@ -33,6 +40,7 @@ impl Depth {
     /// The nearest colour that there is.
     pub(crate) fn color(self, [red, green, blue]: [u8; 3]) -> Color {
         match self {
+            Self::None => Color::Reset,
             Self::Full => Color::Rgb(red, green, blue),
             Self::Palette => Color::Indexed(nearest([red, green, blue])),
         }
@@ -126,8 +134,9 @@ mod tests {
 
     #[test]
     fn the_nearest_of_the_256_colours_is_taken() {
-        let truecolor = std::ffi::OsStr::new("truecolor");
-        assert_eq!((Depth::said(Some(truecolor)), Depth::said(None)), (Depth::Full, Depth::Palette));
+        let [truecolor, no, empty] = ["truecolor", "1", ""].map(|said| Some(OsStr::new(said)));
+        assert_eq!((Depth::said(truecolor, empty), Depth::said(None, None)), (Depth::Full, Depth::Palette));
+        assert_eq!(Depth::said(truecolor, no), Depth::None);
         assert_eq!(Depth::Full.color([1, 2, 3]), Color::Rgb(1, 2, 3));
         for (wanted, number) in
             [([0, 0, 0], 16), ([255; 3], 231), ([250, 10, 5], 196), ([90, 90, 90], 240), ([95, 135, 175], 67)]

@@ -10,7 +10,7 @@ use ratatui::{
 use super::{
     glyph::{self, Glyph},
     model::{Model, Open, Options},
-    theme::{Role, Theme},
+    theme::{Depth, Role, Theme},
 };
 use crate::text;
 
@@ -154,7 +154,7 @@ impl<'a> Timeline<'a> {
     fn picture(&self, message: &Message, picture: &Picture) -> Vec<Line<'static>> {
         let Options { pictures, depth, theme, .. } = self.model.options;
         let width = picture.width as usize;
-        if !pictures || theme == Theme::None || width == 0 || width > self.room() {
+        if !pictures || theme == Theme::None || depth == Depth::None || width == 0 || width > self.room() {
             return Vec::new();
         }
         let rows: Vec<&[Option<[u8; 3]>]> = picture.pixels.chunks(width).collect();
