@@ -31,6 +31,9 @@
 {{- if and (eq $values.gateway.expose "route") (not $values.gateway.route.parentRefs) -}}
   {{- fail "gateway.expose route needs gateway.route.parentRefs: the Gateway with a UDP listener" -}}
 {{- end -}}
+{{- if and (hasPrefix "https://" $values.tracing.endpoint) (not $values.tracing.caSecret) -}}
+  {{- fail "tracing.endpoint is https, so tracing.caSecret has to name a Secret with the authority of its certificate (ca.crt)" -}}
+{{- end -}}
 {{- if eq $values.domain "" -}}
   {{- fail "domain is empty: it is the name under which clients reach the gateways, and stands in their certificate. Set domain, for example --set domain=chat.example.org" -}}
 {{- end -}}

@@ -96,6 +96,9 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- with $values.tracing.endpoint }}
 - {name: QPC_OTLP, value: {{ . | quote }}}
 - {name: QPC_TRACE_RATIO, value: {{ $values.tracing.ratio | quote }}}
+{{- if $values.tracing.caSecret }}
+- {name: QPC_OTLP_CA, value: /etc/quicprochat/otlp-ca.crt}
+{{- end }}
 {{- end }}
 {{- include (printf "quicprochat.environment.%s" .component) .root }}
 {{- range $variable, $value := (index $values .component).env }}
@@ -196,6 +199,9 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 - secret: {name: {{ $name }}-tls-cache, items: [{key: ca.crt, path: cache-ca.crt}]}
 {{- else if $values.redis.external.caSecret }}
 - secret: {name: {{ $values.redis.external.caSecret }}, items: [{key: ca.crt, path: cache-ca.crt}]}
+{{- end }}
+{{- if and $values.tracing.endpoint $values.tracing.caSecret }}
+- secret: {name: {{ $values.tracing.caSecret }}, items: [{key: ca.crt, path: otlp-ca.crt}]}
 {{- end }}
 {{- if has .component (list "auth" "keypackage" "delivery" "blob") }}
 {{- include "quicprochat.databaseFiles" . }}
