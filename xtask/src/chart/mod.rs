@@ -1,7 +1,7 @@
 //! `cargo xtask chart`: the Helm chart, rendered and judged without a cluster.
 //!
 //! - [`render`]: helm's own look, the examples of `ci`, and what must be refused;
-//! - [`properties`], [`network`], [`settings`]: what is true of every example;
+//! - [`properties`], [`network`], [`references`], [`settings`]: what is true of every example;
 //! - [`golden`]: what changed since the last look;
 //! - [`judges`]: programs of others;
 //! - [`programs`]: where those are.
@@ -11,6 +11,7 @@ mod judges;
 mod network;
 mod programs;
 mod properties;
+mod references;
 mod render;
 mod settings;
 
@@ -61,6 +62,7 @@ pub(crate) fn check(reaper: &mut Reaper, bless: bool) -> Result<Count> {
     for render in &renders {
         let mut wrong = properties::check(render);
         wrong.extend(network::check(render));
+        wrong.extend(references::check(render));
         count.add(judged(&format!("{}, {} objects", render.name, render.objects.len()), wrong));
     }
     count.add(judged("settings", settings::check(&renders)?));
