@@ -2,16 +2,8 @@
 
 use std::sync::atomic::AtomicI64;
 
-use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
-};
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use qpc_chassis::metrics::Metrics;
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct Relayed {
-    direction: &'static str,
-}
 
 #[derive(Clone)]
 pub(crate) struct GatewayMetrics {
@@ -34,11 +26,10 @@ pub(crate) struct GatewayMetrics {
 
 impl GatewayMetrics {
     pub(crate) fn new(metrics: &Metrics) -> Self {
-        let relayed = Family::<Relayed, Counter>::default();
-        metrics.register("gateway_relayed_packets", "Packets from and to other gateways", relayed.clone());
+        let relayed = metrics.counters("gateway_relayed_packets", "Packets from and to other gateways");
         // One after the other: each holds the family locked to the end of its statement.
-        let relayed_out = relayed.get_or_create(&Relayed { direction: "out" }).clone();
-        let relayed_in = relayed.get_or_create(&Relayed { direction: "in" }).clone();
+        let relayed_out = relayed.get_or_create(&[("direction", "out")]).clone();
+        let relayed_in = relayed.get_or_create(&[("direction", "in")]).clone();
         Self {
             relayed_out,
             relayed_in,

@@ -66,8 +66,9 @@ async fn the_page_of_metrics_has_all_of_them() {
     }
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `qpc_")?.split_once('`'));
     let missing: Vec<_> = rows.map(|(name, _)| format!("qpc_{name}")).filter(|name| !shown.contains(name)).collect();
-    // A family shows nothing before somebody was refused, or before the page was asked for over HTTP.
-    assert_eq!(missing, ["qpc_limit_refusals_total", "qpc_ready"]);
+    // Nobody is refused by a bus within the process. A family shows nothing before somebody was refused, or before the page
+    // was asked for over HTTP.
+    assert_eq!(missing, ["qpc_bus_denied_total", "qpc_limit_refusals_total", "qpc_ready"]);
 }
 
 #[tokio::test]
