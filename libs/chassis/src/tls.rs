@@ -63,7 +63,7 @@ impl Files {
     pub fn read(&self) -> Result<Identity, TlsError> {
         let chain = certificates(&self.cert)?;
         let leaf = chain.first().cloned().ok_or_else(|| TlsError::NoCertificate(self.cert.clone()))?;
-        let key = PrivateKeyDer::from_pem_file(&self.key).map_err(failed(&self.key))?;
+        let key = private_key(&self.key)?;
         let mut roots = RootCertStore::empty();
         for authority in certificates(&self.ca)? {
             roots.add(authority)?;
@@ -77,8 +77,16 @@ impl Files {
     }
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(failed(path))
+/// The certificates of a PEM file, one at least.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let read = read.map_err(failed(path))?;
+    if read.is_empty() { Err(TlsError::NoCertificate(path.to_owned())) } else { Ok(read) }
+}
+
+/// The private key of a PEM file.
+pub fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path).map_err(failed(path))
 }
 
 fn failed(path: &Path) -> impl Fn(pem::Error) -> TlsError {

@@ -65,8 +65,8 @@ impl<T: Send + Sync + 'static> Watched<T> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Tells whether there is a new one.
-    fn look(&self) -> Result<bool, Error> {
+    /// Looks now; tells whether there is a new one.
+    pub fn look(&self) -> Result<bool, Error> {
         let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
         let now = digest(&source.files)?;
         if source.seen == Some(now) {

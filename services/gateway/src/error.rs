@@ -2,8 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use qpc_chassis::bus::BusError;
-use rustls::pki_types::pem;
+use qpc_chassis::{bus::BusError, tls::TlsError};
 
 /// See the module.
 #[derive(Debug, thiserror::Error)]
@@ -14,17 +13,9 @@ pub enum GatewayError {
     /// The address is taken, forbidden or not of this machine.
     #[error("cannot listen for clients: {0}")]
     Listen(#[source] io::Error),
-    /// A PEM file cannot be read or parsed.
-    #[error("{}: {source}", path.display())]
-    Pem {
-        /// Which file.
-        path: PathBuf,
-        /// Why not.
-        source: pem::Error,
-    },
-    /// A PEM file without a certificate.
-    #[error("{} holds no certificate", .0.display())]
-    NoCertificate(PathBuf),
+    /// The files of certificate and key cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] TlsError),
     /// Only one of certificate and key was given.
     #[error("--tls-cert and --tls-key belong together; one of them is missing")]
     HalfGiven,

@@ -31,10 +31,7 @@ const INCOMING_BUFFER_TOTAL: u64 = 4 << 20;
 
 /// Opens the port.
 pub(crate) async fn listen(core: &Core, edge: &Edge, identity: &Identity) -> Result<Endpoint, GatewayError> {
-    let mut tls = tls::server_config(identity)?;
-    if let Some(ticketer) = edge.ticketer(core) {
-        tls.ticketer = ticketer;
-    }
+    let tls = tls::server_config(identity, edge.ticketer(core))?;
     edge.listen(core, server_config(&core.config.limits, tls)?).await
 }
 

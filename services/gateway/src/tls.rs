@@ -7,13 +7,18 @@ use std::{
     sync::Arc,
 };
 
-use qpc_chassis::{run::Deps, secrets::write_private, watched::Watched};
+use qpc_chassis::{
+    run::Deps,
+    secrets::write_private,
+    tls::{self, TlsError},
+    watched::Watched,
+};
 use rand::RngCore;
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::{ClientHello, ResolvesServerCert},
+    pki_types::CertificateDer,
+    server::{ClientHello, ProducesTickets, ResolvesServerCert},
     sign::CertifiedKey,
 };
 
@@ -55,15 +60,22 @@ pub fn load(config: &Config, rng: &mut impl RngCore) -> Result<Identity, Gateway
     }
 }
 
-/// TLS 1.3 only. The provider prefers X25519MLKEM768 and the tests hold it to that.
-pub(crate) fn server_config(identity: &Identity) -> Result<ServerConfig, GatewayError> {
+/// TLS 1.3 only. The provider prefers X25519MLKEM768 and the tests hold it to that. `ticketer` is that of all gateways; without
+/// it tickets are good at this one alone.
+pub(crate) fn server_config(
+    identity: &Identity,
+    ticketer: Option<Arc<dyn ProducesTickets>>,
+) -> Result<ServerConfig, GatewayError> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(Newest(identity.shown.clone())));
     config.alpn_protocols = vec![qpc_wire::limits::ALPN.to_vec()];
     // Stateless tickets cost no memory here. rustls never takes early data with them, so nothing can be replayed.
-    config.ticketer = aws_lc_rs::Ticketer::new()?;
+    config.ticketer = match ticketer {
+        Some(shared) => shared,
+        None => aws_lc_rs::Ticketer::new()?,
+    };
     config.send_tls13_tickets = 1;
     Ok(config)
 }
@@ -86,21 +98,12 @@ impl ResolvesServerCert for Newest {
 fn identity(cert: &Path, key: &Path) -> Result<Identity, GatewayError> {
     let files = [cert.to_owned(), key.to_owned()];
     let shown = Watched::new(files.to_vec(), move || read(&files[0], &files[1]))?;
-    let leaf = shown.current().cert.first().cloned().ok_or_else(|| GatewayError::NoCertificate(cert.to_owned()))?;
+    let leaf = shown.current().cert.first().cloned().ok_or_else(|| TlsError::NoCertificate(cert.to_owned()))?;
     Ok(Identity { leaf, shown })
 }
 
 fn read(cert: &Path, key: &Path) -> Result<CertifiedKey, GatewayError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| GatewayError::Pem { path, source }
-    };
-    let chain =
-        CertificateDer::pem_file_iter(cert).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(failed(cert))?;
-    if chain.is_empty() {
-        return Err(GatewayError::NoCertificate(cert.to_owned()));
-    }
-    let key = PrivateKeyDer::from_pem_file(key).map_err(failed(key))?;
+    let (chain, key) = (tls::certificates(cert)?, tls::private_key(key)?);
     Ok(CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())?)
 }
 
@@ -160,7 +163,7 @@ mod tests {
         assert_eq!(fs::metadata(data.join("key.pem")).unwrap().permissions().mode() & 0o777, 0o600);
         let again = load(&config(&data), &mut rng).unwrap();
         assert_eq!(made.leaf(), again.leaf());
-        assert!(server_config(&again).is_ok());
+        assert!(server_config(&again, None).is_ok());
     }
 
     #[test]

@@ -2,12 +2,7 @@
 //! address tokens, stateless resets, packets passed on. They are derived from the lines of one file, the first of which is
 //! in use while the others are still accepted.
 
-use std::{
-    fmt, fs, io,
-    path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
-    time::Duration,
-};
+use std::{convert::Infallible, fmt, fs, io, path::Path, sync::Arc};
 
 use chacha20poly1305::{
     ChaCha20Poly1305, Key as AeadKey, KeyInit as _, Nonce, Tag, XChaCha20Poly1305, XNonce,
@@ -15,7 +10,7 @@ use chacha20poly1305::{
 };
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac as _};
-use qpc_chassis::{Runtime, run::Deps, runtime::EntropyRng};
+use qpc_chassis::{Runtime, run::Deps, runtime::EntropyRng, watched::Watched};
 use quinn::crypto::{self, CryptoError, HandshakeTokenKey};
 use rand::RngCore as _;
 use rustls::server::ProducesTickets;
@@ -26,8 +21,6 @@ use crate::GatewayError;
 
 /// Lines of the file at the most: the one in use, one to come, those that are still to be accepted.
 const MAX_KEYS: usize = 4;
-/// Time between two looks at the file.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Tickets are sealed under a key that changes so often; that of the time before still opens them.
 const TICKET_MS: u64 = 6 * 60 * 60 * 1000;
 /// Seconds that clients are told a ticket is good for: it lives for one or two times of its key.
@@ -79,60 +72,37 @@ fn expand(from: &Hkdf<Sha256>, info: &[&[u8]]) -> [u8; 32] {
 }
 
 /// See the module.
-pub(crate) struct EdgeKeys {
-    path: PathBuf,
-    ring: RwLock<Ring>,
-}
-
-#[derive(Clone)]
-struct Ring {
-    roots: Vec<[u8; 32]>,
-    /// Never empty.
-    keys: Arc<Vec<Key>>,
-}
+pub(crate) struct EdgeKeys(Arc<Watched<Vec<Key>>>);
 
 impl fmt::Debug for EdgeKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EdgeKeys").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("EdgeKeys").finish_non_exhaustive()
     }
 }
 
 impl EdgeKeys {
     /// Reads the file.
     pub(crate) fn load(path: &Path) -> Result<Arc<Self>, GatewayError> {
-        Ok(Arc::new(Self { path: path.to_owned(), ring: RwLock::new(Ring::new(read(path)?)) }))
+        let file = path.to_owned();
+        let watched = Watched::new(vec![path.to_owned()], move || read(&file).map(|roots| keys_of(&roots)))?;
+        Ok(Arc::new(Self(watched)))
     }
 
     /// Keys of this process alone.
     pub(crate) fn random(runtime: &Runtime) -> Arc<Self> {
-        Arc::new(Self { path: PathBuf::new(), ring: RwLock::new(Ring::new(vec![runtime.random()])) })
+        let root = runtime.random();
+        let made = Watched::new(Vec::new(), move || Ok::<_, Infallible>(keys_of(&[root])));
+        Arc::new(Self(made.unwrap_or_else(|never| match never {})))
     }
 
     /// Looks at the file until shutdown. One that has become unreadable changes nothing.
-    pub(crate) fn watch(self: &Arc<Self>, deps: &Deps) {
-        let keys = self.clone();
-        deps.every(LOOK_EVERY, move |_| {
-            match keys.look() {
-                Ok(true) => tracing::info!("edge keys were changed"),
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "edge keys stay as they were"),
-            }
-            async {}
-        });
+    pub(crate) fn watch(&self, deps: &Deps) {
+        self.0.watch(deps, "the file of edge keys", |_| {});
     }
 
-    /// Takes the file in again; tells whether it was changed.
-    fn look(&self) -> Result<bool, GatewayError> {
-        let roots = read(&self.path)?;
-        if roots == self.ring.read().unwrap_or_else(PoisonError::into_inner).roots {
-            return Ok(false);
-        }
-        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Ring::new(roots);
-        Ok(true)
-    }
-
+    /// Never empty.
     fn keys(&self) -> Arc<Vec<Key>> {
-        self.ring.read().unwrap_or_else(PoisonError::into_inner).keys.clone()
+        self.0.current()
     }
 
     /// The tag that shows that a connection id comes from a gateway of this installation.
@@ -169,10 +139,8 @@ impl Key {
     }
 }
 
-impl Ring {
-    fn new(roots: Vec<[u8; 32]>) -> Self {
-        Self { keys: Arc::new(roots.iter().map(Key::new).collect()), roots }
-    }
+fn keys_of(roots: &[[u8; 32]]) -> Vec<Key> {
+    roots.iter().map(Key::new).collect()
 }
 
 fn read(path: &Path) -> Result<Vec<[u8; 32]>, GatewayError> {
@@ -303,7 +271,10 @@ impl ProducesTickets for Ticketer {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::{
+        path::PathBuf,
+        sync::atomic::{AtomicU64, Ordering},
+    };
 
     use qpc_chassis::runtime::{Clock, SystemEntropy};
     use quinn::crypto::HmacKey as _;
@@ -353,17 +324,17 @@ mod tests {
     fn a_changed_file_is_taken_in_and_a_broken_one_is_not() {
         let (_folder, path) = file(&[ONE]);
         let keys = EdgeKeys::load(&path).unwrap();
-        assert!(!keys.look().unwrap());
+        assert!(!keys.0.look().unwrap());
         let mac = keys.relay_mac(b"message");
         fs::write(&path, [TWO, ONE].join("\n")).unwrap();
-        assert!(keys.look().unwrap());
+        assert!(keys.0.look().unwrap());
         assert_ne!(keys.relay_mac(b"message"), mac, "another key is in use");
         assert!(keys.knows_relayed(b"message", &mac), "the former one still counts");
         fs::write(&path, "broken").unwrap();
-        assert!(keys.look().is_err());
+        assert!(keys.0.look().is_err());
         assert!(keys.knows_relayed(b"message", &mac));
         fs::write(&path, TWO).unwrap();
-        assert!(keys.look().unwrap());
+        assert!(keys.0.look().unwrap());
         assert!(!keys.knows_relayed(b"message", &mac), "until it is gone");
     }
 
