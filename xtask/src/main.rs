@@ -7,6 +7,7 @@
 //! - [`deploy`]: ways to run it beside the chart, judged without cluster, engine or cloud;
 //! - [`sim`]: the installation in virtual time, under faults;
 //! - [`images`]: static binaries and the images of the services;
+//! - [`kube`]: a Kubernetes API server with its etcd on this machine;
 //! - [`docs`]: reference pages and dashboards made from the source;
 //! - [`observe`]: alerts and dashboards against what a cluster says of itself;
 //! - [`servers`], [`process`], [`reaper`]: Postgres, NATS and Redis started, and everything stopped again;
@@ -23,6 +24,7 @@ mod deploy;
 mod docs;
 mod folder;
 mod images;
+mod kube;
 mod methods;
 mod metrics;
 mod observe;
@@ -74,6 +76,14 @@ enum Task {
     },
     /// Tiltfile, kustomizations, Terraform and compose file, without a cluster, a cloud or an engine
     Deploy,
+    /// A Kubernetes API server with its etcd on this machine, without nodes and controllers
+    Kube {
+        #[command(subcommand)]
+        action: Kube,
+        /// Where it lives [default: .kube-test of the repository]
+        #[arg(long, global = true)]
+        dir: Option<PathBuf>,
+    },
     /// Speed of both shapes beside the ceilings they are judged by
     Bench {
         #[command(subcommand)]
@@ -131,6 +141,16 @@ enum Bench {
 }
 
 #[derive(Subcommand)]
+enum Kube {
+    /// Builds it, the first time, and starts it
+    Up,
+    /// Stops it and removes its data
+    Down,
+    /// Says where it is, and whether it runs
+    Status,
+}
+
+#[derive(Subcommand)]
 enum Action {
     /// Starts Postgres, NATS, Redis, two gateways, two of each service and of the admin API
     Up {
@@ -160,6 +180,7 @@ fn main() -> ExitCode {
         Task::Chart { action: Chart::Check { bless } } => chart::run(bless),
         Task::Chart { action: Chart::Tools } => chart::tools(),
         Task::Deploy => deploy::run(),
+        Task::Kube { action, dir } => kube::run(&action, dir),
         Task::Bench { what: None, quick, json } => bench::run(quick, json),
         Task::Bench { what: Some(Bench::Groups), quick, json } => bench::groups(quick, json),
         Task::Observe { quick } => observe::run(quick),

@@ -1,6 +1,11 @@
 //! `cargo xtask test`.
 
-use std::{env, path::Path, process::Command, time::Duration};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -10,7 +15,7 @@ use crate::{
     reaper::Reaper,
     repo,
     report::{Count, Report},
-    servers::{self, Servers},
+    servers::{self, Servers, kube},
     step::{self, Show},
     tidy,
 };
@@ -20,14 +25,20 @@ const SHORT: Duration = Duration::from_secs(300);
 /// Anything that compiles everything on a slow machine.
 const LONG: Duration = Duration::from_secs(7200);
 
+/// In the names of all tests that need an API server of Kubernetes.
+const KUBE_TESTS: &str = "real_api_server::";
+
 /// Returns whether everything passed.
 pub(crate) fn run(quick: bool) -> Result<bool> {
     let mut reaper = Reaper::start()?;
     let mut report = Report::new();
-    let mut servers = None;
+    let (mut servers, mut kubeconfig) = (None, None);
     if !quick {
         report.step("servers", || {
-            servers = Some(start_servers(&mut reaper)?);
+            let folder = folder::temporary("test")?;
+            reaper.remove(&folder)?;
+            servers = Some(start_servers(&folder, &mut reaper)?);
+            kubeconfig = start_kube(&folder, &mut reaper)?;
             Ok(Count::one(true))
         });
     }
@@ -47,13 +58,13 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
         deploy::steps(&mut report, &mut reaper);
     }
     if quick {
-        report.step("test", || tests(&mut reaper, None));
+        report.step("test", || tests(&mut reaper, None, None));
     } else if let Some(servers) = &servers {
         // The same targets and features as the tests, so that the demo's binary is among what they share.
         let built =
             report.step("build", || cargo(&mut reaper, "build", &["build", "--workspace", "--all-targets"], LONG));
         if built {
-            report.step("test", || tests(&mut reaper, Some(servers)));
+            report.step("test", || tests(&mut reaper, Some(servers), kubeconfig.as_deref()));
             report.step("demo", || demo(&mut reaper).map(|()| Count::one(true)));
             report.step("people", || deploy::people(&mut reaper));
             report.step("dashboards", || observe::recorded(&mut reaper));
@@ -67,17 +78,26 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
     Ok(report.finish())
 }
 
-fn start_servers(reaper: &mut Reaper) -> Result<Servers> {
+fn start_servers(folder: &Path, reaper: &mut Reaper) -> Result<Servers> {
     servers::install()?;
-    let folder = folder::temporary("test")?;
-    reaper.remove(&folder)?;
-    let postgres = servers::postgres_folder(&folder)?;
+    let postgres = servers::postgres_folder(folder)?;
     if postgres != folder {
         reaper.remove(&postgres)?;
     }
-    let servers = servers::start(&folder, &postgres, reaper)?;
+    let servers = servers::start(folder, &postgres, reaper)?;
     println!("Postgres {}\nNATS     {}\nRedis    {}", servers.postgres, servers.nats, servers.redis);
     Ok(servers)
+}
+
+/// An API server, where Go can build one. Its process is stopped with the others.
+fn start_kube(folder: &Path, reaper: &mut Reaper) -> Result<Option<PathBuf>> {
+    let Some(program) = kube::program()? else {
+        println!("tests against an API server of Kubernetes are left out");
+        return Ok(None);
+    };
+    let kubeconfig = kube::start(&program, folder, reaper, &mut Vec::new())?;
+    println!("Kubernetes {}", kubeconfig.display());
+    Ok(Some(kubeconfig))
 }
 
 /// Installs a component of the toolchain that is missing.
@@ -99,7 +119,7 @@ fn cargo(reaper: &mut Reaper, name: &str, args: &[&str], limit: Duration) -> Res
     Ok(Count::one(step::run(reaper, name, &mut repo::cargo(args), limit, Show::Yes)?.success))
 }
 
-fn tests(reaper: &mut Reaper, servers: Option<&Servers>) -> Result<Count> {
+fn tests(reaper: &mut Reaper, servers: Option<&Servers>, kubeconfig: Option<&Path>) -> Result<Count> {
     let mut command = repo::cargo(&["test", "--workspace", "--no-fail-fast"]);
     if let Some(servers) = servers {
         command
@@ -107,6 +127,10 @@ fn tests(reaper: &mut Reaper, servers: Option<&Servers>) -> Result<Count> {
             .env("QPC_TEST_POSTGRES", &servers.postgres)
             .env("QPC_TEST_NATS", &servers.nats)
             .env("QPC_TEST_REDIS", &servers.redis);
+        match kubeconfig {
+            Some(kubeconfig) => command.env("QPC_TEST_KUBE", kubeconfig),
+            None => command.args(["--skip", KUBE_TESTS]),
+        };
     }
     let output = step::run(reaper, "cargo test", &mut command, LONG, Show::Yes)?;
     Ok(Count::of_tests(&output.stdout, output.success))

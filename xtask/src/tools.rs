@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -31,6 +32,34 @@ pub(crate) fn go_tool(name: &str, package: &str) -> Option<PathBuf> {
 /// own, since what one set needs may be too new for another. `None` where Python is absent or cannot install them.
 pub(crate) fn python(packages: &[&str]) -> Option<PathBuf> {
     offered(&packages.join(", "), environment(packages))
+}
+
+/// The program `name` of a module of ours in `source`, built with `flags` of `go build`. A change of the module builds it anew.
+/// `None` where Go is absent or cannot build it.
+pub(crate) fn go_module(name: &str, source: &Path, flags: &[&str]) -> Option<PathBuf> {
+    offered(name, module(name, source, flags))
+}
+
+fn module(name: &str, source: &Path, flags: &[&str]) -> Result<PathBuf> {
+    let mut hash = DefaultHasher::new();
+    flags.hash(&mut hash);
+    for extension in ["go", "mod", "sum"] {
+        for path in repo::files(source, extension)? {
+            fs::read(&path).with_context(|| format!("read {}", path.display()))?.hash(&mut hash);
+        }
+    }
+    let folder = folder()?.join(format!("{name}-{:016x}", hash.finish()));
+    let program = folder.join(name);
+    once(&folder, |_, log| {
+        ensure!(answers("go", "version"), "Go is not installed (https://go.dev/dl)");
+        let mut build = polite("go");
+        build.args(["build", "-p", GO_JOBS, "-o"]).arg(&program).args(flags).arg(".").current_dir(source);
+        println!("building {name} from its Go modules, which takes minutes; this is done once");
+        run(&mut build, log)?;
+        ensure!(program.is_file(), "{} builds no {name}", source.display());
+        Ok(())
+    })?;
+    Ok(program)
 }
 
 fn offered(name: &str, made: Result<PathBuf>) -> Option<PathBuf> {

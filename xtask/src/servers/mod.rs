@@ -1,6 +1,8 @@
-//! Postgres, NATS and Redis of our own: free loopback ports, own data folders, no system service relied on or touched.
+//! Postgres, NATS and Redis of our own, and an API server of Kubernetes: free loopback ports, own data folders, no system
+//! service relied on or touched.
 
 mod install;
+pub(crate) mod kube;
 mod nats;
 pub(crate) mod ports;
 mod postgres;
