@@ -20,6 +20,9 @@ const PAGE: &str = "docs/reference/methods.md";
 const COMMANDS: &str = "docs/reference/cli.md";
 /// What the chassis makes of its table of rights on the bus.
 const RIGHTS: [&str; 2] = ["charts/quicprochat/files/bus-permissions.json", "docs/reference/bus.md"];
+/// The definitions of the operator's kinds, and what it may do.
+const CRDS: &str = "charts/quicprochat/crds";
+const RULES: &str = "charts/quicprochat/files/operator-rules.yaml";
 /// Where the messages are defined.
 const PROTO: &str = "proto/qpc/v1";
 
@@ -43,6 +46,8 @@ pub(crate) fn run(check: bool) -> Result<bool> {
     println!("wrote {COMMANDS}");
     write_rights()?;
     RIGHTS.iter().for_each(|page| println!("wrote {page}"));
+    write_chart(&root)?;
+    println!("wrote {CRDS} and {RULES}");
     Ok(true)
 }
 
@@ -57,12 +62,32 @@ fn write_rights() -> Result<()> {
 
 /// Has the client write its reference. A test of it says when the page is out of date.
 fn write_commands(root: &Path) -> Result<()> {
+    write_output(root, "qpc-cli", "qpc", &["reference"], COMMANDS)
+}
+
+/// Has the operator write what the chart needs of it. Tests of it say when that is out of date.
+fn write_chart(root: &Path) -> Result<()> {
+    let folder = root.join(CRDS);
+    print(root, "qpc-operator", "qpc-operator", &["crds", "--folder", &folder.display().to_string()])?;
+    write_output(root, "qpc-operator", "qpc-operator", &["rules"], RULES)
+}
+
+fn write_output(root: &Path, package: &str, binary: &str, command: &[&str], file: &str) -> Result<()> {
+    let output = print(root, package, binary, command)?;
+    let path = root.join(file);
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    }
+    fs::write(&path, output).with_context(|| format!("write {}", path.display()))
+}
+
+fn print(root: &Path, package: &str, binary: &str, command: &[&str]) -> Result<Vec<u8>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let arguments = ["run", "--quiet", "--package", "qpc-cli", "--bin", "qpc", "--", "reference"];
-    let output = Command::new(cargo).args(arguments).current_dir(root).stderr(Stdio::inherit()).output()?;
-    ensure!(output.status.success(), "qpc reference: {}", output.status);
-    let path = root.join(COMMANDS);
-    fs::write(&path, output.stdout).with_context(|| format!("write {}", path.display()))
+    let mut run = Command::new(cargo);
+    run.args(["run", "--quiet", "--package", package, "--bin", binary, "--"]).args(command);
+    let output = run.current_dir(root).stderr(Stdio::inherit()).output()?;
+    ensure!(output.status.success(), "{binary} {}: {}", command.join(" "), output.status);
+    Ok(output.stdout)
 }
 
 /// The pages that do not say what the source says.

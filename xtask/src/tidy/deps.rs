@@ -26,7 +26,7 @@ struct Owned {
 }
 
 /// A name that ends in `*` means all that begin so.
-const OWNED: [Owned; 16] = [
+const OWNED: [Owned; 19] = [
     Owned { library: "sqlx", owners: &["libs/chassis"], tests: false },
     Owned { library: "async-nats", owners: &["libs/chassis"], tests: false },
     Owned { library: "redis", owners: &["libs/chassis"], tests: false },
@@ -51,6 +51,10 @@ const OWNED: [Owned; 16] = [
     Owned { library: "tracing-opentelemetry", owners: &["libs/trace"], tests: false },
     // gRPC is for operators alone.
     Owned { library: "tonic*", owners: &["libs/admin-api", "services/admin"], tests: true },
+    // Nothing else knows where it runs.
+    Owned { library: "kube", owners: &["services/operator"], tests: false },
+    Owned { library: "k8s-openapi", owners: &["services/operator"], tests: false },
+    Owned { library: "schemars", owners: &["services/operator"], tests: false },
     // It brings a web server along, which nobody else should have to build.
     Owned { library: "stateright", owners: &["libs/model"], tests: false },
 ];
@@ -137,8 +141,11 @@ fn may_depend(from: &str, to: &str, dev: bool) -> bool {
         "libs/sdk" => ["libs/crypto", "libs/merkle", "libs/wire", "libs/runtime", "libs/trace"].contains(&to),
         // It puts whole clusters together.
         "libs/testkit" => to.starts_with("libs/") || to.starts_with("services/"),
-        "services/server" => to.starts_with("services/") || is_below_service(to),
+        // A process on Kubernetes alone.
+        "services/server" => (to.starts_with("services/") && to != "services/operator") || is_below_service(to),
         "clients/cli" => ["libs/sdk", "libs/crypto", "libs/wire", "libs/admin-api", "services/server"].contains(&to),
+        // It has no calls, no bus and no keys of people.
+        "services/operator" => to == "libs/chassis",
         "services/admin" => to == "libs/admin-api" || is_below_service(to),
         _ if from.starts_with("services/") => is_below_service(to),
         _ if from.starts_with("clients/") => ["libs/sdk", "libs/crypto", "libs/wire"].contains(&to),
@@ -181,6 +188,8 @@ mod tests {
             ("libs/testkit", "loadtest"),
             ("libs/testkit", "libs/model"),
             ("libs/unheard", "libs/wire"),
+            ("services/operator", "libs/crypto"),
+            ("services/server", "services/operator"),
         ] {
             assert!(!may_depend(from, to, false), "{from} -> {to}");
         }
@@ -204,6 +213,7 @@ mod tests {
         assert!(judged("libs/model", "stateright", false) && !judged("libs/testkit", "stateright", true));
         assert!(judged("libs/chassis", "s3s-fs", true) && !judged("libs/chassis", "s3s", false));
         assert!(judged("libs/chassis", "object_store", false) && !judged("services/blob", "object_store", true));
+        assert!(judged("services/operator", "kube", false) && !judged("libs/chassis", "kube", true));
         assert!(judged("services/auth", "bytes", false));
     }
 
