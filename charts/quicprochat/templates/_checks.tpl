@@ -34,6 +34,12 @@
 {{- if and (hasPrefix "https://" $values.tracing.endpoint) (not $values.tracing.caSecret) -}}
   {{- fail "tracing.endpoint is https, so tracing.caSecret has to name a Secret with the authority of its certificate (ca.crt)" -}}
 {{- end -}}
+{{- if and $values.operator.enabled (ne (include "quicprochat.fullname" .) .Release.Name) -}}
+  {{- fail (printf "operator.enabled needs names that begin with the release, %s: leave fullnameOverride empty, and take a release name of at most 40 characters" .Release.Name) -}}
+{{- end -}}
+{{- if and $values.operator.realm.create (not $values.operator.enabled) -}}
+  {{- fail "operator.realm.create needs operator.enabled=true: nobody else works on a Realm" -}}
+{{- end -}}
 {{- if eq $values.domain "" -}}
   {{- fail "domain is empty: it is the name under which clients reach the gateways, and stands in their certificate. Set domain, for example --set domain=chat.example.org" -}}
 {{- end -}}

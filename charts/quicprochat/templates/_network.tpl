@@ -13,6 +13,7 @@
 {{- if ne (include "quicprochat.postgres" .) "external" -}}
   {{- range list "auth" "keypackage" "delivery" "blob" "migrate" -}}{{- $edges = append $edges (dict "from" . "to" "postgres" "port" 5432) -}}{{- end -}}
 {{- end -}}
+{{- if .Values.operator.enabled -}}{{- $edges = append $edges (dict "from" "operator" "to" "gateway" "port" 9464) -}}{{- end -}}
 {{- $edges | toJson -}}
 {{- end -}}
 
@@ -21,7 +22,7 @@
 {{- $exits := dict -}}
 {{- $components := splitList "," (include "quicprochat.components" .) -}}
 {{- $policy := .Values.networkPolicy -}}
-{{- range $component := append $components "migrate" -}}{{- $_ := set $exits $component list -}}{{- end -}}
+{{- range $component := concat $components (list "migrate" "operator") -}}{{- $_ := set $exits $component list -}}{{- end -}}
 {{- if eq .Values.nats.mode "external" -}}
   {{- range $components -}}{{- $_ := set $exits . (append (index $exits .) $policy.nats) -}}{{- end -}}
 {{- end -}}
@@ -36,6 +37,7 @@
 {{- end -}}
 {{- if eq .Values.blob.store "s3" -}}{{- $_ := set $exits "blob" (append $exits.blob $policy.s3) -}}{{- end -}}
 {{- if $policy.wakeUps.enabled -}}{{- $_ := set $exits "delivery" (append $exits.delivery (omit $policy.wakeUps "enabled")) -}}{{- end -}}
+{{- $_ := set $exits "operator" (list $policy.apiServer) -}}
 {{- $exits | toJson -}}
 {{- end -}}
 

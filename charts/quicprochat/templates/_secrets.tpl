@@ -26,7 +26,9 @@ under the name is used as it is, and none of it is written.
 {{- define "quicprochat.makeServerSecrets" -}}
 {{- /* 256 random bits in hexadecimal digits: 64 letters and digits have 380. */ -}}
 {{- include "quicprochat.secret" (dict "root" . "name" "secret" "keep" true "kind" "hex" "field" "secret") -}}
-{{- include "quicprochat.secret" (dict "root" . "name" "edge-keys" "keep" true "kind" "hex" "field" "keys") -}}
+{{- if not .Values.operator.realm.create -}}
+  {{- include "quicprochat.secret" (dict "root" . "name" "edge-keys" "keep" true "kind" "hex" "field" "keys") -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "quicprochat.makeBusSecrets" -}}

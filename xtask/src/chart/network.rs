@@ -10,13 +10,14 @@ use super::{
 };
 
 /// Which component opens which port of which other; nothing else does.
-const EDGES: [(&str, &[&str], &str); 6] = [
+const EDGES: [(&str, &[&str], &str); 7] = [
     ("7002/UDP", &["gateway"], "gateway"),
     ("7003/TCP", &["gateway"], "blob"),
     ("4222/TCP", &["gateway", "auth", "keypackage", "delivery", "blob", "admin"], "nats"),
     ("6222/TCP", &["nats"], "nats"),
     ("6379/TCP", &["gateway", "auth", "keypackage", "delivery", "blob", "admin"], "cache"),
     ("5432/TCP", &["auth", "keypackage", "delivery", "blob", "migrate"], "postgres"),
+    ("9464/TCP", &["operator"], "gateway"),
 ];
 /// The one port that everybody reaches.
 const PUBLIC: &str = "7000/UDP";

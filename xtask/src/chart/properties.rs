@@ -139,12 +139,13 @@ fn identity(render: &Render, workload: &Value) -> Vec<String> {
     let pod = pod(workload);
     let mut wrong = Vec::new();
     let account = text(&pod["serviceAccountName"]);
+    let component = text(&workload["metadata"]["labels"][COMPONENT]);
     let own = render.of("ServiceAccount").any(|found| found["metadata"]["name"] == account);
     // A hook runs before accounts of the release are made.
     if !own && workload["kind"] != "Job" {
         wrong.push(format!("runs as {account:?}, which the chart does not make"));
     }
-    if pod["automountServiceAccountToken"] != false {
+    if pod["automountServiceAccountToken"] != (component == "operator") {
         wrong.push("token of the API server".to_owned());
     }
     if pod["enableServiceLinks"] != false {
@@ -163,7 +164,7 @@ fn stays(render: &Render, workload: &Value) -> Vec<String> {
         wrong.extend(
             probes.into_iter().filter(|probe| container[*probe].is_null()).map(|probe| format!("has no {probe}")),
         );
-        if ours(workload) {
+        if ours(workload) && text(&workload["metadata"]["labels"][COMPONENT]) != "operator" {
             wrong.extend(drain(pod, container));
         }
     }
