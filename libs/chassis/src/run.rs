@@ -239,7 +239,7 @@ pub fn block_on<G>(
 }
 
 /// Runs `work` on a new runtime of threads, with logs and traces.
-fn on_threads(name: &'static str, process: &Process, work: impl Future<Output = ExitCode>) -> ExitCode {
+pub fn on_threads(name: &'static str, process: &Process, work: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return unstarted(name, &error),
@@ -296,7 +296,7 @@ pub async fn observe(deps: &Deps, process: &Process) -> Result<(), StartError> {
 }
 
 /// Returns on SIGTERM or SIGINT.
-async fn wait_for_signal() {
+pub async fn wait_for_signal() {
     match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
         (Ok(mut terminate), Ok(mut interrupt)) => {
             tokio::select! {

@@ -4,19 +4,23 @@
 use std::{fs, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::{Parser, Subcommand};
-use qpc_chassis::{Runtime, health, metrics::Metrics, telemetry};
-use tokio::signal::unix::{SignalKind, signal};
+use qpc_chassis::{Runtime, health, metrics::Metrics, probe, run};
 
 use crate::{Config, Deps, OperatorError, crd, rules, start};
 
+const NAME: &str = "qpc-operator";
+
 /// Looks after a quicprochat installation on Kubernetes
 #[derive(Parser)]
-#[command(name = "qpc-operator", args_conflicts_with_subcommands = true)]
+#[command(name = NAME, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     print: Option<Print>,
     #[command(flatten)]
     config: Config,
+    /// Asks the operator with the same --observe whether it is ready, and ends: with 0 if it is
+    #[arg(long)]
+    probe: bool,
 }
 
 #[derive(Subcommand)]
@@ -39,6 +43,7 @@ enum Print {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.print {
+        None if cli.probe => probe::run(cli.config.process.observe),
         None => run(cli.config),
         Some(print) => match show(&print) {
             Ok(()) => ExitCode::SUCCESS,
@@ -68,34 +73,19 @@ fn show(print: &Print) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Runs until SIGTERM or SIGINT. As `qpc_chassis::run::main`, without what the operator lacks.
+/// Runs until SIGTERM or SIGINT.
 fn run(config: Config) -> ExitCode {
-    let threads = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(threads) => threads,
-        Err(error) => {
-            eprintln!("qpc-operator cannot start threads: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let grace = Duration::from_secs(config.process.drain_seconds);
-    threads.block_on(async {
-        let telemetry = match telemetry::init("qpc-operator", &config.process) {
-            Ok(telemetry) => telemetry,
-            Err(error) => {
-                eprintln!("qpc-operator cannot start: {error}");
-                return ExitCode::FAILURE;
-            }
-        };
+    let process = config.process.clone();
+    run::on_threads(NAME, &process, async {
         let runtime = Runtime::system();
         if let Err(error) = begin(&runtime, config).await {
-            tracing::error!(%error, "qpc-operator cannot start");
+            tracing::error!(%error, "{NAME} cannot start");
             return ExitCode::FAILURE;
         }
-        tracing::info!("qpc-operator is running");
-        wait_for_signal().await;
-        let drained = runtime.drain(grace).await;
-        tracing::info!(drained, "qpc-operator has stopped");
-        telemetry.stop().await;
+        tracing::info!("{NAME} is running");
+        run::wait_for_signal().await;
+        let drained = runtime.drain(Duration::from_secs(process.drain_seconds)).await;
+        tracing::info!(drained, "{NAME} has stopped");
         if drained { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     })
 }
@@ -103,7 +93,7 @@ fn run(config: Config) -> ExitCode {
 async fn begin(runtime: &Runtime, config: Config) -> Result<(), OperatorError> {
     let settings = kube::Config::infer().await?;
     let namespace = config.namespace.unwrap_or_else(|| settings.default_namespace.clone());
-    let identity = config.identity.unwrap_or_else(|| format!("qpc-operator-{}", hex::encode(runtime.random::<4>())));
+    let identity = config.identity.unwrap_or_else(|| format!("{NAME}-{}", hex::encode(runtime.random::<4>())));
     let client = kube::Client::try_from(settings)?;
     let (metrics, health) = (Arc::<Metrics>::default(), Arc::default());
     let deps = Deps { runtime: runtime.clone(), client, metrics: Arc::clone(&metrics), health: Arc::clone(&health) };
@@ -114,16 +104,4 @@ async fn begin(runtime: &Runtime, config: Config) -> Result<(), OperatorError> {
     }
     tracing::info!(namespace, identity, "candidate");
     Ok(())
-}
-
-async fn wait_for_signal() {
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        }
-        (Err(error), _) | (_, Err(error)) => tracing::error!(%error, "no signals, stopping"),
-    }
 }

@@ -94,11 +94,11 @@ mod tests {
     fn the_time_of_a_condition_is_that_of_its_last_change() {
         let first = Finding::new("Ready", true, "Done", "").condition(&[], Some(1), 1_000);
         let told = Finding::new("Ready", true, "Done", "again");
-        let later = told.condition(&[first.clone()], Some(2), 5_000);
+        let later = told.condition(std::slice::from_ref(&first), Some(2), 5_000);
         assert_eq!((&later.last_transition_time, later.observed_generation), (&time(1_000), Some(2)));
-        assert!(!told.is_news(&[first.clone()]));
+        assert!(!told.is_news(std::slice::from_ref(&first)));
         let turned = Finding::new("Ready", false, "Broken", "");
-        assert_eq!(turned.condition(&[first.clone()], Some(2), 5_000).last_transition_time, time(5_000));
+        assert_eq!(turned.condition(std::slice::from_ref(&first), Some(2), 5_000).last_transition_time, time(5_000));
         assert!(turned.is_news(&[first]));
     }
 }

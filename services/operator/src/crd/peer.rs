@@ -1,4 +1,5 @@
 //! `FederationPeer`: another installation, and what it may do.
+#![allow(clippy::duplicated_attributes, reason = "each column is of the same type")]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;

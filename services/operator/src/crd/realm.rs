@@ -1,4 +1,5 @@
 //! `Realm`: what all processes of one installation agree on.
+#![allow(clippy::duplicated_attributes, reason = "each column is of the same type")]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
