@@ -1,6 +1,8 @@
-// A Kubernetes API server with its etcd in one process, for tests: loopback addresses only, everything below one folder.
+// A Kubernetes API server with its etcd in one process, for tests: loopback addresses only, everything below one folder. And
+// the kubectl that belongs to it, which costs little more where everything it is made of is there.
 //
 //	kube-test-apiserver --data FOLDER --port PORT --etcd-port PORT
+//	kube-test-apiserver kubectl ARGUMENTS
 //
 // FOLDER/kubeconfig, of an administrator, is there once the API server is ready. There are no controllers: nothing makes
 // pods of a Deployment, nothing collects garbage. Pod security is enforced as the labels of a namespace say.
@@ -20,6 +22,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
+	kubectl "k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
 )
 
@@ -27,6 +30,14 @@ import (
 const readyWithin = 120 * time.Second
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "kubectl" {
+		os.Args = os.Args[1:]
+		// It prints its errors itself.
+		if kubectl.NewDefaultKubectlCommand().Execute() != nil {
+			os.Exit(1)
+		}
+		return
+	}
 	data := flag.String("data", "", "folder of everything")
 	port := flag.Int("port", 0, "port of the API server")
 	etcdPort := flag.Int("etcd-port", 0, "port of etcd")

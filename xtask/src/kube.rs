@@ -41,11 +41,13 @@ fn up(folder: &Path) -> Result<bool> {
     folder::own(folder)?;
     let mut reaper = Reaper::start()?;
     let mut processes = Vec::new();
-    let kubeconfig = kube::start(&program, folder, &mut reaper, &mut processes)?;
+    let kubectl = format!("{} {}", program.display(), kube::KUBECTL);
+    let server = kube::start(program, folder, &mut reaper, &mut processes)?;
     let state = folder.join(STATE);
     fs::write(&state, serde_json::to_vec(&processes.first())?).with_context(|| format!("write {}", state.display()))?;
     reaper.leave()?;
-    println!("The API server is ready:\n  export KUBECONFIG={}", kubeconfig.display());
+    println!("The API server is ready:\n  export KUBECONFIG={}", server.kubeconfig.display());
+    println!("  alias kubectl={kubectl:?}");
     println!("End it with: cargo xtask kube down --dir {}", folder.display());
     Ok(true)
 }

@@ -1,11 +1,6 @@
 //! `cargo xtask test`.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{env, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -15,7 +10,10 @@ use crate::{
     reaper::Reaper,
     repo,
     report::{Count, Report},
-    servers::{self, Servers, kube},
+    servers::{
+        self, Servers,
+        kube::{self, Kube},
+    },
     step::{self, Show},
     tidy,
 };
@@ -32,13 +30,13 @@ const KUBE_TESTS: &str = "real_api_server::";
 pub(crate) fn run(quick: bool) -> Result<bool> {
     let mut reaper = Reaper::start()?;
     let mut report = Report::new();
-    let (mut servers, mut kubeconfig) = (None, None);
+    let (mut servers, mut kube) = (None, None);
     if !quick {
         report.step("servers", || {
             let folder = folder::temporary("test")?;
             reaper.remove(&folder)?;
             servers = Some(start_servers(&folder, &mut reaper)?);
-            kubeconfig = start_kube(&folder, &mut reaper)?;
+            kube = start_kube(&folder, &mut reaper)?;
             Ok(Count::one(true))
         });
     }
@@ -54,7 +52,7 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
     report.step("tidy", || tidy::run().map(Count::one));
     if !quick {
         report.step("alerts", || observe::alerts(&mut reaper));
-        report.step("chart", || chart::check(&mut reaper, false));
+        report.step("chart", || chart::check(&mut reaper, kube.as_ref(), false));
         deploy::steps(&mut report, &mut reaper);
     }
     if quick {
@@ -64,7 +62,7 @@ pub(crate) fn run(quick: bool) -> Result<bool> {
         let built =
             report.step("build", || cargo(&mut reaper, "build", &["build", "--workspace", "--all-targets"], LONG));
         if built {
-            report.step("test", || tests(&mut reaper, Some(servers), kubeconfig.as_deref()));
+            report.step("test", || tests(&mut reaper, Some(servers), kube.as_ref()));
             report.step("demo", || demo(&mut reaper).map(|()| Count::one(true)));
             report.step("people", || deploy::people(&mut reaper));
             report.step("dashboards", || observe::recorded(&mut reaper));
@@ -90,14 +88,14 @@ fn start_servers(folder: &Path, reaper: &mut Reaper) -> Result<Servers> {
 }
 
 /// An API server, where Go can build one. Its process is stopped with the others.
-fn start_kube(folder: &Path, reaper: &mut Reaper) -> Result<Option<PathBuf>> {
+fn start_kube(folder: &Path, reaper: &mut Reaper) -> Result<Option<Kube>> {
     let Some(program) = kube::program()? else {
         println!("tests against an API server of Kubernetes are left out");
         return Ok(None);
     };
-    let kubeconfig = kube::start(&program, folder, reaper, &mut Vec::new())?;
-    println!("Kubernetes {}", kubeconfig.display());
-    Ok(Some(kubeconfig))
+    let kube = kube::start(program, folder, reaper, &mut Vec::new())?;
+    println!("Kubernetes {}", kube.kubeconfig.display());
+    Ok(Some(kube))
 }
 
 /// Installs a component of the toolchain that is missing.
@@ -119,7 +117,7 @@ fn cargo(reaper: &mut Reaper, name: &str, args: &[&str], limit: Duration) -> Res
     Ok(Count::one(step::run(reaper, name, &mut repo::cargo(args), limit, Show::Yes)?.success))
 }
 
-fn tests(reaper: &mut Reaper, servers: Option<&Servers>, kubeconfig: Option<&Path>) -> Result<Count> {
+fn tests(reaper: &mut Reaper, servers: Option<&Servers>, kube: Option<&Kube>) -> Result<Count> {
     let mut command = repo::cargo(&["test", "--workspace", "--no-fail-fast"]);
     if let Some(servers) = servers {
         command
@@ -127,8 +125,8 @@ fn tests(reaper: &mut Reaper, servers: Option<&Servers>, kubeconfig: Option<&Pat
             .env("QPC_TEST_POSTGRES", &servers.postgres)
             .env("QPC_TEST_NATS", &servers.nats)
             .env("QPC_TEST_REDIS", &servers.redis);
-        match kubeconfig {
-            Some(kubeconfig) => command.env("QPC_TEST_KUBE", kubeconfig),
+        match kube {
+            Some(kube) => command.env("QPC_TEST_KUBE", &kube.kubeconfig),
             None => command.args(["--skip", KUBE_TESTS]),
         };
     }

@@ -1,11 +1,13 @@
-//! `cargo xtask chart`: the Helm chart, rendered and judged without a cluster.
+//! `cargo xtask chart`: the Helm chart, rendered and judged without nodes.
 //!
 //! - [`render`]: helm's own look, the examples of `ci`, and what must be refused;
 //! - [`properties`], [`network`], [`references`], [`settings`]: what is true of every example;
 //! - [`golden`]: what changed since the last look;
 //! - [`judges`]: programs of others;
+//! - [`cluster`]: an API server;
 //! - [`programs`]: where those are.
 
+mod cluster;
 mod golden;
 mod judges;
 mod network;
@@ -20,8 +22,10 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::{
+    folder,
     reaper::Reaper,
     report::{Count, Report},
+    servers::kube::{self, Kube},
 };
 use programs::Programs;
 use render::Render;
@@ -42,13 +46,19 @@ pub(crate) fn tools() -> Result<bool> {
 pub(crate) fn run(bless: bool) -> Result<bool> {
     let mut reaper = Reaper::start()?;
     let mut report = Report::new();
-    report.step("chart", || check(&mut reaper, bless));
+    report.step("chart", || {
+        let Some(program) = kube::program()? else { return check(&mut reaper, None, bless) };
+        let folder = folder::temporary("chart")?;
+        reaper.remove(&folder)?;
+        let server = kube::start(program, &folder, &mut reaper, &mut Vec::new())?;
+        check(&mut reaper, Some(&server), bless)
+    });
     drop(reaper);
     Ok(report.finish())
 }
 
-/// Everything that can be said without a cluster.
-pub(crate) fn check(reaper: &mut Reaper, bless: bool) -> Result<Count> {
+/// Everything that can be said without nodes; without a server, without that too.
+pub(crate) fn check(reaper: &mut Reaper, kube: Option<&Kube>, bless: bool) -> Result<Count> {
     let programs = Programs::find();
     let Some(helm) = &programs.helm else { return Ok(skipped("helm, which is built by Go")) };
     let mut count = refusals(helm)?;
@@ -69,6 +79,10 @@ pub(crate) fn check(reaper: &mut Reaper, bless: bool) -> Result<Count> {
     count.add(judged("metrics of autoscalers", settings::adapter(&renders)?));
     count.add(judged("as in tests/golden", golden::check(&renders, bless)?));
     count.add(by_others(reaper, &programs, &renders)?);
+    count.add(match kube {
+        Some(kube) => cluster::check(kube, helm, &renders)?,
+        None => skipped("API server of Kubernetes, which is built by Go"),
+    });
     Ok(count)
 }
 

@@ -14,7 +14,7 @@ use crate::repo;
 pub(super) const CHART: &str = "charts/quicprochat";
 /// Name and namespace of the release that is rendered.
 pub(super) const RELEASE: &str = "quic";
-const NAMESPACE: &str = "chat";
+pub(super) const NAMESPACE: &str = "chat";
 /// The issue asks for that many kinds of installations.
 const EXAMPLES_AT_LEAST: usize = 12;
 /// How a file of values that must be refused begins; the words are of the message.

@@ -17,8 +17,26 @@ use crate::{
 
 /// Folder of the Go module.
 const SOURCE: &str = "xtask/kube-test";
+/// How the program is told to be kubectl.
+pub(crate) const KUBECTL: &str = "kubectl";
 /// What it is built from, in the module's list of requirements.
 const KUBERNETES: &str = "k8s.io/kubernetes v";
+
+/// A server that runs.
+pub(crate) struct Kube {
+    program: PathBuf,
+    /// Of an administrator.
+    pub(crate) kubeconfig: PathBuf,
+}
+
+impl Kube {
+    /// The kubectl that belongs to it.
+    pub(crate) fn kubectl(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg(KUBECTL).env("KUBECONFIG", &self.kubeconfig);
+        command
+    }
+}
 
 /// The program; `None`, with a line that says why, where it cannot be built.
 pub(crate) fn program() -> Result<Option<PathBuf>> {
@@ -34,13 +52,13 @@ pub(crate) fn program() -> Result<Option<PathBuf>> {
     Ok(tools::go_module("kube-test-apiserver", &source, &["-ldflags", &link]))
 }
 
-/// Starts `program` with its data below `folder`, which is ours; returns the kubeconfig of an administrator.
+/// Starts `program` with its data below `folder`, which is ours.
 pub(crate) fn start(
-    program: &Path,
+    program: PathBuf,
     folder: &Path,
     reaper: &mut Reaper,
     processes: &mut Vec<Tracked>,
-) -> Result<PathBuf> {
+) -> Result<Kube> {
     let data = folder.join("kube");
     let kubeconfig = data.join("kubeconfig");
     let command = |port: u16| {
@@ -49,7 +67,7 @@ pub(crate) fn start(
             fs::remove_dir_all(&data).with_context(|| format!("remove {}", data.display()))?;
         }
         fs::create_dir(&data).with_context(|| format!("create {}", data.display()))?;
-        let mut command = Command::new(program);
+        let mut command = Command::new(&program);
         command.arg("--data").arg(&data).arg("--port").arg(port.to_string());
         command.arg("--etcd-port").arg(ports::tcp()?.to_string()).current_dir(folder);
         Ok(command)
@@ -62,5 +80,5 @@ pub(crate) fn start(
         ready: &|_| kubeconfig.is_file(),
     };
     launch(&start, reaper, processes)?;
-    Ok(kubeconfig)
+    Ok(Kube { program, kubeconfig })
 }
