@@ -121,9 +121,7 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 - {name: QPC_TLS_CERT, value: /etc/quicprochat/public.crt}
 - {name: QPC_TLS_KEY, value: /etc/quicprochat/public.key}
 - {name: QPC_PRODUCTION, value: "true"}
-{{- if not .Values.operator.realm.create }}
 - {name: QPC_DOMAIN, value: {{ .Values.domain | quote }}}
-{{- end }}
 - {name: QPC_DRAIN_GRACE_MS, value: {{ mul .Values.gateway.drainGraceSeconds 1000 | quote }}}
 {{- include "quicprochat.bulkFiles" . }}
 {{- end -}}

@@ -82,12 +82,12 @@ image: {{ include "quicprochat.image" . }}
 {{ include "quicprochat.pullPolicy" .root }}
 env:
   {{- include "quicprochat.environment" . | nindent 2 }}
-{{- if .root.Values.operator.realm.create }}
-# The Realm's settings: the operator writes them, and starts the pods again when they change.
+{{- if and .root.Values.operator.realm.create (ne .component "admin") }}
+# The Realm's settings: the operator writes them, and starts the pods again when they change. Not without them: what is
+# closed would be open for a moment.
 envFrom:
   - configMapRef:
       name: {{ include "quicprochat.fullname" .root }}-realm
-      optional: true
 {{- end }}
 ports:
   - {name: observe, containerPort: 9464, protocol: TCP}
