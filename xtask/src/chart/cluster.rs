@@ -1,4 +1,4 @@
-//! The examples on a real API server of Kubernetes: what it refuses, what it warns of, whether pods are admitted where the
+//! The examples, and the kustomizations beside them, on a real API server of Kubernetes: what it refuses, what it warns of, whether pods are admitted where the
 //! `restricted` profile of pod security is enforced, and what a release leaves behind.
 //!
 //! There are no controllers, so nothing runs: pods are offered as a controller would make them.
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::{
     judged,
     properties::{pod, workloads},
-    render::{CHART, NAMESPACE, RELEASE, Render, text, title},
+    render::{CHART, NAMESPACE, RELEASE, Render, stem, text, title},
 };
 use crate::{folder, repo, report::Count, servers::kube::Kube};
 
@@ -24,6 +24,8 @@ use crate::{folder, repo, report::Count, servers::kube::Kube};
 const WITHIN: &str = "--request-timeout=60s";
 /// Fields that a patch asks an API server to judge: unknown ones are errors.
 const APPLY: [&str; 5] = ["apply", "--server-side", "--validate=strict", WITHIN, "--filename"];
+/// Kustomizations, each with namespaces of its own.
+const OVERLAYS: &str = "k8s/overlays";
 /// What every namespace of the examples enforces, and says of those that make pods.
 const POD_SECURITY: &str = "restricted";
 /// Example that is installed, changed, put back and taken away.
@@ -39,6 +41,25 @@ pub(super) fn check(kube: &Kube, helm: &Path, renders: &[Render]) -> Result<Coun
     checked
 }
 
+/// What was taken.
+#[derive(Default)]
+struct Total {
+    objects: usize,
+    pods: usize,
+}
+
+/// Folders of kustomizations that are applied as they are.
+fn overlays() -> Result<Vec<PathBuf>> {
+    let folder = Path::new(OVERLAYS);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(repo::root().join(folder)).with_context(|| format!("read {OVERLAYS}"))? {
+        found.push(folder.join(entry?.file_name()));
+    }
+    ensure!(!found.is_empty(), "{OVERLAYS} is empty");
+    found.sort();
+    Ok(found)
+}
+
 struct Server<'a> {
     kube: &'a Kube,
     /// Of files that are applied.
@@ -48,21 +69,42 @@ struct Server<'a> {
 impl Server<'_> {
     fn check(&self, helm: &Path, renders: &[Render]) -> Result<Count> {
         self.prepare(renders)?;
-        let (mut count, mut objects, mut pods) = (Count::default(), 0, 0);
+        let (mut count, mut total) = (Count::default(), Total::default());
         for render in renders {
             let namespace = format!("chart-{}", render.name);
             self.namespace(&namespace)?;
-            let applied: Vec<Value> = render.objects.iter().map(|object| moved(object, &namespace)).collect();
-            let offered: Vec<Value> = workloads(render).map(|workload| offered(workload, &namespace)).collect();
-            let mut wrong = self.apply(&render.name, &applied, &[])?;
-            wrong.extend(self.apply("pods", &offered, &["--dry-run=server"])?);
-            objects += applied.len();
-            pods += offered.len();
-            count.add(judged(&format!("applied {}", render.name), wrong));
+            let render = Render {
+                name: render.name.clone(),
+                objects: render.objects.iter().map(|object| moved(object, &namespace)).collect(),
+            };
+            count.add(judged(&format!("applied {}", render.name), self.take(&render, &mut total)?));
         }
+        for overlay in overlays()? {
+            let render = self.built(&overlay)?;
+            count.add(judged(&format!("applied {}", overlay.display()), self.take(&render, &mut total)?));
+        }
+        let Total { objects, pods } = total;
         println!("{objects} objects applied to Kubernetes, {pods} pods admitted as {POD_SECURITY}");
         count.add(judged("a release from beginning to end", self.live(helm)?));
         Ok(count)
+    }
+
+    /// Applies what is in `render` and offers its pods; returns what was said against it.
+    fn take(&self, render: &Render, total: &mut Total) -> Result<Vec<String>> {
+        let mut wrong = self.apply(&render.name, &render.objects, &[])?;
+        let offered: Vec<Value> = workloads(render).map(offered).collect();
+        wrong.extend(self.apply("pods", &offered, &["--dry-run=server"])?);
+        total.objects += render.objects.len();
+        total.pods += offered.len();
+        Ok(wrong)
+    }
+
+    /// What a kustomization makes.
+    fn built(&self, overlay: &Path) -> Result<Render> {
+        let mut command = self.kube.kubectl();
+        command.args(["kustomize", "--load-restrictor=LoadRestrictionsNone"]).arg(overlay).current_dir(repo::root());
+        let objects = serde_saphyr::from_multiple(&succeed(&mut command)?).context("what kustomize prints")?;
+        Ok(Render { name: stem(overlay), objects })
     }
 
     /// Definitions of our kinds, and stand-ins for those of others and for classes that a cluster would have.
@@ -199,7 +241,7 @@ fn moved(object: &Value, namespace: &str) -> Value {
 }
 
 /// The pod that a controller would make of `workload`.
-fn offered(workload: &Value, namespace: &str) -> Value {
+fn offered(workload: &Value) -> Value {
     let template = &workload["spec"]["template"];
     let mut spec = template["spec"].clone();
     let claims = workload["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten();
@@ -212,7 +254,7 @@ fn offered(workload: &Value, namespace: &str) -> Value {
         .collect();
     spec["volumes"] = volumes.into();
     let name = title(workload).to_lowercase().replace('/', "-");
-    let metadata = json!({ "name": name, "namespace": namespace, "labels": template["metadata"]["labels"] });
+    let metadata = json!({ "name": name, "namespace": workload["metadata"]["namespace"], "labels": template["metadata"]["labels"] });
     json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec })
 }
 
