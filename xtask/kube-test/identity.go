@@ -121,8 +121,8 @@ func newCertificate(template *x509.Certificate, parent *pair) (*pair, error) {
 	return &pair{parsed, key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded})}, nil
 }
 
-// writeKubeconfig writes that of the administrator, whole or not at all. JSON is YAML.
-func (i *identity) writeKubeconfig(server string) error {
+// writeKubeconfig writes that of the administrator, whole or not at all, and returns its path. JSON is YAML.
+func (i *identity) writeKubeconfig(server string) (string, error) {
 	encode := base64.StdEncoding.EncodeToString
 	text := fmt.Appendf(nil, `{
   "apiVersion": "v1",
@@ -135,7 +135,7 @@ func (i *identity) writeKubeconfig(server string) error {
 `, server, encode(i.root.certificatePEM()), encode(i.admin.certificatePEM()), encode(i.admin.keyPEM))
 	path := filepath.Join(i.folder, "kubeconfig")
 	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
-		return err
+		return "", err
 	}
-	return os.Rename(path+".new", path)
+	return path, os.Rename(path+".new", path)
 }

@@ -4,11 +4,13 @@
 //	kube-test-apiserver --data FOLDER --port PORT --etcd-port PORT
 //	kube-test-apiserver kubectl ARGUMENTS
 //
-// FOLDER/kubeconfig, of an administrator, is there once the API server is ready. There are no controllers: nothing makes
-// pods of a Deployment, nothing collects garbage. Pod security is enforced as the labels of a namespace say.
+// FOLDER/kubeconfig, of an administrator, is there once the API server is ready. There are no nodes, and no controllers but for
+// what has a label (controllers.go): nothing makes pods of another Deployment, nothing collects garbage. Pod security is
+// enforced as the labels of a namespace say.
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"flag"
@@ -18,7 +20,9 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
@@ -66,7 +70,13 @@ func run(data string, port, etcdPort int) error {
 		if err := waitReady(server, identity); err != nil {
 			log.Fatal(err)
 		}
-		if err := identity.writeKubeconfig(server); err != nil {
+		kubeconfig, err := identity.writeKubeconfig(server)
+		if err != nil {
+			log.Fatal(err)
+		}
+		// The API server waits for its clients before it ends, so they leave by themselves.
+		until, _ := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+		if err := startControllers(until, kubeconfig); err != nil {
 			log.Fatal(err)
 		}
 	}()

@@ -76,7 +76,7 @@ enum Task {
     },
     /// Tiltfile, kustomizations, Terraform and compose file, without a cluster, a cloud or an engine
     Deploy,
-    /// A Kubernetes API server with its etcd on this machine, without nodes and controllers
+    /// A Kubernetes API server with its etcd on this machine, without nodes
     Kube {
         #[command(subcommand)]
         action: Kube,
