@@ -53,23 +53,22 @@ pub(super) async fn look(
     }
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), namespace);
     let pods_found = pods.list(&selector(realm)).await?.items;
+    // Asking may take seconds, in which a new gateway becomes ready and Kubernetes goes on: who must wait anyway is held before.
+    let unasked: Vec<pace::Pod> = pods_found.iter().map(unasked).collect();
+    let mut held: Vec<bool> = found.iter().map(is_held).collect();
+    for ((deployment, held), step) in found.iter().zip(&mut held).zip(judge(context, realm, &found, &unasked)) {
+        if matches!(step, Step::Hold(_)) {
+            follow(context, &deployments, deployment, held, step).await?;
+        }
+    }
     let seen = ask(context, &pods_found).await;
     for (pod, seen) in pods_found.iter().zip(&seen) {
         note_cost(&pods, pod, seen).await?;
     }
-    let now_ms = context.runtime.now_ms();
-    let policy = &realm.spec.gateways;
-    let mut steps = Vec::new();
-    {
-        let mut all = context.looks.lock().unwrap_or_else(PoisonError::into_inner);
-        let looks = all.entry(realm.uid().unwrap_or_default()).or_default();
-        looks.note(&seen, now_ms, policy);
-        for deployment in &found {
-            steps.push(pace::step(&rollout(deployment), &seen, looks, now_ms, policy));
-        }
-    }
-    for (deployment, step) in found.iter().zip(&steps) {
-        follow(context, &deployments, deployment, *step).await?;
+    note(context, realm, &seen);
+    let steps = judge(context, realm, &found, &seen);
+    for ((deployment, held), step) in found.iter().zip(&mut held).zip(&steps) {
+        follow(context, &deployments, deployment, held, *step).await?;
     }
     status.gateways = Some(counts(&found));
     let findings: Vec<Finding> = finding(&steps).into_iter().collect();
@@ -100,18 +99,39 @@ fn selector(realm: &Realm) -> kube::api::ListParams {
     objects::selector(&objects::release(realm), Some(GATEWAY))
 }
 
+/// Remembers how many connections there are.
+fn note(context: &Context, realm: &Realm, pods: &[pace::Pod]) {
+    let now_ms = context.runtime.now_ms();
+    let mut all = context.looks.lock().unwrap_or_else(PoisonError::into_inner);
+    all.entry(realm.uid().unwrap_or_default()).or_default().note(pods, now_ms, &realm.spec.gateways);
+}
+
+/// What is to be done with each Deployment.
+fn judge(context: &Context, realm: &Realm, deployments: &[Deployment], pods: &[pace::Pod]) -> Vec<Step> {
+    let now_ms = context.runtime.now_ms();
+    let mut all = context.looks.lock().unwrap_or_else(PoisonError::into_inner);
+    let looks = all.entry(realm.uid().unwrap_or_default()).or_default();
+    let step = |deployment| pace::step(&rollout(deployment), pods, looks, now_ms, &realm.spec.gateways);
+    deployments.iter().map(step).collect()
+}
+
+/// What the API server says of a gateway.
+fn unasked(pod: &Pod) -> pace::Pod {
+    pace::Pod {
+        uid: pod.uid().unwrap_or_default(),
+        ready: is_ready(pod),
+        terminating: pod.metadata.deletion_timestamp.is_some(),
+        connections: None,
+    }
+}
+
 /// Asks all gateways at once for their connections.
 async fn ask(context: &Context, pods: &[Pod]) -> Vec<pace::Pod> {
     let scrape = &context.scrape;
     let mut asked = Vec::with_capacity(pods.len());
     for pod in pods {
         let address = address(pod);
-        let pod = pace::Pod {
-            uid: pod.uid().unwrap_or_default(),
-            ready: is_ready(pod),
-            terminating: pod.metadata.deletion_timestamp.is_some(),
-            connections: None,
-        };
+        let pod = unasked(pod);
         let scrape = Arc::clone(scrape);
         asked.push(async move {
             let connections = match address {
@@ -176,21 +196,23 @@ async fn follow(
     context: &Context,
     deployments: &Api<Deployment>,
     deployment: &Deployment,
+    held: &mut bool,
     step: Step,
 ) -> Result<(), OperatorError> {
-    let held = match step {
+    let wanted = match step {
         Step::Unknown => return Ok(()),
         Step::Done | Step::Go => false,
         Step::Hold(_) => true,
     };
-    if held == is_held(deployment) {
+    if wanted == *held {
         return Ok(());
     }
-    hold(deployments, deployment, held).await?;
-    if held {
+    hold(deployments, deployment, wanted).await?;
+    *held = wanted;
+    if wanted {
         context.metrics.held.inc();
     }
-    tracing::info!(deployment = deployment.name_any(), held, ?step, "replacement of gateways");
+    tracing::info!(deployment = deployment.name_any(), held = wanted, ?step, "replacement of gateways");
     Ok(())
 }
 

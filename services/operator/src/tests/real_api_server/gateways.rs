@@ -12,12 +12,12 @@ use crate::crd::Realm;
 
 const DEPLOYMENT: &str = "main-gateway";
 
-fn labels(component: &str) -> Value {
+pub(super) fn labels(component: &str) -> Value {
     json!({ "app.kubernetes.io/instance": "main", "app.kubernetes.io/component": component })
 }
 
 /// As the security of the namespace wants it.
-fn spec() -> Value {
+pub(super) fn spec() -> Value {
     json!({
         "securityContext": { "runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": { "type": "RuntimeDefault" } },
         "containers": [{
@@ -81,7 +81,7 @@ async fn status(cluster: &Cluster, total: i32, updated: i32) {
     cluster.api().replace_status(DEPLOYMENT, &PostParams::default(), &deployment).await.unwrap();
 }
 
-async fn paused(cluster: &Cluster) -> bool {
+pub(super) async fn paused(cluster: &Cluster) -> bool {
     let deployment: Deployment = cluster.api().get(DEPLOYMENT).await.unwrap();
     deployment.spec.unwrap().paused.unwrap_or(false)
 }

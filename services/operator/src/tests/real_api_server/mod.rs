@@ -1,11 +1,13 @@
 //! Against kube-apiserver and etcd. The operator's client has a service account with the rules of [`crate::rules`] and nothing
-//! else, so what they lack fails here. Nodes and controllers are played by the tests.
+//! else, so what they lack fails here. Nodes are played by the tests, and controllers too where
+//! no label asks for those of Kubernetes.
 
 mod gateways;
 mod peers;
 mod realms;
 mod refusals;
 mod replicas;
+mod rollout;
 
 use std::{sync::Arc, time::Duration};
 
