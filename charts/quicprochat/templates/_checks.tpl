@@ -40,6 +40,39 @@
 {{- if and $values.operator.realm.create (not $values.operator.enabled) -}}
   {{- fail "operator.realm.create needs operator.enabled=true: nobody else works on a Realm" -}}
 {{- end -}}
+{{- if and $values.gateway.service.nodePort (or (eq $values.gateway.expose "route") (eq $values.gateway.service.type "ClusterIP")) -}}
+  {{- fail "gateway.service.nodePort needs gateway.service.type NodePort or LoadBalancer, and gateway.expose service" -}}
+{{- end -}}
+{{- range $component := splitList "," (include "quicprochat.components" .) -}}
+  {{- if include "quicprochat.autoscaled" (dict "root" $ "component" $component) -}}
+    {{- $scaling := (index $values $component).autoscaling -}}
+    {{- if not (kindIs "invalid" (index $values $component).replicas) -}}
+      {{- fail (printf "%s.replicas is of no effect beside an autoscaler: set %s.autoscaling.enabled=false, or %s.autoscaling.minReplicas instead" $component $component $component) -}}
+    {{- end -}}
+    {{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) -}}
+      {{- fail (printf "%s.autoscaling.minReplicas is greater than %s.autoscaling.maxReplicas" $component $component) -}}
+    {{- end -}}
+    {{- if not (or $scaling.connections $scaling.handshakesPerSecond $scaling.oldestUndeliveredSeconds $scaling.cpuPercent) -}}
+      {{- fail (printf "%s.autoscaling looks at nothing: set a target other than 0, or %s.autoscaling.enabled=false" $component $component) -}}
+    {{- end -}}
+  {{- end -}}
+  {{- $volumes := list "files" "blobs" -}}
+  {{- range (index $values $component).extraVolumes -}}{{- $volumes = append $volumes .name -}}{{- end -}}
+  {{- range (index $values $component).extraVolumeMounts -}}
+    {{- if not (has .name $volumes) -}}
+      {{- fail (printf "%s.extraVolumeMounts mounts %s, which %s.extraVolumes does not have" $component .name $component) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- $wanted := include "quicprochat.wanted" . | fromJson -}}
+{{- range $secret, $name := $values.secrets.existing -}}
+  {{- if not (hasKey $wanted $secret) -}}
+    {{- fail (printf "secrets.existing.%s names %s, but nothing of this installation reads such a Secret" $secret $name) -}}
+  {{- end -}}
+{{- end -}}
+{{- if and $values.tls.certManager.issuer.name (not $values.tls.certManager.enabled) -}}
+  {{- fail "tls.certManager.issuer.name needs tls.certManager.enabled=true" -}}
+{{- end -}}
 {{- if eq $values.domain "" -}}
   {{- fail "domain is empty: it is the name under which clients reach the gateways, and stands in their certificate. Set domain, for example --set domain=chat.example.org" -}}
 {{- end -}}

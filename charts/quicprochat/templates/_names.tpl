@@ -10,20 +10,33 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
-{{- /* Labels of an object. Takes root and component. */ -}}
+{{- /* What chooses the pods of all processes with metrics. Takes the root. */ -}}
+{{- define "quicprochat.observed" -}}
+app.kubernetes.io/name: quicprochat
+app.kubernetes.io/instance: {{ .Release.Name }}
+quicprochat.org/observed: "true"
+{{- end -}}
+
+{{- /* Labels of an object. Takes root and component, and `more`, which win over those of the values. */ -}}
 {{- define "quicprochat.labels" -}}
 {{ include "quicprochat.selector" . }}
 app.kubernetes.io/version: {{ include "quicprochat.version" .root | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 app.kubernetes.io/part-of: quicprochat
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
-{{- with .root.Values.labels }}
+{{- with merge (dict) (.more | default dict) .root.Values.labels }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
 
 {{- define "quicprochat.version" -}}
 {{- .Values.image.tag | default .Chart.AppVersion | trunc 63 | trimAll "-_." -}}
+{{- end -}}
+
+{{- /* Name of a Secret: that of the values, else the chart's. Takes a list of root and name. */ -}}
+{{- define "quicprochat.secretName" -}}
+{{- $root := first . -}}
+{{- index $root.Values.secrets.existing (last .) | default (printf "%s-%s" (include "quicprochat.fullname" $root) (last .)) -}}
 {{- end -}}
 
 {{- /* Name, namespace and labels of an object. Takes root, component and suffix. */ -}}

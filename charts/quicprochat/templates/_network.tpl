@@ -41,6 +41,11 @@
 {{- $exits | toJson -}}
 {{- end -}}
 
+{{- /* Stores of the chart's own that ask for no name. A way to name servers is a way out. */ -}}
+{{- define "quicprochat.nameless" -}}
+{{- if or (eq .component "cache") (and (eq .component "postgres") (eq (include "quicprochat.postgres" .root) "included")) }}true{{ end -}}
+{{- end -}}
+
 {{- /* Pods of a component. Takes root and component. */ -}}
 {{- define "quicprochat.podsOf" -}}
 {{- if and (eq .component "postgres") (eq (include "quicprochat.postgres" .root) "cnpg") -}}

@@ -1,7 +1,11 @@
-{{- /* What every pod has, as pod security `restricted` asks, and where it may run. Takes root, component and group. */ -}}
+{{- /*
+What every pod has: pod security `restricted`, names, and where it may run. Takes root and component; `own`, the values of the
+workload, which win over those of the chart; the user, unless it is that of our images; `token`, to talk to the API server;
+`links`, to know Services by variables.
+*/ -}}
 {{- define "quicprochat.podBasics" -}}
 automountServiceAccountToken: {{ .token | default false }}
-enableServiceLinks: false
+enableServiceLinks: {{ .links | default false }}
 {{- with .root.Values.image.pullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
@@ -20,7 +24,18 @@ runtimeClassName: {{ . }}
 {{- with .root.Values.schedulerName }}
 schedulerName: {{ . }}
 {{- end }}
-{{- $own := index .root.Values .component | default dict }}
+{{- with .root.Values.hostAliases }}
+hostAliases:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.dnsPolicy }}
+dnsPolicy: {{ . }}
+{{- end }}
+{{- with .root.Values.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- $own := .own | default dict }}
 {{- with $own.priorityClassName | default .root.Values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
@@ -38,14 +53,31 @@ affinity:
 {{- end }}
 {{- end -}}
 
-{{- /* Spreads the pods of a component over nodes and zones, without refusing to run them. */ -}}
+{{- /*
+Labels and annotations of a pod. Takes root, component, own; `made`, annotations of the chart; `observed`, for processes with
+metrics.
+*/ -}}
+{{- define "quicprochat.podMetadata" -}}
+{{- $own := .own | default dict -}}
+{{- $labels := merge (dict) ($own.podLabels | default dict) .root.Values.podLabels -}}
+{{- if .observed }}{{ $_ := set $labels "quicprochat.org/observed" "true" }}{{ end -}}
+{{- $annotations := merge (dict) (.made | default dict) ($own.podAnnotations | default dict) .root.Values.podAnnotations -}}
+labels:
+  {{- include "quicprochat.labels" (dict "root" .root "component" .component "more" $labels) | nindent 2 }}
+{{- with $annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- /* Spreads the pods of a component over nodes and zones. */ -}}
 {{- define "quicprochat.spread" -}}
 topologySpreadConstraints:
 {{- $selector := include "quicprochat.selector" . }}
 {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
   - maxSkew: 1
     topologyKey: {{ . }}
-    whenUnsatisfiable: ScheduleAnyway
+    whenUnsatisfiable: {{ $.root.Values.spread }}
     labelSelector:
       matchLabels:
         {{- $selector | nindent 8 }}
@@ -187,16 +219,16 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- define "quicprochat.files" -}}
 {{- $values := .root.Values -}}
 {{- $name := include "quicprochat.fullname" .root -}}
-- secret: {name: {{ $name }}-secret, items: [{key: secret, path: secret}]}
-- secret: {name: {{ $name }}-bus-{{ .component }}, items: [{key: nkey, path: bus.nk}]}
+- secret: {name: {{ include "quicprochat.secretName" (list .root "secret") }}, items: [{key: secret, path: secret}]}
+- secret: {name: {{ include "quicprochat.secretName" (list .root (printf "bus-%s" .component)) }}, items: [{key: nkey, path: bus.nk}]}
 {{- if eq $values.nats.mode "included" }}
-- secret: {name: {{ $name }}-tls-nats, items: [{key: ca.crt, path: bus-ca.crt}]}
+- secret: {name: {{ include "quicprochat.secretName" (list .root "tls-nats") }}, items: [{key: ca.crt, path: bus-ca.crt}]}
 {{- else if $values.nats.external.caSecret }}
 - secret: {name: {{ $values.nats.external.caSecret }}, items: [{key: ca.crt, path: bus-ca.crt}]}
 {{- end }}
-- secret: {name: {{ $name }}-cache, items: [{key: url, path: cache.url}]}
+- secret: {name: {{ include "quicprochat.secretName" (list .root "cache") }}, items: [{key: url, path: cache.url}]}
 {{- if eq (include "quicprochat.redis" .root) "included" }}
-- secret: {name: {{ $name }}-tls-cache, items: [{key: ca.crt, path: cache-ca.crt}]}
+- secret: {name: {{ include "quicprochat.secretName" (list .root "tls-cache") }}, items: [{key: ca.crt, path: cache-ca.crt}]}
 {{- else if $values.redis.external.caSecret }}
 - secret: {name: {{ $values.redis.external.caSecret }}, items: [{key: ca.crt, path: cache-ca.crt}]}
 {{- end }}
@@ -207,23 +239,23 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- include "quicprochat.databaseFiles" . }}
 {{- end }}
 {{- if eq .component "gateway" }}
-- secret: {name: {{ $name }}-edge-keys, items: [{key: keys, path: edge.keys}]}
+- secret: {name: {{ include "quicprochat.secretName" (list .root "edge-keys") }}, items: [{key: keys, path: edge.keys}]}
 - secret: {name: {{ $values.gateway.tls.secretName | default (printf "%s-tls-public" $name) }}, items: [{key: tls.crt, path: public.crt}, {key: tls.key, path: public.key}]}
 {{- end }}
 {{- if has .component (list "gateway" "blob") }}
-- secret: {name: {{ $name }}-tls-{{ .component }}, items: [{key: tls.crt, path: bulk.crt}, {key: tls.key, path: bulk.key}, {key: ca.crt, path: bulk-ca.crt}]}
+- secret: {name: {{ include "quicprochat.secretName" (list .root (printf "tls-%s" .component)) }}, items: [{key: tls.crt, path: bulk.crt}, {key: tls.key, path: bulk.key}, {key: ca.crt, path: bulk-ca.crt}]}
 {{- end }}
 {{- if eq .component "admin" }}
-- secret: {name: {{ $name }}-tls-admin, items: [{key: tls.crt, path: admin.crt}, {key: tls.key, path: admin.key}]}
-- secret: {name: {{ $name }}-admin-client, items: [{key: ca.crt, path: admins.crt}]}
+- secret: {name: {{ include "quicprochat.secretName" (list .root "tls-admin") }}, items: [{key: tls.crt, path: admin.crt}, {key: tls.key, path: admin.key}]}
+- secret: {name: {{ include "quicprochat.secretName" (list .root "admin-client") }}, items: [{key: ca.crt, path: admins.crt}]}
 {{- end }}
 {{- end -}}
 
 {{- define "quicprochat.databaseFiles" }}
 {{- $name := include "quicprochat.fullname" .root }}
-- secret: {name: {{ $name }}-db-{{ .component }}, items: [{key: url, path: db.url}]}
+- secret: {name: {{ include "quicprochat.secretName" (list .root (printf "db-%s" .component)) }}, items: [{key: url, path: db.url}]}
 {{- $mode := include "quicprochat.postgres" .root }}
-{{- $ca := index (dict "included" (printf "%s-tls-postgres" $name) "cnpg" (printf "%s-db-ca" $name) "external" .root.Values.postgres.external.caSecret) $mode }}
+{{- $ca := index (dict "included" (include "quicprochat.secretName" (list .root "tls-postgres")) "cnpg" (printf "%s-db-ca" $name) "external" .root.Values.postgres.external.caSecret) $mode }}
 {{- with $ca }}
 - secret: {name: {{ . }}, items: [{key: ca.crt, path: db-ca.crt}]}
 {{- end }}

@@ -20,6 +20,7 @@ under the name is used as it is, and none of it is written.
       {{- include "quicprochat.makeCertificates" . -}}
     {{- end -}}
   {{- end -}}
+  {{- include "quicprochat.asked" . -}}
 {{- end -}}
 {{- end -}}
 
@@ -56,11 +57,12 @@ under the name is used as it is, and none of it is written.
 {{- end -}}
 
 {{- /*
-One Secret: what is there, else something new.
+One Secret: what is there, else something new; nothing where the values name another.
 Takes root, name, kind (hex, password, nkey, authority, leaf), and what the kind needs.
 */ -}}
 {{- define "quicprochat.secret" -}}
 {{- $root := .root -}}
+{{- if not (index $root.Values.secrets.existing .name) -}}
 {{- $found := lookup "v1" "Secret" $root.Release.Namespace (printf "%s-%s" (include "quicprochat.fullname" $root) .name) -}}
 {{- $own := true -}}
 {{- $data := dict -}}
@@ -88,6 +90,7 @@ Takes root, name, kind (hex, password, nkey, authority, leaf), and what the kind
 {{- $secret := dict "own" $own "keep" (.keep | default false) "type" (.type | default "Opaque") "renew" $renew "data" $data -}}
 {{- $_ := set $root.secrets .name $secret -}}
 {{- end -}}
+{{- end -}}
 
 {{- /* Adds what follows from a password and where its server is. */ -}}
 {{- define "quicprochat.derived" -}}
@@ -108,7 +111,7 @@ Takes root, name, kind (hex, password, nkey, authority, leaf), and what the kind
 {{- $made := index .root.secrets (printf "bus-%s" .component) | default dict -}}
 {{- $key := index .root.Values.nats.publicKeys .component | default (dig "data" "public" "" $made) -}}
 {{- if not $key -}}
-  {{- fail (printf "nats.publicKeys.%s is empty: without Secrets that the chart makes, the bus has to be told the public key (U...) of the seed in %s-bus-%s" .component (include "quicprochat.fullname" .root) .component) -}}
+  {{- fail (printf "nats.publicKeys.%s is empty: without Secrets that the chart makes, the bus has to be told the public key (U...) of the seed in %s" .component (include "quicprochat.secretName" (list .root (printf "bus-%s" .component)))) -}}
 {{- end -}}
 {{- $key -}}
 {{- end -}}

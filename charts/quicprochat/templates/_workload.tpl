@@ -1,18 +1,14 @@
 {{- /* Account, Deployment, disruption budget and autoscaler of a process of ours. Takes root and component. */ -}}
 {{- define "quicprochat.workload" -}}
 {{- $own := index .root.Values .component -}}
-{{- $meta := dict "root" .root "component" .component "suffix" .component -}}
+{{- $meta := dict "root" .root "component" .component "suffix" .component "own" $own -}}
 {{- $hash := include "quicprochat.secretsHash" (dict "root" .root "names" (include "quicprochat.usedSecrets" . | fromJsonArray)) -}}
-apiVersion: v1
-kind: ServiceAccount
-metadata:
-  {{- include "quicprochat.metadata" $meta | nindent 2 }}
-automountServiceAccountToken: false
+{{ include "quicprochat.account" $meta }}
 ---
 apiVersion: apps/v1
 kind: Deployment
 metadata:
-  {{- include "quicprochat.metadata" $meta | nindent 2 }}
+  {{- include "quicprochat.workloadMetadata" $meta | nindent 2 }}
 spec:
   {{- if not (include "quicprochat.autoscaled" .) }}
   replicas: {{ include "quicprochat.replicas" . }}
@@ -34,21 +30,12 @@ spec:
       {{- include "quicprochat.selector" . | nindent 6 }}
   template:
     metadata:
-      labels:
-        {{- include "quicprochat.labels" . | nindent 8 }}
-        quicprochat.org/observed: "true"
-        {{- with .root.Values.podLabels }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
-      {{- $annotations := merge (dict) ($own.podAnnotations | default dict) (.root.Values.podAnnotations | default dict) }}
-      {{- with $hash }}{{- $_ := set $annotations "checksum/secrets" . }}{{- end }}
-      {{- with $annotations }}
-      annotations:
-        {{- toYaml . | nindent 8 }}
-      {{- end }}
+      {{- $made := dict }}
+      {{- with $hash }}{{- $_ := set $made "checksum/secrets" . }}{{- end }}
+      {{- include "quicprochat.podMetadata" (merge (dict "made" $made "observed" true) $meta) | nindent 6 }}
     spec:
       serviceAccountName: {{ include "quicprochat.fullname" .root }}-{{ .component }}
-      {{- include "quicprochat.podBasics" . | nindent 6 }}
+      {{- include "quicprochat.podBasics" $meta | nindent 6 }}
       {{- include "quicprochat.spread" (dict "root" .root "component" .component "versioned" true) | nindent 6 }}
       terminationGracePeriodSeconds: {{ include "quicprochat.graceSeconds" . }}
       containers:
@@ -73,6 +60,28 @@ spec:
 {{- if include "quicprochat.autoscaled" . }}
 ---
 {{ include "quicprochat.autoscaler" . }}
+{{- end }}
+{{- end -}}
+
+{{- /* Account of a workload, without a token. Takes root, component, suffix and own. */ -}}
+{{- define "quicprochat.account" -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  {{- include "quicprochat.metadata" . | nindent 2 }}
+  {{- with .own.serviceAccountAnnotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+automountServiceAccountToken: false
+{{- end -}}
+
+{{- /* Metadata of a workload itself. Takes root, component and suffix. */ -}}
+{{- define "quicprochat.workloadMetadata" -}}
+{{- include "quicprochat.metadata" . }}
+{{- with .root.Values.workloadAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
@@ -145,6 +154,13 @@ spec:
   selector:
     matchLabels:
       {{- include "quicprochat.selector" . | nindent 6 }}
+{{- end -}}
+
+{{- /* Annotations of what is there for `helm test` alone. Takes the place in the order. */ -}}
+{{- define "quicprochat.testHook" -}}
+helm.sh/hook: test
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{- end -}}
 
 {{- define "quicprochat.autoscaler" -}}

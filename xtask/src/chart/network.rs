@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{
-    properties::{chooses, containers, workloads},
+    properties::{chooses, containers, is_test, workloads},
     render::{Render, text, title},
 };
 
 /// Which component opens which port of which other; nothing else does.
-const EDGES: [(&str, &[&str], &str); 7] = [
+const EDGES: [(&str, &[&str], &str); 14] = [
     ("7002/UDP", &["gateway"], "gateway"),
     ("7003/TCP", &["gateway"], "blob"),
     ("4222/TCP", &["gateway", "auth", "keypackage", "delivery", "blob", "admin"], "nats"),
@@ -18,7 +18,18 @@ const EDGES: [(&str, &[&str], &str); 7] = [
     ("6379/TCP", &["gateway", "auth", "keypackage", "delivery", "blob", "admin"], "cache"),
     ("5432/TCP", &["auth", "keypackage", "delivery", "blob", "migrate"], "postgres"),
     ("9464/TCP", &["operator"], "gateway"),
+    ("9464/TCP", &[TEST], "gateway"),
+    ("9464/TCP", &[TEST], "auth"),
+    ("9464/TCP", &[TEST], "keypackage"),
+    ("9464/TCP", &[TEST], "delivery"),
+    ("9464/TCP", &[TEST], "blob"),
+    ("9464/TCP", &[TEST], "admin"),
+    ("9464/TCP", &[TEST], "operator"),
 ];
+/// What runs in `helm test`, and reaches others while it does.
+const TEST: &str = "test";
+/// What leaves for nowhere: it asks for no name either, by which something could be told to others.
+const NOWHERE: [&str; 3] = ["cache", "postgres", TEST];
 /// The one port that everybody reaches.
 const PUBLIC: &str = "7000/UDP";
 /// The example that has none.
@@ -42,6 +53,10 @@ pub(super) fn check(render: &Render) -> Vec<String> {
             wrong.push(format!("nothing refuses what {} is not allowed", title(workload)));
         }
     }
+    let lasting: Vec<&Value> = policies.iter().copied().filter(|policy| !is_test(policy)).collect();
+    let forgotten = open(&lasting, render).into_iter().filter(|edge| edge.starts_with(TEST));
+    wrong.extend(forgotten.map(|edge| format!("{edge} is open while no test runs")));
+    wrong.extend(leaving(&policies, render));
     let (found, expected) = (open(&policies, render), expected(render));
     wrong.extend(found.difference(&expected).map(|edge| format!("{edge} is open")));
     wrong.extend(expected.difference(&found).map(|edge| format!("{edge} is closed")));
@@ -88,6 +103,21 @@ fn open(policies: &[&Value], render: &Render) -> BTreeSet<String> {
         }
     }
     edges
+}
+
+/// What has a way out of the namespace, and should have none.
+fn leaving(policies: &[&Value], render: &Render) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for workload in workloads(render).filter(|workload| NOWHERE.contains(&component(workload))) {
+        let own = policies.iter().filter(|policy| chooses(&policy["spec"]["podSelector"], labels(workload)));
+        let mut peers = own
+            .flat_map(|policy| policy["spec"]["egress"].as_array().into_iter().flatten())
+            .flat_map(|rule| rule["to"].as_array().into_iter().flatten());
+        if peers.any(|peer| peer["podSelector"].is_null() || !peer["namespaceSelector"].is_null()) {
+            wrong.push(format!("{} has a way out", title(workload)));
+        }
+    }
+    wrong
 }
 
 /// Whether a policy of `own` lets `port` through to or from `other`.
