@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 use super::{
     judged,
     properties::{pod, workloads},
-    render::{CHART, NAMESPACE, RELEASE, Render, stem, text, title},
+    references,
+    render::{self, CHART, NAMESPACE, RELEASE, Render, stem, text, title},
 };
 use crate::{folder, repo, report::Count, servers::kube::Kube};
 
@@ -32,6 +33,9 @@ const POD_SECURITY: &str = "restricted";
 const LIVED: &str = "solo";
 /// With this, a release has everything that outlives it.
 const LIVED_WITH: [&str; 4] = ["--set", "operator.enabled=true", "--set", "operator.realm.create=true"];
+
+/// How the chart begins to say what others have to bring.
+const LACKS: &str = "lacks Secrets, or keys in them: ";
 
 /// Every example applied, and a release from beginning to end.
 pub(super) fn check(kube: &Kube, helm: &Path, renders: &[Render]) -> Result<Count> {
@@ -85,6 +89,7 @@ impl Server<'_> {
         }
         let Total { objects, pods } = total;
         println!("{objects} objects applied to Kubernetes, {pods} pods admitted as {POD_SECURITY}");
+        count.add(judged("what others bring is asked for", self.lacking(helm, renders)?));
         count.add(judged("a release from beginning to end", self.live(helm)?));
         Ok(count)
     }
@@ -172,6 +177,28 @@ impl Server<'_> {
         Ok(said)
     }
 
+    /// Where none of them is, helm refuses each example, and names all Secrets that others have to bring and no more.
+    fn lacking(&self, helm: &Path, renders: &[Render]) -> Result<Vec<String>> {
+        let namespace = "chart-empty";
+        self.namespace(namespace)?;
+        let mut wrong = Vec::new();
+        for file in render::values("ci")? {
+            let name = stem(&file);
+            let render =
+                renders.iter().find(|render| render.name == name).context("an example that is not rendered")?;
+            let mut command = Command::new(helm);
+            command.args(["install", RELEASE, CHART, "--namespace", namespace, "--dry-run=server", "--values"]);
+            command.arg(&file).current_dir(repo::root()).env("KUBECONFIG", &self.kube.kubeconfig);
+            let output = command.output().context("start helm")?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            let (found, expected) = (asked_for(&said), references::brought(render));
+            if found != expected || output.status.success() != expected.is_empty() {
+                wrong.push(format!("{name}: asked for {found:?}, needed are {expected:?}; helm said: {}", said.trim()));
+            }
+        }
+        Ok(wrong)
+    }
+
     /// A release is installed, changed, put back and taken away. Its hooks are left out: nobody would run their pods.
     fn live(&self, helm: &Path) -> Result<Vec<String>> {
         let namespace = "chart-release";
@@ -229,6 +256,14 @@ fn succeed(command: &mut Command) -> Result<String> {
     let Output { status, stdout, stderr } = command.output().with_context(|| format!("start {command:?}"))?;
     ensure!(status.success(), "{command:?}: {}", String::from_utf8_lossy(&stderr).trim());
     Ok(String::from_utf8_lossy(&stdout).into_owned())
+}
+
+/// Names in `NAME (KEY, KEY), NAME (KEY)` after the words by which the chart refuses.
+fn asked_for(said: &str) -> BTreeSet<String> {
+    let list = said.split_once(LACKS).map_or("", |(_, list)| list);
+    let parts: Vec<&str> = list.split(" (").collect();
+    let heads = parts.split_last().map_or(&[][..], |(_, heads)| heads);
+    heads.iter().filter_map(|head| head.rsplit(' ').next()).map(str::to_owned).collect()
 }
 
 /// The object in a namespace of its own.

@@ -69,6 +69,27 @@ fn used(workload: &Value) -> Vec<(&'static str, String)> {
     used
 }
 
+/// Names of Secrets that pods need and that neither the chart nor an operator of others makes.
+pub(super) fn brought(render: &Render) -> BTreeSet<String> {
+    let mounted = workloads(render).flat_map(used).filter(|(kind, _)| *kind == "Secret").map(|(_, name)| name);
+    let variables = workloads(render).flat_map(containers).flat_map(|container| list(&container["env"]));
+    let named = variables.map(|variable| text(&variable["valueFrom"]["secretKeyRef"]["name"]).to_owned());
+    let mut names: BTreeSet<String> = mounted.chain(named).filter(|name| !name.is_empty()).collect();
+    for secret in render.of("Secret") {
+        names.remove(text(&secret["metadata"]["name"]));
+    }
+    for certificate in render.of("Certificate") {
+        names.remove(text(&certificate["spec"]["secretName"]));
+    }
+    for cluster in render.of("Cluster") {
+        names.remove(&format!("{}-ca", text(&cluster["metadata"]["name"])));
+    }
+    for realm in render.of("Realm") {
+        names.remove(&format!("{}-edge-keys", text(&realm["metadata"]["name"])));
+    }
+    names
+}
+
 /// Mounts without a volume, and files that variables name where nothing is mounted.
 fn mounts(workload: &Value) -> Vec<String> {
     let mut wrong = Vec::new();

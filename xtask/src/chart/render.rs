@@ -19,6 +19,9 @@ pub(super) const NAMESPACE: &str = "chat";
 const EXAMPLES_AT_LEAST: usize = 12;
 /// How a file of values that must be refused begins; the words are of the message.
 const REFUSED: &str = "# refused: ";
+/// Name, values and what k8s/dev/secrets.sh says beside them.
+const DEVELOPMENT: (&str, &str, [&str; 2]) =
+    ("development", "k8s/dev/values.yaml", ["--set", "secrets.generate=always"]);
 
 /// An example and the objects that it makes.
 pub(super) struct Render {
@@ -42,20 +45,22 @@ pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// All examples.
+/// All examples, and what `tilt up` installs.
 pub(super) fn examples(helm: &Path) -> Result<Vec<Render>> {
     let files = values("ci")?;
     ensure!(files.len() >= EXAMPLES_AT_LEAST, "{} examples, {EXAMPLES_AT_LEAST} are wanted", files.len());
-    files.iter().map(|file| render(helm, file)).collect()
+    let mut renders: Vec<Render> =
+        files.iter().map(|file| render(helm, &stem(file), file, &[])).collect::<Result<_>>()?;
+    renders.push(render(helm, DEVELOPMENT.0, Path::new(DEVELOPMENT.1), &DEVELOPMENT.2)?);
+    Ok(renders)
 }
 
-fn render(helm: &Path, file: &Path) -> Result<Render> {
-    let name = stem(file);
-    let printed = template(helm, file).map_err(|refusal| anyhow::anyhow!("{name}: {refusal}"))?;
+fn render(helm: &Path, name: &str, file: &Path, more: &[&str]) -> Result<Render> {
+    let printed = template(helm, file, more).map_err(|refusal| anyhow::anyhow!("{name}: {refusal}"))?;
     let objects: Vec<Value> = serde_saphyr::from_multiple(&printed).with_context(|| format!("{name}: no YAML"))?;
     let objects: Vec<Value> = objects.into_iter().filter(|object| !object.is_null()).collect();
     ensure!(!objects.is_empty(), "{name}: nothing is rendered");
-    Ok(Render { name, objects })
+    Ok(Render { name: name.to_owned(), objects })
 }
 
 /// `helm lint` with an example: nothing but what it says of all charts without a picture.
@@ -73,7 +78,7 @@ pub(super) fn refused(helm: &Path, file: &Path) -> Result<()> {
     let values = fs::read_to_string(repo::root().join(file)).with_context(|| format!("read {}", file.display()))?;
     let expected = values.lines().next().and_then(|line| line.strip_prefix(REFUSED));
     let expected = expected.with_context(|| format!("{} does not begin with {REFUSED}", file.display()))?;
-    match template(helm, file) {
+    match template(helm, file, &[]) {
         Ok(_) => bail!("{} is rendered; expected: {expected}", stem(file)),
         Err(message) if message.contains(expected) => Ok(()),
         Err(message) => bail!("{}: expected: {expected}; helm said: {message}", stem(file)),
@@ -92,10 +97,11 @@ pub(super) fn values(folder: &str) -> Result<Vec<PathBuf>> {
 }
 
 /// What helm prints, or how it refuses. No cluster is asked, so it is what GitOps renders too.
-fn template(helm: &Path, file: &Path) -> Result<String, String> {
+fn template(helm: &Path, file: &Path, more: &[&str]) -> Result<String, String> {
     let mut command = Command::new(helm);
     command.args(["template", RELEASE, CHART, "--namespace", NAMESPACE, "--values"]).arg(file);
-    let output = command.current_dir(repo::root()).output().map_err(|error| format!("start helm: {error}"))?;
+    let output =
+        command.args(more).current_dir(repo::root()).output().map_err(|error| format!("start helm: {error}"))?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {

@@ -20,13 +20,38 @@ const DECLARED: &str = "env = \"";
 const PREFIX: &str = "QPC_";
 /// What all processes have.
 const SHARED: &str = "libs/chassis/src";
-/// Settings that no installation of the chart changes, and why.
-const FIXED: [(&str, &str); 5] = [
-    ("QPC_DATA", "only a certificate of the process's own goes there, which the chart does not let be used"),
-    ("QPC_ADMIN_DATA", "the same, of the admin API"),
-    ("QPC_SERVER_ID", "it follows from POD_IP, which is different for each pod"),
-    ("QPC_RELAY_ANNOUNCE", "the same"),
-    ("QPC_MDNS", "nobody else is on the network of a pod"),
+/// What lists them for people.
+const PAGE: &str = "docs/reference/configuration.md";
+const PROCESSES: [&str; 6] = ["gateway", "auth", "keypackage", "delivery", "blob", "admin"];
+const OPERATOR: [&str; 1] = ["operator"];
+/// Headings there, and whose settings stand below.
+const SECTIONS: [(&str, &[&str]); 9] = [
+    ("Every server process", &PROCESSES),
+    ("Every server process", &OPERATOR),
+    ("Processes of a cluster", &PROCESSES),
+    ("Gateway", &["gateway"]),
+    ("Auth", &["auth"]),
+    ("Admin API", &["admin"]),
+    ("Keypackage", &["keypackage"]),
+    ("Delivery", &["delivery"]),
+    ("Blob", &["blob"]),
+];
+const TABLELESS: [&str; 2] = ["gateway", "admin"];
+/// Settings that no installation of the chart changes: name, of which processes, and why.
+const FIXED: [(&str, &[&str], &str); 13] = [
+    ("QPC_DATA", &["gateway"], "only a certificate of its own goes there, which the chart does not let be used"),
+    ("QPC_ADMIN_DATA", &["admin"], "only certificates of its own go there, which the chart does not let be used"),
+    ("QPC_SERVER_ID", &["gateway"], "it follows from POD_IP, which is different for each pod"),
+    ("QPC_RELAY_ANNOUNCE", &["gateway"], "it follows from POD_IP too"),
+    ("QPC_MDNS", &["gateway"], "nobody else is on the network of a pod"),
+    ("QPC_DB", &PROCESSES, "it holds a password, so it comes from a file"),
+    ("QPC_CACHE", &PROCESSES, "it may hold a password, so it comes from a file"),
+    ("QPC_DB_FILE", &TABLELESS, "they have no tables"),
+    ("QPC_DB_POOL", &TABLELESS, "they open no database"),
+    ("QPC_MIGRATE", &TABLELESS, "they have no schema"),
+    ("QPC_OTLP", &OPERATOR, "it has no part in calls, which is what traces are of"),
+    ("QPC_OTLP_CA", &OPERATOR, "it has no part in calls"),
+    ("QPC_TRACE_RATIO", &OPERATOR, "it has no part in calls"),
 ];
 /// How a value refers to another variable.
 const REFERENCE: &str = "$(";
@@ -37,23 +62,80 @@ pub(super) fn check(renders: &[Render]) -> Result<Vec<String>> {
     ensure!(shared.contains("QPC_BUS"), "{SHARED} declares no setting that is known");
     let passed = passed(renders);
     let offered = offered()?;
+    let listed = listed()?;
     let mut wrong = Vec::new();
+    let unlisted = shared.iter().filter(|&name| !listed.values().any(|all| all.contains(name)));
+    wrong.extend(unlisted.map(|name| format!("{name}, of {SHARED}, does not stand in {PAGE}")));
     for (process, names) in &passed {
         let own = declared(&repo::root().join("services").join(process).join("src"))?;
+        // What the operator has for itself stands in a guide of its own.
+        let foreign = |name: &&String| {
+            !OPERATOR.contains(&process.as_str()) && !listed.get(process).is_some_and(|all| all.contains(*name))
+        };
+        let unlisted = own.iter().filter(foreign);
+        wrong.extend(unlisted.map(|name| format!("{name} of qpc-{process} does not stand in {PAGE}")));
         for name in names.iter().chain(offered.get(process).into_iter().flatten()) {
             if !own.contains(name) && !shared.contains(name) {
                 wrong.push(format!("qpc-{process} has no setting {name}"));
             }
         }
-        let reachable =
-            |name: &String| names.contains(name) || offered.get(process).is_some_and(|all| all.contains(name));
-        let fixed = |name: &String| FIXED.iter().any(|(fixed, _)| fixed == name);
-        wrong.extend(own.iter().filter(|name| !reachable(name) && !fixed(name)).map(|name| {
-            format!("{name} of qpc-{process} can not be set: it stands in no template, nor in values.schema.json")
-        }));
     }
+    let mut all = listed;
+    for (process, names) in &mut all {
+        names.extend(declared(&repo::root().join("services").join(process).join("src"))?);
+    }
+    wrong.extend(out_of_reach(&all, &passed, &offered));
     wrong.extend(references(renders));
     Ok(wrong)
+}
+
+type Names = BTreeMap<String, BTreeSet<String>>;
+
+/// Settings that neither a template passes nor the schema of values offers, and reasons for that which are none any more.
+fn out_of_reach(listed: &Names, passed: &Names, offered: &Names) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut explained = BTreeSet::new();
+    for (process, names) in listed {
+        let reachable =
+            |name| [passed, offered].iter().any(|all| all.get(process).is_some_and(|own| own.contains(name)));
+        for name in names.iter().filter(|&name| !reachable(name)) {
+            match FIXED.iter().position(|(fixed, of, _)| fixed == name && of.contains(&process.as_str())) {
+                Some(index) => _ = explained.insert((index, process.as_str())),
+                None => wrong.push(format!(
+                    "{name} of qpc-{process} can not be set: it stands in no template, nor in values.schema.json"
+                )),
+            }
+        }
+    }
+    for (index, (name, of, why)) in FIXED.iter().enumerate() {
+        let idle = of.iter().filter(|process| !explained.contains(&(index, **process)));
+        wrong.extend(
+            idle.map(|process| format!("{name} of qpc-{process} can be set, or is none; it was left out since {why}")),
+        );
+    }
+    wrong
+}
+
+/// Settings of each process, as the page lists them.
+fn listed() -> Result<Names> {
+    let page = fs::read_to_string(repo::root().join(PAGE)).with_context(|| format!("read {PAGE}"))?;
+    let mut listed = Names::new();
+    for (heading, processes) in SECTIONS {
+        let names = below(&page, heading);
+        ensure!(!names.is_empty(), "{PAGE}: nothing below {heading:?}");
+        for process in processes {
+            listed.entry((*process).to_owned()).or_default().extend(names.iter().cloned());
+        }
+    }
+    Ok(listed)
+}
+
+/// Variables in the second column of tables below a heading.
+fn below(page: &str, heading: &str) -> BTreeSet<String> {
+    let lines = page.lines().skip_while(|line| line.strip_prefix("## ") != Some(heading)).skip(1);
+    let rows = lines.take_while(|line| !line.starts_with("## ")).filter(|line| line.starts_with('|'));
+    let cells = rows.filter_map(|row| row.split('|').nth(2));
+    cells.flat_map(|cell| cell.split('`')).filter(|name| name.starts_with(PREFIX)).map(str::to_owned).collect()
 }
 
 /// Settings that a folder of source declares.
@@ -72,8 +154,8 @@ fn declared(folder: &Path) -> Result<BTreeSet<String>> {
 }
 
 /// Settings that the examples pass to each process of ours.
-fn passed(renders: &[Render]) -> BTreeMap<String, BTreeSet<String>> {
-    let mut passed: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+fn passed(renders: &[Render]) -> Names {
+    let mut passed = Names::new();
     for container in renders.iter().flat_map(workloads).flat_map(containers) {
         for variable in container["env"].as_array().into_iter().flatten() {
             let name = text(&variable["name"]);
@@ -87,7 +169,7 @@ fn passed(renders: &[Render]) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 /// Settings that the schema of values knows for each process.
-fn offered() -> Result<BTreeMap<String, BTreeSet<String>>> {
+fn offered() -> Result<Names> {
     let path = repo::root().join(CHART).join("values.schema.json");
     let schema = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let schema: Value = serde_json::from_str(&schema).context("values.schema.json")?;
@@ -149,4 +231,40 @@ pub(super) fn adapter(renders: &[Render]) -> Result<Vec<String>> {
     }
     ensure!(scaled > 0, "no example goes by a metric of its own");
     Ok(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FIXED, Names, below, out_of_reach};
+
+    fn names(all: &[(&str, &[&str])]) -> Names {
+        all.iter()
+            .map(|(process, own)| ((*process).to_owned(), own.iter().map(|&name| name.to_owned()).collect()))
+            .collect()
+    }
+
+    #[test]
+    fn variables_stand_in_the_second_column() {
+        let page = "## A\n\nText `QPC_X`.\n\n| flag | variable |\n|---|---|\n| `--a`, `--b` | `QPC_A`, `QPC_B` | `QPC_C` |\n\n## B\n\n| `--d` | `QPC_D` |\n";
+        assert_eq!(below(page, "A").into_iter().collect::<Vec<_>>(), ["QPC_A", "QPC_B"]);
+        assert_eq!(below(page, "B").len(), 1);
+        assert!(below(page, "C").is_empty());
+    }
+
+    #[test]
+    fn a_setting_that_nothing_reaches_is_found_and_so_is_a_reason_for_nothing() {
+        let mut listed = Names::new();
+        for (name, processes, _) in FIXED {
+            for process in processes {
+                listed.entry((*process).to_owned()).or_default().insert(name.to_owned());
+            }
+        }
+        assert_eq!(out_of_reach(&listed, &Names::new(), &Names::new()), Vec::<String>::new());
+        listed.entry("auth".to_owned()).or_default().insert("QPC_NEW".to_owned());
+        assert_eq!(out_of_reach(&listed, &Names::new(), &Names::new()).len(), 1);
+        assert!(out_of_reach(&listed, &names(&[("auth", &["QPC_NEW"])]), &Names::new()).is_empty());
+        assert!(out_of_reach(&listed, &Names::new(), &names(&[("auth", &["QPC_NEW"])])).is_empty());
+        let reached = names(&[("auth", &["QPC_NEW"]), ("gateway", &["QPC_MDNS"])]);
+        assert!(out_of_reach(&listed, &reached, &Names::new())[0].starts_with("QPC_MDNS of qpc-gateway"));
+    }
 }
