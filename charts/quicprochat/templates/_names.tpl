@@ -63,6 +63,11 @@ labels:
 {{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag }}{{ end }}
 {{- end -}}
 
+{{- /* A value as programs read it: YAML makes a million 1e+06. */ -}}
+{{- define "quicprochat.text" -}}
+{{ if kindIs "float64" . }}{{ toRawJson . }}{{ else }}{{ . }}{{ end }}
+{{- end -}}
+
 {{- define "quicprochat.ha" -}}
 {{- if eq .Values.profile "ha" }}true{{ end -}}
 {{- end -}}

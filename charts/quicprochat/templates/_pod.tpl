@@ -134,7 +134,7 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 {{- end }}
 {{- include (printf "quicprochat.environment.%s" .component) .root }}
 {{- range $variable, $value := (index $values .component).env }}
-- {name: {{ $variable }}, value: {{ $value | toString | quote }}}
+- {name: {{ $variable }}, value: {{ include "quicprochat.text" $value | quote }}}
 {{- end }}
 {{- end -}}
 

@@ -185,7 +185,7 @@ spec:
           name: {{ last $metric }}
         target:
           type: AverageValue
-          averageValue: {{ . | quote }}
+          averageValue: {{ include "quicprochat.text" . | quote }}
     {{- end }}
     {{- end }}
     {{- with $own.cpuPercent }}

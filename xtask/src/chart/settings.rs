@@ -61,8 +61,9 @@ pub(super) fn check(renders: &[Render]) -> Result<Vec<String>> {
     let shared = declared(&repo::root().join(SHARED))?;
     ensure!(shared.contains("QPC_BUS"), "{SHARED} declares no setting that is known");
     let passed = passed(renders);
-    let offered = offered()?;
-    let listed = listed()?;
+    let offered = offered(&schema()?)?;
+    let page = fs::read_to_string(repo::root().join(PAGE)).with_context(|| format!("read {PAGE}"))?;
+    let listed = listed(&page)?;
     let mut wrong = Vec::new();
     let unlisted = shared.iter().filter(|&name| !listed.values().any(|all| all.contains(name)));
     wrong.extend(unlisted.map(|name| format!("{name}, of {SHARED}, does not stand in {PAGE}")));
@@ -85,6 +86,7 @@ pub(super) fn check(renders: &[Render]) -> Result<Vec<String>> {
         names.extend(declared(&repo::root().join("services").join(process).join("src"))?);
     }
     wrong.extend(out_of_reach(&all, &passed, &offered));
+    wrong.extend(shapes(&page, &schema()?));
     wrong.extend(references(renders));
     Ok(wrong)
 }
@@ -117,11 +119,10 @@ fn out_of_reach(listed: &Names, passed: &Names, offered: &Names) -> Vec<String> 
 }
 
 /// Settings of each process, as the page lists them.
-fn listed() -> Result<Names> {
-    let page = fs::read_to_string(repo::root().join(PAGE)).with_context(|| format!("read {PAGE}"))?;
+fn listed(page: &str) -> Result<Names> {
     let mut listed = Names::new();
     for (heading, processes) in SECTIONS {
-        let names = below(&page, heading);
+        let names = below(page, heading);
         ensure!(!names.is_empty(), "{PAGE}: nothing below {heading:?}");
         for process in processes {
             listed.entry((*process).to_owned()).or_default().extend(names.iter().cloned());
@@ -169,16 +170,40 @@ fn passed(renders: &[Render]) -> Names {
 }
 
 /// Settings that the schema of values knows for each process.
-fn offered() -> Result<Names> {
-    let path = repo::root().join(CHART).join("values.schema.json");
-    let schema = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let schema: Value = serde_json::from_str(&schema).context("values.schema.json")?;
+fn offered(schema: &Value) -> Result<Names> {
     let all = schema["properties"].as_object().context("a schema without properties")?;
     let names = |own: &Value| {
         let env = own["properties"]["env"]["properties"].as_object();
         env.into_iter().flat_map(|env| env.keys().cloned()).collect::<BTreeSet<_>>()
     };
     Ok(all.iter().map(|(process, own)| (process.clone(), names(own))).filter(|(_, names)| !names.is_empty()).collect())
+}
+
+fn schema() -> Result<Value> {
+    let path = repo::root().join(CHART).join("values.schema.json");
+    let schema = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    serde_json::from_str(&schema).context("values.schema.json")
+}
+
+/// Settings that are numbers or rates by the default that the page names, and something else by the schema.
+fn shapes(page: &str, schema: &Value) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for row in page.lines().filter(|line| line.starts_with('|')) {
+        let mut cells = row.split('|').skip(2).map(|cell| cell.trim().trim_matches('`'));
+        let (Some(name), Some(default)) = (cells.next(), cells.next()) else { continue };
+        let kind = match default.trim_start_matches(|letter: char| letter.is_ascii_digit()) {
+            _ if default.is_empty() => continue,
+            "" => "#/$defs/number",
+            // BURST:REFILL/TIME
+            rest if rest.len() < default.len() && rest.contains(':') && rest.contains('/') => "#/$defs/rate",
+            _ => continue,
+        };
+        let services = schema["properties"].as_object().into_iter().flatten();
+        let found = services.map(|(_, own)| &own["properties"]["env"]["properties"][name]).filter(|own| !own.is_null());
+        let other = found.filter(|own| own["$ref"] != kind);
+        wrong.extend(other.map(|own| format!("{name}, by default {default}, is {own} in values.schema.json")));
+    }
+    wrong
 }
 
 /// `$(NAME)` is of a variable that stands before, or it would be passed as it is.
@@ -235,7 +260,9 @@ pub(super) fn adapter(renders: &[Render]) -> Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FIXED, Names, below, out_of_reach};
+    use serde_json::json;
+
+    use super::{FIXED, Names, below, out_of_reach, shapes};
 
     fn names(all: &[(&str, &[&str])]) -> Names {
         all.iter()
@@ -249,6 +276,18 @@ mod tests {
         assert_eq!(below(page, "A").into_iter().collect::<Vec<_>>(), ["QPC_A", "QPC_B"]);
         assert_eq!(below(page, "B").len(), 1);
         assert!(below(page, "C").is_empty());
+    }
+
+    #[test]
+    fn defaults_say_what_a_setting_may_be() {
+        let page =
+            "| `--a` | `QPC_A` | 8 | |\n| `--b` | `QPC_B` | `128M:2K/1s` | |\n| `--c` | `QPC_C` | `[::]:7000` | |\n";
+        let schema = |a: &str, b: &str| {
+            let env = json!({"QPC_A": {"$ref": a}, "QPC_B": {"$ref": b}, "QPC_C": {"type": "string"}});
+            json!({"properties": {"auth": {"properties": {"env": {"properties": env}}}}})
+        };
+        assert!(shapes(page, &schema("#/$defs/number", "#/$defs/rate")).is_empty());
+        assert_eq!(shapes(page, &schema("#/$defs/rate", "#/$defs/number")).len(), 2);
     }
 
     #[test]
