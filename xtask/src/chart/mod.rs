@@ -75,6 +75,7 @@ pub(crate) fn check(reaper: &mut Reaper, kube: Option<&Kube>, bless: bool) -> Re
         wrong.extend(references::check(render));
         count.add(judged(&format!("{}, {} objects", render.name, render.objects.len()), wrong));
     }
+    count.add(judged("jobs", properties::jobs(&renders)));
     count.add(judged("settings", settings::check(&renders)?));
     count.add(judged("metrics of autoscalers", settings::adapter(&renders)?));
     count.add(judged("as in tests/golden", golden::check(&renders, bless)?));

@@ -1,6 +1,6 @@
 //! What is true of every workload of every example.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -57,6 +57,21 @@ pub(super) fn check(render: &Render) -> Vec<String> {
     wrong.extend(pinned(render));
     wrong.extend(scraped(render));
     wrong.iter().map(|what| format!("{}: {what}", render.name)).collect()
+}
+
+/// Jobs of one name that run something else: what a Job runs cannot be changed, so a tool that applies the chart would fail.
+pub(super) fn jobs(renders: &[Render]) -> Vec<String> {
+    let mut seen: BTreeMap<String, (&str, &Value)> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for render in renders {
+        for job in render.of("Job").filter(|job| !is_test(job)) {
+            let (first, template) = *seen.entry(title(job)).or_insert((&render.name, &job["spec"]["template"]));
+            if *template != job["spec"]["template"] {
+                wrong.push(format!("{} of {} and of {first} run something else", title(job), render.name));
+            }
+        }
+    }
+    wrong
 }
 
 pub(super) fn workloads(render: &Render) -> impl Iterator<Item = &Value> {
