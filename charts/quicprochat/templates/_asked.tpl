@@ -42,7 +42,7 @@ What is asked of a cluster that is seen, before anything is made in it: Secrets 
 {{- range $secret, $keys := $wanted -}}
   {{- $name := include "quicprochat.secretName" (list $root $secret) -}}
   {{- $certificate := and $values.tls.certManager.enabled (or (hasPrefix "tls-" $secret) (eq $secret "admin-client")) -}}
-  {{- if or (index $values.secrets.existing $secret) (not (or $certificate (hasKey $root.secrets $secret))) -}}
+  {{- if or (index $values.secrets.existing $secret) (not (or $certificate (dig $secret "own" false $root.secrets))) -}}
     {{- $_ := set $brought $name (concat (index $brought $name | default list) $keys) -}}
   {{- end -}}
 {{- end -}}
