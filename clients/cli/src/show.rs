@@ -135,6 +135,9 @@ pub(crate) fn missing(count: u64) -> String {
     }
 }
 
+/// What is said when the server has gone back in time.
+pub(crate) const RESTORED: &str = "the server was put back from a copy; messages of the time since then may be missing";
+
 /// What is said when another key is shown under a name.
 pub(crate) fn key_changed(username: &str) -> String {
     let name = text::label(username);

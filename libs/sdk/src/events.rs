@@ -28,6 +28,9 @@ pub enum GapReason {
     Expired,
     /// The mailbox was full.
     Quota,
+    /// The server was put back from a copy. What came since the copy was made may be missing; the numbers in between are none
+    /// of messages.
+    Restored,
     /// The server does not say. It should.
     Unexplained,
 }

@@ -106,6 +106,7 @@ impl Session {
                 let why = match reason {
                     GapReason::Expired => "expired",
                     GapReason::Quota => "the mailbox was full",
+                    GapReason::Restored => return self.remark(format_args!("⚠ {}", show::RESTORED)),
                     GapReason::Unexplained => "the server does not say why",
                 };
                 self.remark(format_args!("⚠ entries {from} to {to} are gone: {why}"));
