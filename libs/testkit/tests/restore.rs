@@ -9,8 +9,8 @@ use bytes::Bytes;
 use common::{
     all_accepted, call, client, has, identity, in_one_epoch, let_in, numbered, random_key, received, show_log, until,
 };
-use qpc_sdk::{Client, ConversationId, Event, GapReason, Identification, Suite};
-use qpc_testkit::{Backend, Cluster, Copied, Shape, eventually};
+use qpc_sdk::{Client, ConversationId, Event, Finding, GapReason, Identification, ReceiptFile, Suite, verify_receipts};
+use qpc_testkit::{Backend, Cluster, Copied, Halted, Shape, eventually};
 use qpc_wire::{methods::FetchKeyPackage, v1};
 
 /// More than anybody has read since the copy was made.
@@ -32,12 +32,25 @@ async fn take_package(cluster: &Cluster, taker: &Identification, owner: &Identif
     (package.key_package, package.last_resort)
 }
 
-/// Everybody leaves, all goes off, the copy is put back, and all is on again.
-async fn go_back(cluster: &mut Cluster, people: impl IntoIterator<Item = Client>, copy: &Copied) -> Vec<String> {
+/// Everybody leaves, and all goes off.
+async fn halt(cluster: &mut Cluster, people: impl IntoIterator<Item = Client>) -> Halted {
     for client in people {
         client.close().await;
     }
-    let halted = cluster.halt().await.unwrap();
+    cluster.halt().await.unwrap()
+}
+
+/// A copy is made, and all is on again.
+async fn copied(cluster: &mut Cluster, people: impl IntoIterator<Item = Client>) -> Copied {
+    let halted = halt(cluster, people).await;
+    let copy = cluster.copy_databases().await.unwrap();
+    cluster.resume(halted).await.unwrap();
+    copy
+}
+
+/// The copy is put back, and all is on again. Returns what the services say.
+async fn go_back(cluster: &mut Cluster, people: impl IntoIterator<Item = Client>, copy: &Copied) -> Vec<String> {
+    let halted = halt(cluster, people).await;
     cluster.put_back(copy).await.unwrap();
     let said = cluster.restored().await.unwrap();
     cluster.resume(halted).await.unwrap();
@@ -75,12 +88,7 @@ async fn people_go_on(backend: Backend) {
     has(&bob, dm, &["one"]).await;
     has(&bob, group, &["all"]).await;
     has(&carol, group, &["all"]).await;
-    for client in [alice, bob, carol, dave] {
-        client.close().await;
-    }
-    let halted = cluster.halt().await.unwrap();
-    let copy = cluster.copy_databases().await.unwrap();
-    cluster.resume(halted).await.unwrap();
+    let copy = copied(&mut cluster, [alice, bob, carol, dave]).await;
 
     // What the server is to forget: messages, an epoch, packages that were handed out, a mailbox.
     let alice = client(&cluster, "alice", 0, 0).await;
@@ -107,13 +115,23 @@ async fn people_go_on(backend: Backend) {
     assert!(is_one && !handed.contains(&last_resort), "none is handed out twice");
     // Others write before the readers are there: a mailbox that went back would have come again to where they have read.
     let alice = client(&cluster, "alice", 0, 0).await;
-    write(&alice, dm, &numbered("after", MANY)).await;
+    let mut events = alice.events();
+    let texts = numbered("after", MANY);
+    // At a place that was given away before: accepted all the same, and the proof is kept.
+    let first = alice.send(dm, &texts[0]).await.unwrap();
+    until(&mut events, "a receipt", |event| matches!(event, Event::Accepted { message, .. } if *message == first))
+        .await;
+    let mut file = Vec::new();
+    alice.export_receipts(&mut file).await.unwrap();
+    let findings = verify_receipts(&[ReceiptFile::read(file.as_slice()).unwrap()]).findings;
+    assert!(findings.iter().any(|finding| matches!(finding, Finding::Two { .. })), "{findings:?}");
+    write(&alice, dm, &texts[1..]).await;
     let bob = Client::open(cluster.client_options("bob", 0, 1)).await.unwrap();
     let mut events = bob.events();
     bob.start();
     let gap = |event: &Event| matches!(event, Event::Gap { reason: GapReason::Restored, .. });
     until(&mut events, "the gap", gap).await;
-    reads(&bob, dm, &numbered("after", MANY)).await;
+    reads(&bob, dm, &texts).await;
     let anew = bob.create_group("Anew", &names(&["dave"])).await.unwrap();
     write(&bob, anew, &numbered("anew", MANY)).await;
     let dave = client(&cluster, "dave", 0, 1).await;
@@ -163,12 +181,7 @@ async fn who_came_and_went(backend: Backend) {
     write(&carol, group, &["all".into()]).await;
     has(&alice, group, &["all"]).await;
     let (carol_is, dave_is) = (carol.whoami().await.unwrap(), dave.whoami().await.unwrap());
-    for client in [alice, bob, carol, dave] {
-        client.close().await;
-    }
-    let halted = cluster.halt().await.unwrap();
-    let copy = cluster.copy_databases().await.unwrap();
-    cluster.resume(halted).await.unwrap();
+    let copy = copied(&mut cluster, [alice, bob, carol, dave]).await;
 
     let [alice, bob, carol, dave] = everybody(&cluster).await;
     alice.remove(group, "carol").await.unwrap();
