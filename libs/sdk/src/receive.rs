@@ -64,7 +64,7 @@ pub(crate) fn entry(tx: &Tx<'_>, identity: &Identity, delivered: &Delivered) -> 
     }
     let mut received = Vec::new();
     let mut gap = |from, to, reason| {
-        // A mailbox begins where the server says; only what was not read after something that was is missing.
+        // Before anything was read nothing is missing: the mailbox begins where the server says.
         let begins = cursor == 0 && reason == GapReason::Unexplained;
         if from <= to && !begins {
             received.push(Received::Event(Event::Gap { from, to, reason }));
