@@ -135,6 +135,14 @@ pub(crate) fn missing(count: u64) -> String {
     }
 }
 
+/// What is said of a receipt that does not hold, where no message fails by it.
+pub(crate) fn receipt_refused(error: &qpc_sdk::Error) -> String {
+    format!("the server's receipt does not hold: {error}; qpc receipts export keeps the proof")
+}
+
+/// What is said when the server has gone back in time.
+pub(crate) const RESTORED: &str = "the server was put back from a copy; messages of the time since then may be missing";
+
 /// What is said when another key is shown under a name.
 pub(crate) fn key_changed(username: &str) -> String {
     let name = text::label(username);

@@ -163,7 +163,7 @@ struct Cli<C: clap::Args> {
 }
 
 /// `main` of a cluster process: settings from the command line, then `start`, then service until SIGTERM or SIGINT.
-/// With `--migrate only` nothing but the schema, if the process has one.
+/// With `--migrate only` or `restored` nothing but the schema, if the process has one.
 pub fn main<C, Fut>(name: &'static str, schema: Option<Schema>, start: impl FnOnce(Deps, C) -> Fut) -> ExitCode
 where
     C: clap::Args,
@@ -174,8 +174,8 @@ where
     if cli.probe {
         return probe::run(process.observe);
     }
-    if cli.infra.migrate == Migrate::Only {
-        return migrate(name, schema, &cli.infra);
+    if process.migrate.ends() {
+        return migrate(name, &process, schema.as_slice(), || Ok(cli.infra.database()?));
     }
     block_on(name, &process.clone(), async move {
         let deps = connect(name, cli.infra).await?;
@@ -185,25 +185,31 @@ where
     })
 }
 
-/// Brings the schema up to date.
-fn migrate(name: &'static str, schema: Option<Schema>, infra: &Infra) -> ExitCode {
-    on_threads(name, &infra.process, async {
-        let Some(Schema { service, migrations }) = schema else {
+/// Does for each of the `schemas` in a database what `--migrate` says, one after the other; see [`Migrate::ends`].
+pub fn migrate(
+    name: &'static str,
+    process: &Process,
+    schemas: &[Schema],
+    database: impl FnOnce() -> Result<String, StartError>,
+) -> ExitCode {
+    on_threads(name, process, async {
+        if schemas.is_empty() {
             tracing::info!("{name} has no tables");
             return ExitCode::SUCCESS;
-        };
-        let migrated = async {
-            let db = Db::open_as(Migrate::Only, &infra.database()?, service, 1, migrations).await?;
-            db.close().await;
+        }
+        let runtime = Runtime::system();
+        let prepared = async {
+            let database = database()?;
+            for schema in schemas {
+                let done = schema.prepare(process.migrate, &database, runtime.now_ms()).await;
+                tracing::info!("{}: {}", schema.service, done.map_err(|error| format!("{}: {error}", schema.service))?);
+            }
             Ok::<_, StartError>(())
         };
-        match migrated.await {
-            Ok(()) => {
-                tracing::info!("the schema of {name} is up to date");
-                ExitCode::SUCCESS
-            }
+        match prepared.await {
+            Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                tracing::error!(%error, "the schema of {name} is not up to date");
+                tracing::error!(%error, "{name} could not do what --migrate says");
                 ExitCode::FAILURE
             }
         }
@@ -276,7 +282,7 @@ async fn connect(name: &'static str, infra: Infra) -> Result<Deps, StartError> {
         db: infra.database()?,
         db_pool: infra.db_pool,
         databases: Databases::default(),
-        migrate: infra.migrate,
+        migrate: infra.process.migrate,
         runtime,
     })
 }

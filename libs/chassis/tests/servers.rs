@@ -61,3 +61,9 @@ async fn postgres_keeps_the_database_contract() {
 async fn a_schema_is_migrated_or_refused_on_postgres() {
     db::contract::check_migrations(&server("QPC_TEST_POSTGRES"), &scope()).await;
 }
+
+#[tokio::test]
+#[ignore = "needs Postgres: cargo xtask test"]
+async fn a_restore_is_followed_by_what_the_schema_says_on_postgres() {
+    db::contract::check_restored(&server("QPC_TEST_POSTGRES"), scope().leak()).await;
+}

@@ -28,6 +28,9 @@ pub enum GapReason {
     Expired,
     /// The mailbox was full.
     Quota,
+    /// The server was put back from a copy. What came since the copy was made may be missing; the numbers in between are none
+    /// of messages.
+    Restored,
     /// The server does not say. It should.
     Unexplained,
 }
@@ -226,11 +229,12 @@ pub enum Event {
         /// Which message.
         message: MessageId,
     },
-    /// The server says that a message or commit is accepted, and its receipt does not hold.
+    /// The server says that a message or commit is accepted, and its receipt does not hold; or a receipt does not continue the
+    /// chain of those before it, as after the server went back in time.
     ReceiptRefused {
         /// Which group.
         conversation: GroupId,
-        /// Which message; none for a commit.
+        /// Which message is therefore not accepted; none for a commit, and for a chain.
         message: Option<MessageId>,
         /// What is wrong with it.
         error: Arc<Error>,

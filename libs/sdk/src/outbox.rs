@@ -274,7 +274,12 @@ async fn accepted(
         .await?;
     inner.settled.send_replace(());
     inner.timer_wake.notify_one();
-    let refused = refused.or(broken.map(Error::from));
+    if let Some(error) = broken {
+        // It is the chain that does not hold; the message is accepted all the same.
+        tracing::error!(%conversation, %error, "a receipt of the server does not hold");
+        let error = Error::from(error).into();
+        inner.events.emit(Event::ReceiptRefused { conversation, message: None, error });
+    }
     match (refused, message, receipt) {
         (Some(error), message, _) => {
             inner.events.emit(Event::ReceiptRefused { conversation, message, error: error.into() });

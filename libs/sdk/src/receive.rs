@@ -64,7 +64,9 @@ pub(crate) fn entry(tx: &Tx<'_>, identity: &Identity, delivered: &Delivered) -> 
     }
     let mut received = Vec::new();
     let mut gap = |from, to, reason| {
-        if from <= to {
+        // Before anything was read nothing is missing: the mailbox begins where the server says.
+        let begins = cursor == 0 && reason == GapReason::Unexplained;
+        if from <= to && !begins {
             received.push(Received::Event(Event::Gap { from, to, reason }));
         }
     };
@@ -73,8 +75,13 @@ pub(crate) fn entry(tx: &Tx<'_>, identity: &Identity, delivered: &Delivered) -> 
             // An entry beyond a gap is of no use twice, so neither is the part of the gap that was read before.
             gap(cursor + 1, known.from.saturating_sub(1), GapReason::Unexplained);
             gap(known.from.max(cursor + 1), entry.seq, gap_reason(known));
-            if gap_reason(known) != GapReason::Unexplained && known.from <= cursor + 1 {
+            // A server that was put back has lost the same of its chains: they go on without a break.
+            let explains = matches!(known.reason(), v1::GapReason::Expired | v1::GapReason::Quota);
+            if explains && known.from <= cursor + 1 {
                 tx.interrupt_chains()?;
+            }
+            if known.reason() == v1::GapReason::Restored {
+                tx.untell_epochs()?;
             }
         }
         Some(Body::Envelope(_)) => gap(cursor + 1, entry.seq - 1, GapReason::Unexplained),
@@ -101,6 +108,7 @@ fn gap_reason(gap: &v1::Gap) -> GapReason {
     match gap.reason() {
         v1::GapReason::Expired => GapReason::Expired,
         v1::GapReason::Quota => GapReason::Quota,
+        v1::GapReason::Restored => GapReason::Restored,
         v1::GapReason::Unspecified => GapReason::Unexplained,
     }
 }

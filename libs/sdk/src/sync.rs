@@ -42,8 +42,11 @@ pub(crate) async fn pull_in_turn(inner: &Inner, connection: &Connection) -> Resu
             // The server has lost its memory, as after a restore from a backup: sequences that were read come again with
             // other content. What it can still deliver is taken from where it stands, and the loss is told.
             tracing::error!(head = fetched.head, after, "the mailbox has gone back");
-            inner.store.run(move |tx| tx.set_cursor(fetched.acked.min(fetched.head))).await?;
+            let to = fetched.acked.min(fetched.head);
+            inner.store.run(move |tx| tx.set_cursor(to).and_then(|()| tx.untell_epochs())).await?;
             inner.events.emit(Event::Gap { from: fetched.head + 1, to: after, reason: GapReason::Unexplained });
+            // Nothing may come that could be acknowledged.
+            tell(inner, connection, to).await?;
             // Not at once again: a server that goes back and back would keep this loop for ever.
             return Ok(());
         }
@@ -204,9 +207,16 @@ pub(crate) async fn acknowledge(inner: &Inner, connection: &Connection, stop: &C
     }
 }
 
-/// Acknowledges up to `seq`, with the tag of every epoch that is new since the last time. A group of which the server has
-/// another tag is not the one that the others are in.
+/// Acknowledges up to `seq`, with the tag of every epoch that is new since the last time.
 async fn tell(inner: &Inner, connection: &Connection, seq: u64) -> Result<(), Error> {
+    // Each time with others: those of before are told.
+    while tell_some(inner, connection, seq).await? == MAX_TAGS {}
+    Ok(())
+}
+
+/// The same with as many tags as one call takes; says how many those were. A group of which the server has another tag is not the
+/// one that the others are in.
+async fn tell_some(inner: &Inner, connection: &Connection, seq: u64) -> Result<usize, Error> {
     let (epochs, undecryptable) = inner
         .store
         .run(|tx| {
@@ -222,6 +232,7 @@ async fn tell(inner: &Inner, connection: &Connection, seq: u64) -> Result<(), Er
             Ok((epochs, tx.untold_undecryptable()?))
         })
         .await?;
+    let count = epochs.len();
     let tags = epochs.iter().map(|(id, epoch, tag)| v1::EpochTag {
         group_id: id.to_bytes(),
         epoch: *epoch,
@@ -248,7 +259,7 @@ async fn tell(inner: &Inner, connection: &Connection, seq: u64) -> Result<(), Er
         inner.events.emit(event);
         inner.chore_wake.notify_one();
     }
-    Ok(())
+    Ok(count)
 }
 
 #[cfg(test)]

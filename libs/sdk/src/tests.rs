@@ -330,8 +330,11 @@ async fn what_cannot_be_read_is_said_and_stops_nothing() {
 async fn gaps_are_told_once_and_with_their_reason() {
     let folder = TempDir::new().unwrap();
     let bob = open(&folder, "bob").await;
-    let gap =
-        |from, to| Entry { seq: to, body: Some(Body::Gap(Gap { from, to, reason: v1::GapReason::Expired.into() })) };
+    let gap_as = |from, to, reason: v1::GapReason| Entry {
+        seq: to,
+        body: Some(Body::Gap(Gap { from, to, reason: reason.into() })),
+    };
+    let gap = |from, to| gap_as(from, to, v1::GapReason::Expired);
     let received = receive(&bob, gap(1, 4).into()).await;
     assert!(matches!(received[..], [Received::Event(Event::Gap { from: 1, to: 4, reason: GapReason::Expired })]));
     // The server has joined it with the next ones.
@@ -339,7 +342,19 @@ async fn gaps_are_told_once_and_with_their_reason() {
     assert!(matches!(received[..], [Received::Event(Event::Gap { from: 5, to: 6, reason: GapReason::Expired })]));
     let received = receive(&bob, Entry { seq: 9, body: None }.into()).await;
     assert!(matches!(received[..], [Received::Event(Event::Gap { from: 7, to: 9, reason: GapReason::Unexplained })]));
-    assert_eq!(bob.stats().await.unwrap().cursor, 9);
+    // A copy was put back that had come to 5.
+    let received = receive(&bob, gap_as(6, 1_000, v1::GapReason::Restored).into()).await;
+    assert!(matches!(received[..], [Received::Event(Event::Gap { from: 10, to: 1_000, reason: GapReason::Restored })]));
+    assert_eq!(bob.stats().await.unwrap().cursor, 1_000);
+}
+
+#[tokio::test]
+async fn a_mailbox_begins_where_the_server_says() {
+    let folder = TempDir::new().unwrap();
+    let bob = open(&folder, "bob").await;
+    assert!(receive(&bob, Entry { seq: 1_000, body: None }.into()).await.is_empty());
+    let received = receive(&bob, Entry { seq: 1_002, body: None }.into()).await;
+    assert!(matches!(received[..], [Received::Event(Event::Gap { from: 1_001, to: 1_002, .. })]));
 }
 
 #[tokio::test]

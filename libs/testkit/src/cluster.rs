@@ -1,5 +1,7 @@
 //! An installation in one process: any number of gateways and of replicas of each service, over either set of parts.
 
+mod copies;
+
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, anyhow};
@@ -18,6 +20,8 @@ use qpc_sdk::{Client, ClientOptions, KsfParams, transport::Trust};
 use qpc_server::Options;
 use rand::RngCore;
 use tempfile::TempDir;
+
+pub use copies::{Copied, Halted};
 
 use crate::{Faults, FaultyBus, faults::ScopedBus};
 
@@ -84,6 +88,7 @@ impl Shape {
 /// See the module.
 pub struct Cluster {
     deps: Deps,
+    backend: Backend,
     folder: TempDir,
     tune: Tune,
     gateways: Vec<Running>,
@@ -117,7 +122,9 @@ impl Cluster {
     ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let deps = deps(runtime, &shape, &folder).await?;
-        let mut cluster = Self { deps, folder, tune: Arc::new(tune), gateways: Vec::new(), services: Vec::new() };
+        let backend = shape.backend.clone();
+        let mut cluster =
+            Self { deps, backend, folder, tune: Arc::new(tune), gateways: Vec::new(), services: Vec::new() };
         for _ in 0..shape.replicas {
             cluster.add_services().await?;
         }

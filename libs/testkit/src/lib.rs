@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 pub use authority::Authority;
 pub use balancer::UdpBalancer;
-pub use cluster::{Backend, Cluster, Shape};
+pub use cluster::{Backend, Cluster, Copied, Halted, Shape};
 pub use faults::{Faults, FaultyBus};
 pub use push_service::{Heard, PushService};
 

@@ -51,7 +51,7 @@ use crate::{
 pub const SERVICE: &str = Owner::Auth.name();
 
 /// Its tables.
-pub const SCHEMA: Schema = Schema { service: SERVICE, migrations: store::MIGRATIONS };
+pub const SCHEMA: Schema = Schema { service: SERVICE, migrations: store::MIGRATIONS, restored: Some(store::restored) };
 
 /// What the handlers share.
 struct Auth {

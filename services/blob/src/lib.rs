@@ -32,7 +32,7 @@ use crate::{slots::Slots, store::Store};
 pub const SERVICE: &str = Owner::Blob.name();
 
 /// Its tables.
-pub const SCHEMA: Schema = Schema { service: SERVICE, migrations: store::MIGRATIONS };
+pub const SCHEMA: Schema = Schema { service: SERVICE, migrations: store::MIGRATIONS, restored: None };
 
 /// Folder of the bodies when no other is given.
 const DEFAULT_FOLDER: &str = "qpc-data/blobs";

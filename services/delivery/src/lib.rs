@@ -48,7 +48,7 @@ use wake::Waker;
 pub const SERVICE: &str = "delivery";
 
 /// Its tables.
-pub const SCHEMA: Schema = Schema { service: SERVICE, migrations: MIGRATIONS };
+pub const SCHEMA: Schema = Schema { service: SERVICE, migrations: MIGRATIONS, restored: Some(store::restored) };
 
 /// What every handler works with.
 pub struct State {

@@ -34,7 +34,7 @@ use crate::store::Store;
 pub const SERVICE: &str = Owner::Keypackage.name();
 
 /// Its tables.
-pub const SCHEMA: Schema = Schema { service: SERVICE, migrations: store::MIGRATIONS };
+pub const SCHEMA: Schema = Schema { service: SERVICE, migrations: store::MIGRATIONS, restored: Some(store::restored) };
 
 /// What the handlers share.
 struct Keypackages {

@@ -17,6 +17,7 @@ use std::{
 use qpc_chassis::{
     Runtime,
     config::Process,
+    db::Schema,
     run::{self, Deps, StartError},
     secrets::Secrets,
 };
@@ -28,6 +29,9 @@ pub use qpc_gateway::{Gateway, Limits};
 
 /// Name of the process.
 pub const SERVICE: &str = "qpc-server";
+
+/// The tables of all services.
+pub const SCHEMAS: &[Schema] = &[qpc_auth::SCHEMA, qpc_keypackage::SCHEMA, qpc_delivery::SCHEMA, qpc_blob::SCHEMA];
 
 /// The services have this long to end at the least, however long the gateway took.
 const SERVICES_GRACE: Duration = Duration::from_secs(1);
@@ -91,9 +95,8 @@ pub async fn start(options: Options, process: &Process) -> Result<Embedded, Star
     qpc_gateway::tls::load(&options.gateway(), &mut runtime.rng())?;
     options.admin().check()?;
     make_private(&options.data)?;
-    let folder = options.data.to_str().ok_or_else(|| ServerError::FolderName(options.data.clone()))?;
     let secrets = Secrets::load_or_create(&options.data.join("secret"), &mut runtime.rng())?;
-    let deps = Deps::local(runtime, secrets, format!("sqlite:{folder}"));
+    let deps = Deps { migrate: process.migrate, ..Deps::local(runtime, secrets, options.database()?) };
     let embedded = start_with(deps, options).await?;
     run::observe(&embedded.deps, process).await?;
     Ok(embedded)

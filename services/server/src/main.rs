@@ -13,7 +13,7 @@ use qpc_chassis::{
     probe,
     run::{self, Deps, StartError},
 };
-use qpc_server::{Embedded, Options, SERVICE};
+use qpc_server::{Embedded, Options, SCHEMAS, SERVICE};
 
 /// The whole of quicprochat in one process, on SQLite.
 #[derive(Parser)]
@@ -35,6 +35,9 @@ fn main() -> ExitCode {
     let Cli { options, process, probe } = Cli::parse();
     if probe {
         return probe::run(process.observe);
+    }
+    if process.migrate.ends() {
+        return run::migrate(SERVICE, &process, SCHEMAS, || Ok(options.database()?));
     }
     let grace = Duration::from_secs(process.drain_seconds).saturating_sub(MARGIN);
     run::block_on(SERVICE, &process.clone(), async move {

@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf};
 use qpc_chassis::limits::Rate;
 use qpc_gateway::{Config, Limits, tls};
 
+use crate::ServerError;
+
 /// See the module.
 #[derive(Debug, Clone, clap::Args)]
 #[group(skip)]
@@ -85,6 +87,12 @@ impl Options {
             limits: self.limits.clone(),
             ..Config::default()
         }
+    }
+
+    /// The database setting of all services.
+    pub fn database(&self) -> Result<String, ServerError> {
+        let folder = self.data.to_str().ok_or_else(|| ServerError::FolderName(self.data.clone()))?;
+        Ok(format!("sqlite:{folder}"))
     }
 
     /// The blob service's share: bodies lie in the data folder unless they are to lie elsewhere.

@@ -99,7 +99,8 @@ async fn hear(on: &On, id: ConversationId, event: &Event, render: &Render) -> an
             on.client.mark_message_read(message).await?;
         }
         Event::SendFailed { error, .. } | Event::LoginRefused(error) => return Err(Error::Failed(error.clone()).into()),
-        Event::ReceiptRefused { error, .. } => return Err(Error::Failed(error.clone()).into()),
+        Event::ReceiptRefused { message: Some(_), error, .. } => return Err(Error::Failed(error.clone()).into()),
+        Event::ReceiptRefused { error, .. } => render.note(format_args!("⚠ {}", show::receipt_refused(error))),
         Event::Disconnected => render.note("connection lost; trying again. What is written is kept."),
         Event::Lagged(missed) => render.note(format_args!("({missed} events not shown; qpc history has the messages)")),
         _ => {}

@@ -86,7 +86,9 @@ impl Session {
                 self.refuse(exit::of_sdk(&error), format_args!("⚠ not sent: {text} ({error})"));
             }
             Event::ReceiptRefused { message, error, .. } => {
-                let text = message.and_then(|id| self.sent.remove(&id)).unwrap_or_else(|| "a commit".to_owned());
+                let Some(text) = message.map(|id| self.sent.remove(&id).unwrap_or_else(|| EARLIER.to_owned())) else {
+                    return self.remark(format_args!("⚠ {}", show::receipt_refused(&error)));
+                };
                 let line = format!("⚠ the server's receipt does not hold: {text} ({error})");
                 self.refuse(exit::VERIFICATION, line);
             }
@@ -106,6 +108,7 @@ impl Session {
                 let why = match reason {
                     GapReason::Expired => "expired",
                     GapReason::Quota => "the mailbox was full",
+                    GapReason::Restored => return self.remark(format_args!("⚠ {}", show::RESTORED)),
                     GapReason::Unexplained => "the server does not say why",
                 };
                 self.remark(format_args!("⚠ entries {from} to {to} are gone: {why}"));

@@ -3,19 +3,30 @@
 use bytes::Bytes;
 
 use super::{
-    BatchClaim, Claim, Db, DbError, IdempotentCall, Migrate, Migration, Migrations, claim, claim_all, once, replay,
-    sweep,
+    BatchClaim, Claim, Db, DbError, IdempotentCall, Migrate, Migration, Migrations, Restoring, Schema, Tx, claim,
+    claim_all, once, replay, sweep,
 };
 use qpc_wire::{DeviceId, IdempotencyKey, v1};
 
 /// Makes an empty database called `name` on the Postgres server of `url` and returns its URL; for tests that need the
 /// schemas of whole services.
-#[allow(clippy::unwrap_used, reason = "test code shared between crates")]
 pub async fn fresh_database(url: &str, name: &str) -> String {
+    create_database(url, name, "").await
+}
+
+/// The same with all that the database of the URL `from` holds, which nobody may have open.
+pub async fn copied_database(url: &str, from: &str, name: &str) -> String {
+    let address = from.split_once('?').map_or(from, |(address, _)| address);
+    let template = address.rsplit_once('/').map_or(address, |(_, database)| database);
+    create_database(url, name, &format!(" TEMPLATE {template}")).await
+}
+
+#[allow(clippy::unwrap_used, reason = "test code shared between crates")]
+async fn create_database(url: &str, name: &str, how: &str) -> String {
     let server = Db::open(url, "contract", 1, &[]).await.unwrap();
     let Db::Postgres(pool) = &server else { panic!("{url} is not Postgres") };
     // `name` is a test's own.
-    sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(pool).await.unwrap();
+    sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}{how}"))).execute(pool).await.unwrap();
     // The options may hold slashes of their own, in the folder of a socket.
     let (address, options) =
         url.split_once('?').map_or((url, String::new()), |(url, options)| (url, format!("?{options}")));
@@ -79,6 +90,35 @@ pub async fn check_migrations(setting: &str, service: &str) {
     }
 }
 
+/// Panics where something else is done after a restore than what a schema says, once for each time. `setting` has none for
+/// `service`.
+#[allow(clippy::unwrap_used, reason = "test code shared between crates")]
+pub async fn check_restored(setting: &str, service: &'static str) {
+    const STEPS: &[Migration] =
+        &[Migration::portable(1, "restores", "CREATE TABLE restores (at_ms BIGINT PRIMARY KEY)")];
+    fn restored(tx: &mut Tx, now_ms: u64) -> Restoring<'_> {
+        Box::pin(async move {
+            tx.execute("INSERT INTO restores (at_ms) VALUES ($1)", &[now_ms.into()]).await?;
+            // What fails in the end was never done.
+            if now_ms == 13 { Err(DbError::Damaged("clock")) } else { Ok(format!("noted at {now_ms}")) }
+        })
+    }
+    let schema = Schema { service, migrations: STEPS, restored: Some(restored) };
+    let prepare = |schema: Schema, migrate, now_ms| async move { schema.prepare(migrate, setting, now_ms).await };
+
+    let error = prepare(schema, Migrate::Restored, 1).await.unwrap_err().to_string();
+    assert!(error.contains("put the copy back first"), "{error}");
+    assert_eq!(prepare(schema, Migrate::Only, 2).await.unwrap(), "the schema is up to date");
+    assert_eq!(prepare(schema, Migrate::Restored, 3).await.unwrap(), "noted at 3");
+    assert!(prepare(schema, Migrate::Restored, 13).await.is_err());
+    assert_eq!(prepare(schema, Migrate::Restored, 14).await.unwrap(), "noted at 14");
+    let none = Schema { restored: None, ..schema };
+    assert_eq!(prepare(none, Migrate::Restored, 15).await.unwrap(), "nothing to do after a restore");
+    let db = Db::open(setting, service, 1, STEPS).await.unwrap();
+    let rows = db.rows("SELECT at_ms FROM restores ORDER BY at_ms", &[]).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.uint(0).unwrap()).collect::<Vec<_>>(), [3, 14]);
+}
+
 /// Keys 11 and 12 are new, the second 11 repeats in the batch, and 1 was taken before, once with another request.
 #[allow(clippy::unwrap_used, reason = "test code shared between crates")]
 async fn batches(db: &Db) {
@@ -135,6 +175,16 @@ mod tests {
     async fn a_schema_is_migrated_or_refused_on_sqlite() {
         let folder = tempfile::tempdir().unwrap();
         super::check_migrations(&format!("sqlite:{}", folder.path().display()), "grown").await;
+    }
+
+    #[tokio::test]
+    async fn a_restore_is_followed_by_what_the_schema_says_on_sqlite() {
+        let folder = tempfile::tempdir().unwrap();
+        super::check_restored(&format!("sqlite:{}", folder.path().display()), "restored").await;
+        let mistyped = format!("sqlite:{}", folder.path().join("mistyped").display());
+        let schema = super::Schema { service: "restored", migrations: &[], restored: None };
+        assert!(schema.prepare(super::Migrate::Restored, &mistyped, 1).await.is_err());
+        assert!(!folder.path().join("mistyped").exists(), "nothing is made");
     }
 
     #[cfg(feature = "sim")]

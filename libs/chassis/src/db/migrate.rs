@@ -5,12 +5,13 @@
 
 use std::{borrow::Cow, collections::BTreeSet};
 
+use futures_util::future::BoxFuture;
 use sqlx::{
     SqlSafeStr,
     migrate::{MigrationType, Migrator},
 };
 
-use super::{Arg, Db, DbError};
+use super::{Arg, Db, DbError, Tx};
 
 /// One step, never edited once released.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +43,35 @@ pub struct Schema {
     pub service: &'static str,
     /// How they come to be.
     pub migrations: &'static Migrations,
+    /// What is done when they were put back from a copy, if anything is.
+    pub restored: Option<Restored>,
+}
+
+/// Works on tables that were put back from a copy, in one transaction, at a time in Unix milliseconds. Says in a few words what
+/// it did. Done again, it does no harm.
+pub type Restored = for<'a> fn(&'a mut Tx, u64) -> Restoring<'a>;
+
+/// What a [`Restored`] is about to say.
+pub type Restoring<'a> = BoxFuture<'a, Result<String, DbError>>;
+
+impl Schema {
+    /// All that a process does which has nothing to do but this: brings the tables up to date, and works on what they hold if
+    /// they were put back from a copy. Says what was done.
+    pub async fn prepare(&self, migrate: Migrate, setting: &str, now_ms: u64) -> Result<String, DbError> {
+        let db = Db::open_as(migrate, setting, self.service, 1, self.migrations).await?;
+        let done = match self.restored {
+            _ if migrate != Migrate::Restored => "the schema is up to date".to_owned(),
+            None => "nothing to do after a restore".to_owned(),
+            Some(restored) => {
+                let mut tx = db.begin().await?;
+                let done = restored(&mut tx, now_ms).await?;
+                tx.commit().await?;
+                done
+            }
+        };
+        db.close().await;
+        Ok(done)
+    }
 }
 
 /// What a process does about a schema that is older than itself.
@@ -54,6 +84,15 @@ pub enum Migrate {
     Only,
     /// Refuse to start
     Never,
+    /// After the database was put back from a copy: bring it up to date, void what must not be used twice, and end
+    Restored,
+}
+
+impl Migrate {
+    /// Whether the process ends when that is done.
+    pub fn ends(self) -> bool {
+        matches!(self, Self::Only | Self::Restored)
+    }
 }
 
 /// Service versions begin after those reserved for the chassis.
@@ -106,6 +145,11 @@ pub(super) async fn run(db: &Db, service: &str, service_migrations: &Migrations)
         Db::Inline(_) => {}
     }
     Ok(())
+}
+
+/// Refuses a database without anything of `service`: it is not the one that was put back.
+pub(super) async fn require_any(db: &Db, service: &str) -> Result<(), DbError> {
+    if applied(db).await?.is_empty() { Err(DbError::Nothing(service.to_owned())) } else { Ok(()) }
 }
 
 /// Refuses a schema that lacks a step of this program. Writes nothing.

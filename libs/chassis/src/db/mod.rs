@@ -13,7 +13,7 @@ mod inline;
 mod migrate;
 mod row;
 
-use std::{str::FromStr, time::Duration};
+use std::{path::Path, str::FromStr, time::Duration};
 
 use sqlx::{
     Postgres, Sqlite, Transaction,
@@ -29,7 +29,7 @@ pub use databases::Databases;
 pub use idempotency::{
     BatchClaim, Claim, IdempotentCall, SWEEP, claim, claim_all, once, release, remember, replay, sweep,
 };
-pub use migrate::{Migrate, Migration, Migrations, Schema};
+pub use migrate::{Migrate, Migration, Migrations, Restored, Restoring, Schema};
 pub use row::Row;
 
 use crate::trace;
@@ -60,6 +60,9 @@ pub enum DbError {
         /// The first step that is not there.
         missing: String,
     },
+    /// There is nothing that could have been put back.
+    #[error("there is nothing of {0} in this database: put the copy back first")]
+    Nothing(String),
     /// A stored value does not have the form it was written with.
     #[error("stored {0} is damaged")]
     Damaged(&'static str),
@@ -168,6 +171,10 @@ impl Db {
         migrations: &Migrations,
     ) -> Result<Self, DbError> {
         let db = if let Some(folder) = setting.strip_prefix("sqlite:") {
+            // Else a mistyped folder would be made, and all seem well.
+            if migrate == Migrate::Restored && !Path::new(folder).join(format!("{service}.db")).exists() {
+                return Err(DbError::Nothing(service.to_owned()));
+            }
             Self::open_sqlite(folder, service).await?
         } else if setting.starts_with("postgres") {
             Self::open_postgres(setting, service, pool).await?
@@ -177,6 +184,10 @@ impl Db {
         match migrate {
             Migrate::Apply | Migrate::Only => migrate::run(&db, service, migrations).await?,
             Migrate::Never => migrate::require(&db, service, migrations).await?,
+            Migrate::Restored => {
+                migrate::require_any(&db, service).await?;
+                migrate::run(&db, service, migrations).await?;
+            }
         }
         Ok(db)
     }

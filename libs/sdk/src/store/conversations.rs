@@ -492,6 +492,12 @@ impl Tx<'_> {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
+    /// The server may have forgotten epochs that it knew: the tags of all groups are compared again.
+    pub(crate) fn untell_epochs(&self) -> Result<(), Error> {
+        self.sql.execute("UPDATE groups SET tag_told = -1", [])?;
+        Ok(())
+    }
+
     pub(crate) fn set_told(&self, id: GroupId, epoch: u64) -> Result<(), Error> {
         self.sql.execute("UPDATE groups SET tag_told = ?2 WHERE id = ?1", params![id.as_ref(), epoch])?;
         Ok(())

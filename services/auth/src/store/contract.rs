@@ -11,7 +11,7 @@ use qpc_crypto::{AccountKey, DeviceCertificate, DeviceKey, KsfParams};
 use qpc_wire::{AccountId, DeviceId};
 use rand::RngCore;
 
-use super::{MIGRATIONS, NewAccount, NewSession, RecoverySet, Revocation, Store, accounts};
+use super::{MIGRATIONS, NewAccount, NewSession, RecoverySet, Revocation, Store, accounts, restored};
 use crate::{domain::name_key::NameKey, error::Error};
 
 /// Devices that an account may have.
@@ -62,6 +62,7 @@ async fn check(store: &Store) {
     a_recovery_code_is_used_once(store).await;
     a_deleted_account_leaves_its_name_and_nothing_else(store).await;
     what_an_admin_wants_gone_goes_when_its_time_is_over(store).await;
+    after_a_restore_no_session_of_before_is_good(store).await;
 }
 
 struct Person {
@@ -266,6 +267,21 @@ async fn names_and_accounts_are_taken_once(store: &Store) {
     let results = join_all(racers.iter().map(|certificate| register(store, "raced", certificate))).await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
     assert!(results.iter().all(|result| matches!(result, Ok(()) | Err(Error::Taken))), "{results:?}");
+}
+
+async fn after_a_restore_no_session_of_before_is_good(store: &Store) {
+    let certificate = Person::new().certify();
+    register(store, "restored", &certificate).await.unwrap();
+    let before = log_in(store, &certificate, 1_000).await.unwrap();
+    for _ in 0..2 {
+        let mut tx = store.db().begin().await.unwrap();
+        let done = restored(&mut tx, 1).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(done.ends_with(" sessions ended, devices log in again"), "{done}");
+        assert_eq!(store.session(&before, 0).await.unwrap(), None);
+    }
+    let after = log_in(store, &certificate, 1_000).await.unwrap();
+    assert!(store.session(&after, 0).await.unwrap().is_some(), "whoever has the password and is good comes in");
 }
 
 async fn sessions_end_in_every_way(store: &Store) {

@@ -9,6 +9,7 @@ pub(crate) mod gateways;
 pub(crate) mod invites;
 mod recovery;
 pub(crate) mod reports;
+mod restored;
 mod revocations;
 mod sql;
 mod tokens;
@@ -17,7 +18,7 @@ use qpc_chassis::db::{Migration, Migrations};
 use qpc_crypto::{DeviceCertificate, KsfParams};
 use qpc_wire::{AccountId, DeviceId};
 
-pub(crate) use self::{revocations::PAGE, sql::Store};
+pub(crate) use self::{restored::restored, revocations::PAGE, sql::Store};
 
 /// The schema.
 pub(crate) const MIGRATIONS: &Migrations = &[

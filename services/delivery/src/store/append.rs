@@ -78,9 +78,10 @@ async fn grow_heads(tx: &mut Tx, payloads: &[Payload], inbound: &Inbound) -> Res
             let charges: Vec<i64> = charges.values().map(|charge| *charge as i64).collect();
             tx.rows(
                 "INSERT INTO mailbox_head AS h (device, last_seq, acked, inbound_us) \
-                 SELECT device, count, 0, $4 + charge \
+                 SELECT device, (SELECT b.last_seq FROM mailbox_base b) + count, 0, $4 + charge \
                  FROM UNNEST($1::BYTEA[], $2::BIGINT[], $3::BIGINT[]) AS t (device, count, charge) ORDER BY device \
-                 ON CONFLICT (device) DO UPDATE SET last_seq = h.last_seq + EXCLUDED.last_seq, \
+                 ON CONFLICT (device) DO UPDATE SET \
+                 last_seq = h.last_seq + EXCLUDED.last_seq - (SELECT b.last_seq FROM mailbox_base b), \
                  inbound_us = EXCLUDED.inbound_us + GREATEST(h.inbound_us - $4, 0) \
                  RETURNING device, last_seq, inbound_us",
                 &[Arg::ByteArrays(&devices), Arg::Ints(&counts), Arg::Ints(&charges), now_us.into()],
@@ -94,8 +95,9 @@ async fn grow_heads(tx: &mut Tx, payloads: &[Payload], inbound: &Inbound) -> Res
                 let charge = charges.get(device).copied().unwrap_or(0);
                 let row = tx
                     .row(
-                        "INSERT INTO mailbox_head (device, last_seq, acked, inbound_us) VALUES ($1, $2, 0, $3 + $4) \
-                         ON CONFLICT (device) DO UPDATE SET last_seq = last_seq + EXCLUDED.last_seq, \
+                        "INSERT INTO mailbox_head (device, last_seq, acked, inbound_us) \
+                         VALUES ($1, (SELECT b.last_seq FROM mailbox_base b) + $2, 0, $3 + $4) \
+                         ON CONFLICT (device) DO UPDATE SET last_seq = last_seq + $2, \
                          inbound_us = EXCLUDED.inbound_us + MAX(inbound_us - $4, 0) \
                          RETURNING device, last_seq, inbound_us",
                         &[device.into(), count.into(), charge.into(), now_us.into()],

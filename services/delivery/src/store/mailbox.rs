@@ -155,16 +155,16 @@ impl Store {
         Ok(due.len())
     }
 
-    /// What disappears goes before what came before it, so there may be gaps anywhere. Those side by side become one.
+    /// What disappears goes before what came before it, so there may be such gaps anywhere. Those side by side become one.
     async fn expire_device(&self, device: &DeviceId, now_ms: u64) -> Result<(), DbError> {
         let mut tx = self.db.begin().await?;
         // Locks the mailbox against a concurrent acknowledgement.
         tx.execute("UPDATE mailbox_head SET acked = acked WHERE device = $1", &[device.into()]).await?;
         let gone = tx
             .rows(
-                "DELETE FROM mailbox_entry WHERE device = $1 AND (expires_ms <= $2 OR gap_from > 0) \
+                "DELETE FROM mailbox_entry WHERE device = $1 AND (expires_ms <= $2 OR gap_reason = $3) \
                  RETURNING payload_id, seq, gap_from",
-                &[device.into(), now_ms.into()],
+                &[device.into(), now_ms.into(), Arg::Int(GapReason::Expired as i64)],
             )
             .await?;
         release(&mut tx, &gone, now_ms).await?;

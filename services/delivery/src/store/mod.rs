@@ -8,6 +8,7 @@ pub mod contract;
 mod endpoint;
 mod group;
 mod mailbox;
+mod restored;
 mod revoked;
 mod shared;
 mod spent;
@@ -19,6 +20,7 @@ pub use chain::{Head, Mark, Roster};
 pub use endpoint::{Due, Endpoint, EndpointState, Times};
 pub use group::{Change, GroupRow, Member, NewGroup, Single};
 pub use mailbox::{Acked, SHARED_MS};
+pub use restored::restored;
 pub use shared::StagedPart;
 
 /// Schema steps.
@@ -37,6 +39,7 @@ pub const MIGRATIONS: &Migrations = &[
     Migration::portable(7, "sealed", include_str!("../../migrations/0007_sealed.sql")),
     Migration::portable(8, "push_endpoint", include_str!("../../migrations/0008_push_endpoint.sql")),
     Migration::portable(9, "joined", include_str!("../../migrations/0009_joined.sql")),
+    Migration::portable(10, "base", include_str!("../../migrations/0010_base.sql")),
 ];
 
 /// See the module. Cheap to clone.

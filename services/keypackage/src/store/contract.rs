@@ -9,7 +9,7 @@ use qpc_crypto::Suite;
 use qpc_wire::DeviceId;
 use rand::RngCore;
 
-use super::{MIGRATIONS, QueueKey, Store, Taken};
+use super::{MIGRATIONS, QueueKey, Store, Taken, restored};
 use crate::{domain::Upload, error::Error};
 
 const LIMIT: u32 = 100;
@@ -44,6 +44,7 @@ async fn check(store: &Store) {
     old_packages_are_swept(store).await;
     queue_keys_are_replaced_and_found(store).await;
     a_forgotten_device_leaves_nothing_and_brings_nothing(store).await;
+    after_a_restore_no_single_use_package_is_left(store).await;
 }
 
 fn device() -> DeviceId {
@@ -238,4 +239,28 @@ async fn a_forgotten_device_leaves_nothing_and_brings_nothing(store: &Store) {
     }
     assert!(matches!(store.set_queue_key(&key(gone), 7).await, Err(Error::Forgotten)));
     assert_eq!(store.queue_keys(&[gone, stays]).await.unwrap(), [key(stays)]);
+}
+
+async fn after_a_restore_no_single_use_package_is_left(store: &Store) {
+    let owner = device();
+    let (resort, suites) = (package(), [Suite::Classic, Suite::Hybrid]);
+    for suite in suites {
+        upload(store, owner, suite, &packages(3), Some(&resort)).await.unwrap();
+    }
+    let step = async || {
+        let mut tx = store.db().begin().await.unwrap();
+        let done = restored(&mut tx, 1).await.unwrap();
+        tx.commit().await.unwrap();
+        done
+    };
+    let done = step().await;
+    let purged: u32 = done.split(' ').next().unwrap().parse().unwrap();
+    assert!(purged >= 6, "{done}");
+    for suite in suites {
+        assert_eq!(take(store, owner, suite).await, last(&resort));
+    }
+    assert_eq!(step().await, "0 single-use KeyPackages purged, those of last resort stay");
+    let new = packages(1);
+    upload(store, owner, Suite::Hybrid, &new, None).await.unwrap();
+    assert_eq!(take(store, owner, Suite::Hybrid).await, single(&new[0], 0));
 }

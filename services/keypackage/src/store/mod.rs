@@ -2,11 +2,13 @@
 
 #[cfg(test)]
 mod contract;
+mod restored;
 mod sql;
 
 use qpc_chassis::db::{Migration, Migrations};
 use qpc_wire::{DeviceId, v1::HybridKey};
 
+pub(crate) use restored::restored;
 pub(crate) use sql::Store;
 
 /// The schema.

@@ -1,11 +1,11 @@
 //! What happens at the client.
 
-use qpc_sdk::{AccountId, ConversationId, Event, Message, Standing, TYPING_FOR};
+use qpc_sdk::{AccountId, ConversationId, Event, GapReason, Message, Standing, TYPING_FOR};
 
 use super::{Effect, ask_list, ask_messages, is_open};
 use crate::{
     commands::progress::WORKING,
-    show::{key_changed, title},
+    show::{RESTORED, key_changed, title},
     text,
     tui::{
         command::duration,
@@ -126,6 +126,7 @@ fn told(model: &mut Model, event: Event, effects: &mut Vec<Effect>) {
             ask_list(model, effects);
         }
         Event::Undecryptable { error, .. } => model.complain(format!("something that came cannot be read: {error}")),
+        Event::Gap { reason: GapReason::Restored, .. } => model.complain(RESTORED.to_owned()),
         Event::Gap { from, to, .. } => model.complain(format!("{} entries of the mailbox are gone", to - from + 1)),
         // Of a later version of the client.
         _ => {}

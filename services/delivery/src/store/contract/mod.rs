@@ -14,7 +14,7 @@ mod endpoint;
 mod groups;
 mod shared;
 
-use super::{Acked, Fit, Store, append, append_within};
+use super::{Acked, Fit, Store, append, append_within, restored};
 use crate::{
     domain::{
         inbound::{Inbound, Over},
@@ -40,6 +40,8 @@ pub async fn check(store: &Store) {
     endpoint::check(store).await;
     groups::check(store).await;
     shared::check(store).await;
+    // Last, since no mailbox is as it was.
+    after_a_restore_mailboxes_go_on_where_nobody_has_read(store).await;
 }
 
 fn payload(tag: u16, body: usize, recipients: &[u8]) -> Payload {
@@ -233,6 +235,52 @@ async fn expired_entries_become_one_gap(store: &Store) {
     assert_eq!(payload_rows(store).await, 1);
     store.ack(&device, 3, NOW_MS).await.unwrap();
     assert_eq!(payload_rows(store).await, 0);
+}
+
+#[allow(clippy::unwrap_used, reason = "test code")]
+async fn after_a_restore_mailboxes_go_on_where_nobody_has_read(store: &Store) {
+    const AT_MS: u64 = 1_900_000_000_000;
+    let [old, new] = [190, 191].map(|n| DeviceId([n; 16]));
+    let step = async |now_ms| {
+        let mut tx = store.db.begin().await.unwrap();
+        let done = restored(&mut tx, now_ms).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(done.ends_with(" mailboxes moved on, with a gap in each") && !done.starts_with('0'), "{done}");
+    };
+    let gap_of = |entry: &Entry| match &entry.body {
+        Some(Body::Gap(gap)) => Some((gap.from, gap.to, gap.reason())),
+        _ => None,
+    };
+    put(store, &[payload(800, 1, &[190]), payload(801, 1, &[190])], u64::MAX >> 1).await;
+    store.ack(&old, 1, NOW_MS).await.unwrap();
+    step(AT_MS).await;
+    put(store, &[payload(802, 1, &[190, 191]), payload(803, 1, &[191])], u64::MAX >> 1).await;
+    let fetched = store.fetch(&old, 0, 10).await.unwrap();
+    assert_eq!(
+        (seqs(&fetched.entries), fetched.head),
+        (vec![2, AT_MS, AT_MS + 1], AT_MS + 1),
+        "what waits still comes"
+    );
+    assert_eq!(gap_of(&fetched.entries[1]), Some((3, AT_MS, GapReason::Restored)));
+    assert_eq!(seqs(&store.fetch(&old, 7, 10).await.unwrap().entries), [AT_MS, AT_MS + 1], "to one who was ahead");
+    let fetched = store.fetch(&new, 2, 10).await.unwrap();
+    assert_eq!((seqs(&fetched.entries), fetched.acked), (vec![AT_MS + 1, AT_MS + 2], 0), "no mailbox begins below");
+
+    // Once more at the same time, which is in the past of one mailbox; then later.
+    step(AT_MS).await;
+    step(AT_MS + 5_000_000).await;
+    put(store, &[payload(804, 1, &[190]), payload(805, 1, &[192])], 50).await;
+    let entries = store.fetch(&old, AT_MS + 1, 10).await.unwrap().entries;
+    assert_eq!(seqs(&entries), [AT_MS + 1_000_001, AT_MS + 5_000_000, AT_MS + 5_000_001]);
+    assert_eq!(gap_of(&entries[1]), Some((AT_MS + 1_000_002, AT_MS + 5_000_000, GapReason::Restored)));
+    assert_eq!(seqs(&store.fetch(&DeviceId([192; 16]), 0, 10).await.unwrap().entries), [AT_MS + 5_000_001]);
+    // What expires beside them is another thing.
+    store.expire(60).await.unwrap();
+    let entries = store.fetch(&old, AT_MS + 1_000_001, 10).await.unwrap().entries;
+    let reasons: Vec<_> = entries.iter().filter_map(gap_of).map(|(.., reason)| reason).collect();
+    assert_eq!(reasons, [GapReason::Restored, GapReason::Expired]);
+    store.ack(&old, AT_MS + 5_000_001, NOW_MS).await.unwrap();
+    assert!(store.fetch(&old, 0, 10).await.unwrap().entries.is_empty());
 }
 
 #[allow(clippy::unwrap_used, reason = "test code")]
