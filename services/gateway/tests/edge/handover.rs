@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr, UdpSocket},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -13,6 +14,7 @@ use qpc_wire::{
 };
 use quinn::ConnectionError;
 use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
 
 use crate::{
     support::{Edge, PATIENCE, client_config, config, device, soon, token},
@@ -27,9 +29,16 @@ struct Family {
 
 impl Family {
     fn new(listen: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("keys"), "ab".repeat(32)).unwrap();
-        Self { folder, listen: listen.parse().unwrap() }
+        let family = Self { folder: tempfile::tempdir().unwrap(), listen: listen.parse().unwrap() };
+        family.write("keys", &["ab"]);
+        family
+    }
+
+    /// Writes a file of keys, each of which is an octet over and over.
+    fn write(&self, name: &str, keys: &[&str]) -> PathBuf {
+        let (path, lines) = (self.folder.path().join(name), keys.iter().map(|octet| octet.repeat(32)));
+        std::fs::write(&path, lines.collect::<Vec<_>>().join("\n")).unwrap();
+        path
     }
 
     fn sharing_keys(&self) -> Config {
@@ -72,6 +81,34 @@ async fn a_client_resumes_at_another_gateway_than_the_one_it_got_its_ticket_from
     });
     resumed.await.ping().await;
     assert!(strange.client_with(trusting).await.is_err());
+}
+
+#[tokio::test]
+async fn keys_that_change_in_the_file_are_in_use_without_a_restart() {
+    let family = Family::new("127.0.0.1");
+    let here = Edge::start(family.member(1)).await;
+    let there = here.another(Config { edge_keys: Some(family.write("new", &["cd"])), ..family.member(2) }).await;
+    let trusting = client_config(&here, |_| {});
+    here.client_with(trusting.clone()).await.unwrap().ping().await;
+    assert!(there.client_with(trusting.clone()).await.is_err(), "the old key is not known there");
+
+    family.write("keys", &["cd", "ab"]);
+    // Files are looked at every few seconds. Until then the tickets are of the old key.
+    let resumed = async {
+        loop {
+            here.client_with(trusting.clone()).await.unwrap().ping().await;
+            if let Ok(resumed) = there.client_with(trusting.clone()).await {
+                return resumed;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), resumed).await.expect("no ticket of the new key").ping().await;
+    let balancer = Balancer::to(here.gateway.local_addr);
+    let (client, _endpoint) = here.client_over(&balancer).await;
+    balancer.switch(Some(there.gateway.local_addr));
+    echo(&client, 100_000).await;
+    assert!(here.metric("gateway_relayed_packets_total{direction=\"in\"}") > 0, "and so are ids and packets passed on");
 }
 
 async fn packets_find_their_gateway(listen: &str) {
