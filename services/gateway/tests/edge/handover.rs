@@ -21,6 +21,11 @@ use crate::{
     switch::Balancer,
 };
 
+const RELAYED_IN: &str = "gateway_relayed_packets_total{direction=\"in\"}";
+const RELAYED_OUT: &str = "gateway_relayed_packets_total{direction=\"out\"}";
+
+const HANDSHAKES: &str = "gateway_handshakes_total";
+
 /// Settings of gateways that share keys.
 struct Family {
     folder: TempDir,
@@ -108,7 +113,7 @@ async fn keys_that_change_in_the_file_are_in_use_without_a_restart() {
     let (client, _endpoint) = here.client_over(&balancer).await;
     balancer.switch(Some(there.gateway.local_addr));
     echo(&client, 100_000).await;
-    assert!(here.metric("gateway_relayed_packets_total{direction=\"in\"}") > 0, "and so are ids and packets passed on");
+    assert!(here.metric(RELAYED_IN) > 0, "and so are ids and packets passed on");
 }
 
 async fn packets_find_their_gateway(listen: &str) {
@@ -130,8 +135,8 @@ async fn packets_find_their_gateway(listen: &str) {
     assert_eq!(client.push().await.0, EventType::Mailbox);
     assert_eq!((here.metric("gateway_connections"), there.metric("gateway_connections")), (1, 0));
     for edge in [&here, &there] {
-        assert!(edge.metric("gateway_relayed_packets_total{direction=\"in\"}") > 500);
-        assert!(edge.metric("gateway_relayed_packets_total{direction=\"out\"}") > 500);
+        assert!(edge.metric(RELAYED_IN) > 500);
+        assert!(edge.metric(RELAYED_OUT) > 500);
         assert_eq!(edge.metric("gateway_stateless_resets_total"), 0);
     }
 }
@@ -144,6 +149,18 @@ async fn packets_of_an_ipv4_client_find_their_gateway() {
 #[tokio::test]
 async fn packets_of_an_ipv6_client_find_their_gateway() {
     packets_find_their_gateway("::1").await;
+}
+
+#[tokio::test]
+async fn a_handshake_that_goes_on_at_another_gateway_finds_the_one_where_it_began() {
+    let family = Family::new("127.0.0.1");
+    let here = Edge::start(family.member(1)).await;
+    let there = here.another(family.member(2)).await;
+    let (client, _endpoint) =
+        here.client_over(&Balancer::parting(here.gateway.local_addr, there.gateway.local_addr)).await;
+    client.ping().await;
+    assert_eq!(here.metric("gateway_connections"), 1);
+    assert_eq!((here.metric(HANDSHAKES), there.metric(HANDSHAKES)), (1, 0));
 }
 
 #[tokio::test]
@@ -216,7 +233,7 @@ async fn a_gateway_that_has_begun_again_resets_what_was_before_it() {
     balancer.switch(Some(after.gateway.local_addr));
     drop(client.connection.open_bi().await.unwrap().0.write_all(b"anybody?").await);
     assert!(matches!(soon(client.connection.closed()).await, ConnectionError::Reset));
-    assert_eq!(after.metric("gateway_relayed_packets_total{direction=\"out\"}"), 0);
+    assert_eq!(after.metric(RELAYED_OUT), 0);
 }
 
 #[tokio::test]
@@ -233,9 +250,9 @@ async fn a_connection_id_that_no_gateway_has_made_moves_nothing() {
     }
     // What was sent before is read before.
     here.client().await.ping().await;
-    assert_eq!(here.metric("gateway_relayed_packets_total{direction=\"out\"}"), 0);
+    assert_eq!(here.metric(RELAYED_OUT), 0);
     assert_eq!(here.metric("gateway_stateless_resets_total"), 0);
-    assert_eq!(there.metric("gateway_relayed_packets_total{direction=\"in\"}"), 0);
+    assert_eq!(there.metric(RELAYED_IN), 0);
 }
 
 #[tokio::test]
