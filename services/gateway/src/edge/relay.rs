@@ -36,8 +36,8 @@ use super::{
 use crate::metrics::GatewayMetrics;
 
 /// Packets of clients that are passed on in a second, and at once.
-const RATE: u32 = 20_000;
-const BURST: u32 = 2_000;
+const RATE: u32 = 100_000;
+const BURST: u32 = 10_000;
 /// Packets from other gateways that wait to be taken up.
 const QUEUE: usize = 1_024;
 /// A datagram of UDP is no longer.
