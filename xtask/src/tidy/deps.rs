@@ -143,7 +143,9 @@ fn may_depend(from: &str, to: &str, dev: bool) -> bool {
         "libs/testkit" => to.starts_with("libs/") || to.starts_with("services/"),
         // A process on Kubernetes alone.
         "services/server" => (to.starts_with("services/") && to != "services/operator") || is_below_service(to),
-        "clients/cli" => ["libs/sdk", "libs/crypto", "libs/wire", "libs/admin-api", "services/server"].contains(&to),
+        "clients/cli" => {
+            ["libs/sdk", "libs/crypto", "libs/wire", "libs/trace", "libs/admin-api", "services/server"].contains(&to)
+        }
         // It has no calls, no bus and no keys of people.
         "services/operator" => to == "libs/chassis",
         "services/admin" => to == "libs/admin-api" || is_below_service(to),
