@@ -7,6 +7,7 @@ mod idle;
 mod messages;
 mod raw;
 mod report;
+mod traces;
 mod user;
 
 use std::{path::PathBuf, time::Duration};
@@ -72,6 +73,12 @@ enum Command {
         #[arg(long, default_value_t = 137, value_name = "BYTES")]
         credential: usize,
     },
+    /// What traces cost; needs no cluster
+    Traces {
+        /// The qpc-server binary
+        #[arg(long)]
+        server_bin: PathBuf,
+    },
 }
 
 /// How long and how much.
@@ -99,13 +106,12 @@ async fn main() -> Result<()> {
         Some(Command::Groups { folder, credential }) => {
             return groups::run(folder, args.quick, *credential, args.json.as_deref()).await;
         }
+        Some(Command::Traces { server_bin }) => {
+            return traces::run(server_bin, scale(args.quick), args.json.as_deref()).await;
+        }
         None => {}
     }
-    let scale = if args.quick {
-        Scale { phase: Duration::from_secs(2), idle_connections: 500, prepared: 700, files: 3 }
-    } else {
-        Scale { phase: Duration::from_secs(6), idle_connections: 2000, prepared: 1900, files: 7 }
-    };
+    let scale = scale(args.quick);
     let mut report = Report::default();
     if !args.gateways.is_empty() {
         cluster(&args, scale, &mut report).await?;
@@ -116,6 +122,14 @@ async fn main() -> Result<()> {
         report.write(file)?;
     }
     Ok(())
+}
+
+fn scale(quick: bool) -> Scale {
+    if quick {
+        Scale { phase: Duration::from_secs(2), idle_connections: 500, prepared: 700, files: 3 }
+    } else {
+        Scale { phase: Duration::from_secs(6), idle_connections: 2000, prepared: 1900, files: 7 }
+    }
 }
 
 async fn cluster(args: &Args, scale: Scale, report: &mut Report) -> Result<()> {
@@ -153,7 +167,7 @@ async fn cluster(args: &Args, scale: Scale, report: &mut Report) -> Result<()> {
 async fn embedded(args: &Args, scale: Scale, report: &mut Report) -> Result<()> {
     let Some(binary) = &args.server_bin else { return Ok(()) };
     let folder = tempfile::tempdir()?;
-    let server = user::EmbeddedServer::start(binary, folder.path()).await?;
+    let server = user::EmbeddedServer::start(binary, folder.path(), &[]).await?;
     let connectors = connectors(std::slice::from_ref(&server.address), &Trust::PemFile(server.cert.clone()))?;
     let mut world = World::new(connectors);
     report.step("raw SQLite inserts");

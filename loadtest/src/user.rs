@@ -208,8 +208,8 @@ pub(crate) struct EmbeddedServer {
 }
 
 impl EmbeddedServer {
-    /// Starts it with its data in `folder`.
-    pub(crate) async fn start(binary: &Path, folder: &Path) -> Result<Self> {
+    /// Starts it with its data in `folder`, and more flags.
+    pub(crate) async fn start(binary: &Path, folder: &Path, flags: &[&str]) -> Result<Self> {
         let data = folder.join("data");
         let mut process = Command::new(binary)
             .args(["--listen", "127.0.0.1:0", "--log", "warn", "--max-connections-per-address", "10000"])
@@ -218,6 +218,7 @@ impl EmbeddedServer {
             .args(["--sends", "64:1000000/1s", "--inbound-bytes", "1G:1G/1s", "--groups-founded", "off"])
             .args(["--key-package-fetches", "off", "--tokens-per-day", "1000000", "--data"])
             .arg(&data)
+            .args(flags)
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;

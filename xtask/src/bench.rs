@@ -1,4 +1,4 @@
-//! `cargo xtask bench`, `cargo xtask bench groups`.
+//! `cargo xtask bench`, `cargo xtask bench groups`, `cargo xtask bench traces`.
 
 use std::{
     env,
@@ -57,6 +57,15 @@ pub(crate) fn groups(quick: bool, json: Option<PathBuf>) -> Result<bool> {
     reaper.remove(&folder)?;
     let mut command = Command::new(Profile::Release.binary("qpc-loadtest")?);
     command.current_dir(repo::root()).arg("groups").arg("--folder").arg(&folder);
+    finish(&mut reaper, command, quick, json)
+}
+
+/// The same for traces. Returns whether it ran.
+pub(crate) fn traces(quick: bool, json: Option<PathBuf>) -> Result<bool> {
+    let mut reaper = Reaper::start()?;
+    cluster::build(&mut reaper, Profile::Release)?;
+    let mut command = Command::new(Profile::Release.binary("qpc-loadtest")?);
+    command.current_dir(repo::root()).arg("traces").arg("--server-bin").arg(Profile::Release.binary("qpc-server")?);
     finish(&mut reaper, command, quick, json)
 }
 

@@ -110,12 +110,15 @@ enum Task {
         /// Only says whether they are up to date
         #[arg(long)]
         check: bool,
-        /// Writes the page of figures from the JSON of `cargo xtask bench`
+        /// Writes the page of figures from the JSON of `cargo xtask bench`; what is not given stays as it is there
         #[arg(long, value_name = "FILE", conflicts_with = "check")]
         performance: Option<PathBuf>,
-        /// With that, from the JSON of `cargo xtask bench groups`; without it, what the page says of groups stays
-        #[arg(long, value_name = "FILE", requires = "performance")]
+        /// The same of its part on groups, from the JSON of `cargo xtask bench groups`
+        #[arg(long, value_name = "FILE", conflicts_with = "check")]
         groups: Option<PathBuf>,
+        /// The same of its part on traces, from the JSON of `cargo xtask bench traces`
+        #[arg(long, value_name = "FILE", conflicts_with = "check")]
+        traces: Option<PathBuf>,
     },
     /// Stops what it is told about once its standard input ends
     #[command(hide = true)]
@@ -138,6 +141,8 @@ enum Chart {
 enum Bench {
     /// Groups of up to 2,000 devices beside bare openmls: bytes and time of each step; starts no servers
     Groups,
+    /// Servers that trace nothing, and all or a part of their calls; starts no others
+    Traces,
 }
 
 #[derive(Subcommand)]
@@ -183,13 +188,14 @@ fn main() -> ExitCode {
         Task::Kube { action, dir } => kube::run(&action, dir),
         Task::Bench { what: None, quick, json } => bench::run(quick, json),
         Task::Bench { what: Some(Bench::Groups), quick, json } => bench::groups(quick, json),
+        Task::Bench { what: Some(Bench::Traces), quick, json } => bench::traces(quick, json),
         Task::Observe { quick } => observe::run(quick),
         Task::Sim(options) => sim::run(&options),
         Task::Images(options) => images::run(&options),
-        Task::Docs { performance: Some(figures), groups, .. } => {
-            performance::write(&figures, groups.as_deref()).map(|()| true)
+        Task::Docs { check, performance: None, groups: None, traces: None } => docs::run(check),
+        Task::Docs { performance, groups, traces, .. } => {
+            performance::write([performance.as_deref(), groups.as_deref(), traces.as_deref()]).map(|()| true)
         }
-        Task::Docs { check, .. } => docs::run(check),
         Task::Reap => reaper::reap(),
     };
     match outcome {

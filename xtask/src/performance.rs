@@ -1,4 +1,5 @@
-//! `cargo xtask docs --performance FILE [--groups FILE]`: the page of figures from the JSON of `cargo xtask bench` and `bench groups`.
+//! `cargo xtask docs --performance FILE --groups FILE --traces FILE`: the page of figures from the JSON of `cargo xtask bench`,
+//! `bench groups` and `bench traces`. A part of which no file is given stays as it is.
 
 use std::{fmt::Write, fs, path::Path};
 
@@ -59,22 +60,21 @@ struct Check {
     met: Option<bool>,
 }
 
-/// Begin of what the page says of groups.
+/// Begin of what the page says of groups, and of traces behind that.
 const GROUPS: &str = "\n## Groups\n";
+const TRACES: &str = "\n## Traces\n";
 
-/// Writes the page from the figures of `bench`, and those of `bench groups`, which stay as they are without new ones.
-pub(crate) fn write(figures: &Path, groups: Option<&Path>) -> Result<()> {
+/// Writes the page from the figures of `bench`, `bench groups` and `bench traces`.
+pub(crate) fn write([figures, groups, traces]: [Option<&Path>; 3]) -> Result<()> {
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     let place = repo::root().join(PAGE);
-    let groups = match groups {
-        Some(groups) => of_groups(&read(groups)?)?,
-        None => {
-            let before = fs::read_to_string(&place).with_context(|| format!("read {PAGE}"))?;
-            before.find(GROUPS).map(|at| before[at..].to_owned()).unwrap_or_default()
-        }
-    };
-    let page = page(&read(figures)?, cores)? + &groups;
-    fs::write(place, page).with_context(|| format!("write {PAGE}"))?;
+    let before = fs::read_to_string(&place).with_context(|| format!("read {PAGE}"))?;
+    let (rest, old_traces) = before.split_at(before.find(TRACES).unwrap_or(before.len()));
+    let (old_figures, old_groups) = rest.split_at(rest.find(GROUPS).unwrap_or(rest.len()));
+    let figures = figures.map_or(Ok(old_figures.to_owned()), |file| page(&read(file)?, cores))?;
+    let groups = groups.map_or(Ok(old_groups.to_owned()), |file| of_groups(&read(file)?))?;
+    let traces = traces.map_or(Ok(old_traces.to_owned()), |file| of_traces(&read(file)?, cores))?;
+    fs::write(place, figures + &groups + &traces).with_context(|| format!("write {PAGE}"))?;
     println!("wrote {PAGE}");
     Ok(())
 }
@@ -87,8 +87,8 @@ fn read<T: DeserializeOwned>(file: &Path) -> Result<T> {
 fn page(report: &Report, cores: usize) -> Result<String> {
     let mut page = format!(
         "# Performance\n\n\
-         <!-- Made by `cargo xtask docs --performance FILE --groups FILE` from the JSON of `cargo xtask bench` and\n\
-         `cargo xtask bench groups`. Do not edit. -->\n\n\
+         <!-- Made by `cargo xtask docs --performance FILE --groups FILE --traces FILE` from the JSON of `cargo xtask bench`,\n\
+         `cargo xtask bench groups` and `cargo xtask bench traces`. Do not edit. -->\n\n\
          One run on one machine with {cores} cores, which clients, gateways, services and servers share, over loopback;\n\
          release builds, `fsync` on. Ceilings are measured in the same run on the bare parts, so read the ratios; rates\n\
          and times belong to the machine. [loadtest/README.md](../../loadtest/README.md) says what each row measures.\n\
@@ -96,17 +96,29 @@ fn page(report: &Report, cores: usize) -> Result<String> {
          | | value | ceiling | ratio | target | met |\n|---|---|---|---|---|---|\n",
     );
     for row in &report.rows {
-        let met = told(row.met);
-        writeln!(
-            page,
-            "| {} | {} {} | {} | {} | {} | {met} |",
-            row.name,
-            number(row.value),
-            row.unit,
-            optional(row.ceiling),
-            optional(row.ratio),
-            optional(row.target),
-        )?;
+        let (value, met) = (row.value(), told(row.met));
+        let [ceiling, ratio, target] = [row.ceiling, row.ratio, row.target].map(optional);
+        writeln!(page, "| {} | {value} | {ceiling} | {ratio} | {target} | {met} |", row.name)?;
+    }
+    Ok(page)
+}
+
+impl Row {
+    fn value(&self) -> String {
+        format!("{} {}", number(self.value), self.unit).trim_end().to_owned()
+    }
+}
+
+fn of_traces(report: &Report, cores: usize) -> Result<String> {
+    let mut page = format!(
+        "{TRACES}\n\
+         1 KiB messages made durable for an absent recipient, 64 senders, over four `qpc-server` with SQLite in turn, on a machine\n\
+         with {cores} cores, which the senders and the collector share; medians of five rounds. The ratio is that to the server\n\
+         without `--otlp`.\n\n\
+         | | value | ratio |\n|---|---|---|\n"
+    );
+    for row in &report.rows {
+        writeln!(page, "| {} | {} | {} |", row.name, row.value(), optional(row.ratio))?;
     }
     Ok(page)
 }
@@ -176,7 +188,7 @@ fn number(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Groups, Report, of_groups, page};
+    use super::{Groups, Report, of_groups, of_traces, page};
 
     #[test]
     fn a_row_of_the_report_is_a_row_of_the_table() {
@@ -187,6 +199,8 @@ mod tests {
         let page = page(&report, 2).unwrap();
         assert!(page.contains("| ping | 5000 1/s | 10000 | 0.50 | 0.50 | yes |\n"), "{page}");
         assert!(page.contains("| wait | 1.25 ms |  |  |  |  |\n"), "{page}");
+        let traces = of_traces(&report, 2).unwrap();
+        assert!(traces.contains("| ping | 5000 1/s | 0.50 |\n| wait | 1.25 ms |  |\n"), "{traces}");
     }
 
     #[test]

@@ -76,6 +76,12 @@ pub(crate) struct Globals {
     /// More of what happens, on standard error; twice for every call
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+    /// Sends a span of each call to this collector of traces, an OTLP/gRPC URL; says nothing of people and texts
+    #[arg(long, value_name = "URL", global = true)]
+    pub(crate) otlp: Option<String>,
+    /// Authority of the collector's certificate, PEM, for an https URL
+    #[arg(long, value_name = "FILE", requires = "otlp", global = true)]
+    pub(crate) otlp_ca: Option<PathBuf>,
     /// Longest wait for the server [default: 30]
     #[arg(long, env = "QPC_TIMEOUT", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400), global = true)]
     pub(crate) timeout: Option<u64>,

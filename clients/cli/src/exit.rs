@@ -4,6 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use qpc_crypto::{MlsError, SafetyMismatch};
 use qpc_sdk::{ArchiveError, Error, NotAdmitted, ReceiptFileError, transport::ConnectError};
+use qpc_trace::export::ExportError;
 use qpc_wire::Code;
 
 /// What is wrong with the command line, beyond what its parser sees.
@@ -244,6 +245,9 @@ pub(crate) fn code(error: &anyhow::Error) -> u8 {
             Usage::DeviceExists(_) | Usage::NotEmpty(_) | Usage::OtherAccount { .. } => 6,
             _ => 2,
         };
+    }
+    if error.downcast_ref::<ExportError>().is_some() {
+        return 2;
     }
     if let Some(archive) = error.downcast_ref::<ArchiveError>() {
         return of_archive(archive);

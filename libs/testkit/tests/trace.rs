@@ -7,11 +7,14 @@ mod common;
 
 use std::fs;
 
-use collector::{Traced, Tree, traced};
+use collector::{Collector, Traced, Tree, traced};
 use common::{all_accepted, client, open, receives};
 use qpc_sdk::ClientOptions;
-use qpc_testkit::{Backend, Cluster, Shape};
+use qpc_testkit::{Authority, Backend, Cluster, Shape};
+use qpc_trace::export::ExportError;
 use qpc_wire::CorrelationId;
+use tonic::transport::{Identity, ServerTlsConfig};
+use tracing_subscriber::layer::SubscriberExt as _;
 
 /// All that a span may say.
 const ATTRIBUTES: [&str; 4] = ["code", "db.query.text", "db.system.name", "service"];
@@ -150,4 +153,33 @@ async fn a_sealed_message_carries_nothing_of_the_client() {
     alice.close().await;
     bob.close().await;
     assert!(cluster.stop().await);
+}
+
+#[test]
+fn spans_go_over_tls_to_a_collector_of_the_authority_and_to_no_other() {
+    let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let [ours, other] = folders.each_ref().map(|folder| Authority::new(folder.path()).unwrap());
+    let (cert, key) = ours.sign("collector", "localhost").unwrap();
+    let identity = Identity::from_pem(fs::read(cert).unwrap(), fs::read(key).unwrap());
+    let collector = Collector::start(Some(ServerTlsConfig::new().identity(identity)));
+    let url = |host: &str| format!("https://{host}:{}", collector.address.port());
+    let send = |host: &str, authority: &Authority, method: &'static str| {
+        let exporter = collector.exporter(url(host), Some(authority.ca())).unwrap();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(exporter.layer()), || {
+            drop(qpc_trace::outgoing([1; 8], 7, true, method));
+        });
+        // Returns when the collector has answered, or was not spoken to.
+        exporter.flush();
+    };
+    send("localhost", &other, "of another authority");
+    send("127.0.0.1", &ours, "under another name");
+    assert!(collector.collected.spans().is_empty());
+    send("localhost", &ours, "Enqueue");
+    let names: Vec<_> = collector.collected.spans().into_iter().map(|span| span.name).collect();
+    assert_eq!(names, ["Enqueue"]);
+
+    let (alone, gone) = (collector.exporter(url("localhost"), None), folders[0].path().join("gone.pem"));
+    assert!(matches!(alone, Err(ExportError::NoAuthority(_))));
+    let unreadable = collector.exporter(url("localhost"), Some(gone));
+    assert!(matches!(unreadable, Err(ExportError::Authority { .. })));
 }

@@ -183,6 +183,21 @@ fn gateway() -> Board {
                 Line::new(rate("qpc_gateway_pushes_dropped_total"), "dropped {{instance}}"),
             ],
         ),
+        curves(
+            "Packets passed on",
+            "To other gateways and from them, for clients that have moved, or that a balancer has sent elsewhere",
+            "reqps",
+            vec![Line::new(
+                "sum by (instance, direction) (rate(qpc_gateway_relayed_packets_total{$ns}[$rate]))",
+                "{{direction}} {{instance}}",
+            )],
+        ),
+        curves(
+            "Stateless resets",
+            "For connections of gateways that are gone",
+            "reqps",
+            vec![Line::new(rate("qpc_gateway_stateless_resets_total"), "{{instance}}")],
+        ),
     ];
     of_service(
         "charts/quicprochat/files/dashboards/gateway.json",

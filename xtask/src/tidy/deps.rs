@@ -26,7 +26,7 @@ struct Owned {
 }
 
 /// A name that ends in `*` means all that begin so.
-const OWNED: [Owned; 19] = [
+const OWNED: [Owned; 20] = [
     Owned { library: "sqlx", owners: &["libs/chassis"], tests: false },
     Owned { library: "async-nats", owners: &["libs/chassis"], tests: false },
     Owned { library: "redis", owners: &["libs/chassis"], tests: false },
@@ -46,11 +46,12 @@ const OWNED: [Owned; 19] = [
     // A simulation needs a database on its own thread; tests that show what is on disk read it there.
     Owned { library: "rusqlite", owners: &["libs/sdk", "loadtest", "libs/chassis", "libs/testkit"], tests: false },
     Owned { library: "mdns-sd", owners: &["services/gateway", "libs/sdk"], tests: false },
-    // What a span may hold is decided in one place. Tests play the collector.
-    Owned { library: "opentelemetry*", owners: &["libs/trace"], tests: true },
+    // What a span may hold is decided in one place. Tests and the load generator play the collector.
+    Owned { library: "opentelemetry-proto", owners: &["loadtest"], tests: true },
+    Owned { library: "opentelemetry*", owners: &["libs/trace"], tests: false },
     Owned { library: "tracing-opentelemetry", owners: &["libs/trace"], tests: false },
     // gRPC is for operators alone.
-    Owned { library: "tonic*", owners: &["libs/admin-api", "services/admin"], tests: true },
+    Owned { library: "tonic*", owners: &["libs/admin-api", "services/admin", "loadtest"], tests: true },
     // Nothing else knows where it runs.
     Owned { library: "kube", owners: &["services/operator"], tests: false },
     Owned { library: "k8s-openapi", owners: &["services/operator"], tests: false },
@@ -143,7 +144,9 @@ fn may_depend(from: &str, to: &str, dev: bool) -> bool {
         "libs/testkit" => to.starts_with("libs/") || to.starts_with("services/"),
         // A process on Kubernetes alone.
         "services/server" => (to.starts_with("services/") && to != "services/operator") || is_below_service(to),
-        "clients/cli" => ["libs/sdk", "libs/crypto", "libs/wire", "libs/admin-api", "services/server"].contains(&to),
+        "clients/cli" => {
+            ["libs/sdk", "libs/crypto", "libs/wire", "libs/trace", "libs/admin-api", "services/server"].contains(&to)
+        }
         // It has no calls, no bus and no keys of people.
         "services/operator" => to == "libs/chassis",
         "services/admin" => to == "libs/admin-api" || is_below_service(to),

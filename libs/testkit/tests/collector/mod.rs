@@ -3,6 +3,8 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, Mutex, OnceLock, mpsc},
     thread,
     time::Duration,
@@ -16,8 +18,12 @@ use opentelemetry_proto::tonic::{
     common::v1::any_value::Value,
     trace::v1::Span,
 };
-use qpc_trace::export::{Exporter, Settings};
-use tonic::{Request, Response, Status, transport::server::TcpIncoming};
+use qpc_trace::export::{ExportError, Exporter, Settings};
+use tokio::runtime::Handle;
+use tonic::{
+    Request, Response, Status,
+    transport::{Server, ServerTlsConfig, server::TcpIncoming},
+};
 use tracing_subscriber::{Layer as _, filter::EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 use crate::common::Log;
@@ -25,6 +31,17 @@ use crate::common::Log;
 /// What has arrived.
 #[derive(Debug, Clone, Default)]
 pub struct Collected(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
+
+impl Collected {
+    fn requests(&self) -> Vec<ExportTraceServiceRequest> {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub fn spans(&self) -> Vec<Span> {
+        let resources = self.requests().into_iter().flat_map(|request| request.resource_spans);
+        resources.flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans).collect()
+    }
+}
 
 #[tonic::async_trait]
 impl TraceService for Collected {
@@ -37,32 +54,54 @@ impl TraceService for Collected {
     }
 }
 
-/// The collector, what sends to it, and what this process logs.
+/// A collector, and what sends to it.
+pub struct Collector {
+    pub address: SocketAddr,
+    pub collected: Collected,
+    handle: Handle,
+}
+
+impl Collector {
+    /// Its thread lives longer than the runtime of any one test.
+    pub fn start(tls: Option<ServerTlsConfig>) -> Self {
+        let (collected, (sender, started)) = (Collected::default(), mpsc::channel());
+        let service = TraceServiceServer::new(collected.clone());
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+                sender.send((incoming.local_addr().unwrap(), Handle::current())).unwrap();
+                let mut server = Server::builder();
+                if let Some(tls) = tls {
+                    server = server.tls_config(tls).unwrap();
+                }
+                server.add_service(service).serve_with_incoming(incoming).await.unwrap();
+            });
+        });
+        let (address, handle) = started.recv().unwrap();
+        Self { address, collected, handle }
+    }
+
+    /// Every call is sampled.
+    pub fn exporter(&self, endpoint: String, ca: Option<PathBuf>) -> Result<Exporter, ExportError> {
+        let _runtime = self.handle.enter();
+        Exporter::start(Settings { endpoint, ca, name: "qpc-test", ratio: 1.0, key: [7; 16] })
+    }
+}
+
+/// The collector of the process, what sends to it, and what this process logs.
 pub struct Traced {
     collected: Collected,
     exporter: Exporter,
     pub log: Log,
 }
 
-/// One for the process: the first caller decides what is logged. Every call is sampled.
+/// One for the process: the first caller decides what is logged.
 pub fn traced(filter: &str) -> &'static Traced {
     static TRACED: OnceLock<Traced> = OnceLock::new();
     TRACED.get_or_init(|| {
-        let (collected, log) = (Collected::default(), Log::default());
-        let (sender, started) = mpsc::channel();
-        let service = TraceServiceServer::new(collected.clone());
-        // Longer than the runtime of any one test.
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-            runtime.block_on(async move {
-                let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-                let endpoint = format!("http://{}", incoming.local_addr().unwrap());
-                let settings = Settings { endpoint, ca: None, name: "qpc-test", ratio: 1.0, key: [7; 16] };
-                sender.send(Exporter::start(settings).unwrap()).unwrap();
-                tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming).await.unwrap();
-            });
-        });
-        let exporter = started.recv().unwrap();
+        let (collector, log) = (Collector::start(None), Log::default());
+        let exporter = collector.exporter(format!("http://{}", collector.address), None).unwrap();
         tracing_subscriber::registry()
             .with(exporter.layer())
             .with(
@@ -72,7 +111,7 @@ pub fn traced(filter: &str) -> &'static Traced {
                     .with_filter(EnvFilter::new(format!("{filter},qpc::trace=off"))),
             )
             .init();
-        Traced { collected, exporter, log }
+        Traced { collected: collector.collected, exporter, log }
     })
 }
 
@@ -80,13 +119,13 @@ impl Traced {
     /// Everything that was recorded so far, as it was sent.
     pub fn requests(&self) -> Vec<ExportTraceServiceRequest> {
         self.exporter.flush();
-        self.collected.0.lock().unwrap().clone()
+        self.collected.requests()
     }
 
     /// The spans of it.
     pub fn spans(&self) -> Vec<Span> {
-        let resources = self.requests().into_iter().flat_map(|request| request.resource_spans);
-        resources.flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans).collect()
+        self.exporter.flush();
+        self.collected.spans()
     }
 
     /// Traces whose first span, of a client or of a gateway, is called `method`, once one is `whole`.

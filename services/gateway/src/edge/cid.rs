@@ -24,7 +24,7 @@ use quinn_proto::InvalidCid;
 use rand::RngCore as _;
 use sha2::{Digest, Sha256};
 
-use super::keys::EdgeKeys;
+use super::{keys::EdgeKeys, long};
 
 /// Bytes of a connection id.
 pub(crate) const LEN: usize = 1 + SERVER + RANDOM + TAG;
@@ -37,8 +37,6 @@ pub(crate) const TAG: usize = 4;
 const FIRST: u8 = (LEN - 1) as u8;
 /// What server ids begin with that are made of an IPv4 address.
 const OF_IPV4: [u8; 4] = *b"qpc4";
-/// Bit of the first octet of a packet with a long header (RFC 9000 section 17.2).
-const LONG_HEADER: u8 = 0x80;
 
 /// Which gateway a connection belongs to. Different for all gateways of an installation at a time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -108,16 +106,25 @@ pub(super) fn split(id: &[u8]) -> Option<(&[u8], &[u8])> {
     (id.len() == LEN).then(|| id.split_at(LEN - TAG))
 }
 
-/// The server id in a packet, which may still be by chance, and the connection id. `None` for handshakes, whose ids are
-/// made by clients, and for what is no packet of ours.
-pub(super) fn of_packet(packet: &[u8]) -> Option<(ServerId, &[u8])> {
-    let (first, rest) = packet.split_first()?;
-    let id = rest.get(..LEN)?;
-    if first & LONG_HEADER != 0 || id[0] != FIRST {
+/// What a datagram says of whose it is.
+pub(super) struct Claim<'a> {
+    /// May still be there by chance, or made up.
+    pub(super) server: ServerId,
+    /// The connection id.
+    pub(super) id: &'a [u8],
+    /// What the server has to see of the datagram.
+    pub(super) packet: &'a [u8],
+}
+
+/// `None` for what begins a connection, whose id is made by the client, and for what is no packet of ours.
+pub(super) fn claim(datagram: &[u8]) -> Option<Claim<'_>> {
+    let (packet, id) =
+        if long::is_long(datagram) { long::handshake(datagram)? } else { (datagram, datagram.get(1..=LEN)?) };
+    if id.len() != LEN || id[0] != FIRST {
         return None;
     }
     let server = <[u8; SERVER]>::try_from(&id[1..=SERVER]).ok()?;
-    Some((ServerId(server), id))
+    Some(Claim { server: ServerId(server), id, packet })
 }
 
 /// Tells tokens of resets from those that are given out with new ids, which are made by the same key: an id is signed right
@@ -205,10 +212,15 @@ mod tests {
         assert_eq!(id[..9], [0x10, 1, 2, 3, 4, 5, 6, 7, 8]);
         assert_eq!(id.len(), 17);
         let packet = [&[0x40], &*id, &[0; 20]].concat();
-        assert_eq!(of_packet(&packet).unwrap().0, "0102030405060708".parse().unwrap());
-        assert!(of_packet(&[&[0xc0], &*id].concat()).is_none(), "a long header");
-        assert!(of_packet(&packet[..17]).is_none(), "too short");
-        assert!(of_packet(&[&[0x40, 0x11], &id[1..]].concat()).is_none(), "another length");
+        let handshake = [&[0xe0, 0, 0, 0, 1, 17], &*id, &[0, 20], &[0; 20]].concat();
+        for packet in [&packet, &handshake] {
+            let claim = claim(packet).unwrap();
+            assert_eq!((claim.server, claim.id), ("0102030405060708".parse().unwrap(), &*id));
+        }
+        assert!(claim(&packet[..17]).is_none(), "too short");
+        assert!(claim(&[&[0x40, 0x11], &id[1..]].concat()).is_none(), "another length");
+        let short = [&[0xe0, 0, 0, 0, 1, 16], &id[..16], &[0, 20], &[0; 20]].concat();
+        assert!(claim(&short).is_none(), "another length");
     }
 
     #[test]

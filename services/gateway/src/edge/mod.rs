@@ -5,6 +5,7 @@
 mod cid;
 mod flows;
 mod keys;
+mod long;
 mod owners;
 mod packet;
 mod relay;

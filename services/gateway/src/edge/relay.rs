@@ -26,17 +26,18 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    cid::{self, ServerId},
+    cid::{self, Claim, ServerId},
     flows::Flows,
     keys::EdgeKeys,
+    long,
     owners::{DAWN, Fate, Heard, Owners, RENEW, Verdict},
     packet::{Direction, Ends, Packet, Relayed},
 };
 use crate::metrics::GatewayMetrics;
 
 /// Packets of clients that are passed on in a second, and at once.
-const RATE: u32 = 20_000;
-const BURST: u32 = 2_000;
+const RATE: u32 = 100_000;
+const BURST: u32 = 10_000;
 /// Packets from other gateways that wait to be taken up.
 const QUEUE: usize = 1_024;
 /// A datagram of UDP is no longer.
@@ -153,9 +154,10 @@ impl Relay {
         match direction {
             Direction::Forward => {
                 // Never passed on a second time.
-                if cid::of_packet(packet).is_some_and(|(server, _)| server == self.own) {
+                if cid::claim(packet).is_some_and(|claim| claim.server == self.own) {
                     self.metrics.relayed_in.inc();
-                    let from = self.flows.enter(from, ends);
+                    // QUIC lets nobody move before the handshake is done. Until then the client is answered where it began.
+                    let from = if long::is_long(packet) { ends.client } else { self.flows.enter(from, ends) };
                     self.hand_over(Packet { from, local: None, ecn, bytes: Bytes::copy_from_slice(packet) });
                 }
             }
@@ -182,8 +184,8 @@ impl Relay {
     }
 
     /// What came over the socket for clients. True for a packet of another gateway, which was seen to.
-    pub(super) fn passes_on(self: &Arc<Self>, packet: &[u8], meta: &RecvMeta) -> bool {
-        let Some((server, id)) = cid::of_packet(packet) else { return false };
+    pub(super) fn passes_on(self: &Arc<Self>, datagram: &[u8], meta: &RecvMeta) -> bool {
+        let Some(Claim { server, id, packet }) = cid::claim(datagram) else { return false };
         if server == self.own || !cid::split(id).is_some_and(|(shown, tag)| self.keys.knows_cid(shown, tag)) {
             return false;
         }

@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr, UdpSocket},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -13,11 +14,17 @@ use qpc_wire::{
 };
 use quinn::ConnectionError;
 use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
 
 use crate::{
     support::{Edge, PATIENCE, client_config, config, device, soon, token},
     switch::Balancer,
 };
+
+const RELAYED_IN: &str = "gateway_relayed_packets_total{direction=\"in\"}";
+const RELAYED_OUT: &str = "gateway_relayed_packets_total{direction=\"out\"}";
+
+const HANDSHAKES: &str = "gateway_handshakes_total";
 
 /// Settings of gateways that share keys.
 struct Family {
@@ -27,9 +34,16 @@ struct Family {
 
 impl Family {
     fn new(listen: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("keys"), "ab".repeat(32)).unwrap();
-        Self { folder, listen: listen.parse().unwrap() }
+        let family = Self { folder: tempfile::tempdir().unwrap(), listen: listen.parse().unwrap() };
+        family.write("keys", &["ab"]);
+        family
+    }
+
+    /// Writes a file of keys, each of which is an octet over and over.
+    fn write(&self, name: &str, keys: &[&str]) -> PathBuf {
+        let (path, lines) = (self.folder.path().join(name), keys.iter().map(|octet| octet.repeat(32)));
+        std::fs::write(&path, lines.collect::<Vec<_>>().join("\n")).unwrap();
+        path
     }
 
     fn sharing_keys(&self) -> Config {
@@ -74,6 +88,34 @@ async fn a_client_resumes_at_another_gateway_than_the_one_it_got_its_ticket_from
     assert!(strange.client_with(trusting).await.is_err());
 }
 
+#[tokio::test]
+async fn keys_that_change_in_the_file_are_in_use_without_a_restart() {
+    let family = Family::new("127.0.0.1");
+    let here = Edge::start(family.member(1)).await;
+    let there = here.another(Config { edge_keys: Some(family.write("new", &["cd"])), ..family.member(2) }).await;
+    let trusting = client_config(&here, |_| {});
+    here.client_with(trusting.clone()).await.unwrap().ping().await;
+    assert!(there.client_with(trusting.clone()).await.is_err(), "the old key is not known there");
+
+    family.write("keys", &["cd", "ab"]);
+    // Files are looked at every few seconds. Until then the tickets are of the old key.
+    let resumed = async {
+        loop {
+            here.client_with(trusting.clone()).await.unwrap().ping().await;
+            if let Ok(resumed) = there.client_with(trusting.clone()).await {
+                return resumed;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), resumed).await.expect("no ticket of the new key").ping().await;
+    let balancer = Balancer::to(here.gateway.local_addr);
+    let (client, _endpoint) = here.client_over(&balancer).await;
+    balancer.switch(Some(there.gateway.local_addr));
+    echo(&client, 100_000).await;
+    assert!(here.metric(RELAYED_IN) > 0, "and so are ids and packets passed on");
+}
+
 async fn packets_find_their_gateway(listen: &str) {
     let family = Family::new(listen);
     let here = Edge::start(family.member(1)).await;
@@ -93,8 +135,8 @@ async fn packets_find_their_gateway(listen: &str) {
     assert_eq!(client.push().await.0, EventType::Mailbox);
     assert_eq!((here.metric("gateway_connections"), there.metric("gateway_connections")), (1, 0));
     for edge in [&here, &there] {
-        assert!(edge.metric("gateway_relayed_packets_total{direction=\"in\"}") > 500);
-        assert!(edge.metric("gateway_relayed_packets_total{direction=\"out\"}") > 500);
+        assert!(edge.metric(RELAYED_IN) > 500);
+        assert!(edge.metric(RELAYED_OUT) > 500);
         assert_eq!(edge.metric("gateway_stateless_resets_total"), 0);
     }
 }
@@ -107,6 +149,18 @@ async fn packets_of_an_ipv4_client_find_their_gateway() {
 #[tokio::test]
 async fn packets_of_an_ipv6_client_find_their_gateway() {
     packets_find_their_gateway("::1").await;
+}
+
+#[tokio::test]
+async fn a_handshake_that_goes_on_at_another_gateway_finds_the_one_where_it_began() {
+    let family = Family::new("127.0.0.1");
+    let here = Edge::start(family.member(1)).await;
+    let there = here.another(family.member(2)).await;
+    let (client, _endpoint) =
+        here.client_over(&Balancer::parting(here.gateway.local_addr, there.gateway.local_addr)).await;
+    client.ping().await;
+    assert_eq!(here.metric("gateway_connections"), 1);
+    assert_eq!((here.metric(HANDSHAKES), there.metric(HANDSHAKES)), (1, 0));
 }
 
 #[tokio::test]
@@ -179,7 +233,7 @@ async fn a_gateway_that_has_begun_again_resets_what_was_before_it() {
     balancer.switch(Some(after.gateway.local_addr));
     drop(client.connection.open_bi().await.unwrap().0.write_all(b"anybody?").await);
     assert!(matches!(soon(client.connection.closed()).await, ConnectionError::Reset));
-    assert_eq!(after.metric("gateway_relayed_packets_total{direction=\"out\"}"), 0);
+    assert_eq!(after.metric(RELAYED_OUT), 0);
 }
 
 #[tokio::test]
@@ -196,9 +250,9 @@ async fn a_connection_id_that_no_gateway_has_made_moves_nothing() {
     }
     // What was sent before is read before.
     here.client().await.ping().await;
-    assert_eq!(here.metric("gateway_relayed_packets_total{direction=\"out\"}"), 0);
+    assert_eq!(here.metric(RELAYED_OUT), 0);
     assert_eq!(here.metric("gateway_stateless_resets_total"), 0);
-    assert_eq!(there.metric("gateway_relayed_packets_total{direction=\"in\"}"), 0);
+    assert_eq!(there.metric(RELAYED_IN), 0);
 }
 
 #[tokio::test]

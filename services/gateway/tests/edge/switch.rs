@@ -20,11 +20,21 @@ pub(crate) struct Balancer {
     /// What the client knows.
     pub(crate) known: SocketAddr,
     current: Arc<Mutex<Option<SocketAddr>>>,
+    /// Where the first packets of a connection go, if not to that of the moment. Answers come from both.
+    first: Option<SocketAddr>,
 }
+
+/// Bytes of a connection id that a gateway has made.
+const ID: u8 = 17;
 
 impl Balancer {
     pub(crate) fn to(gateway: SocketAddr) -> Self {
-        Self { known: gateway, current: Arc::new(Mutex::new(Some(gateway))) }
+        Self { known: gateway, current: Arc::new(Mutex::new(Some(gateway))), first: None }
+    }
+
+    /// One that sends what begins a connection to `first`, and all that goes on with it to `then`.
+    pub(crate) fn parting(first: SocketAddr, then: SocketAddr) -> Self {
+        Self { first: Some(first), current: Arc::new(Mutex::new(Some(then))), ..Self::to(first) }
     }
 
     pub(crate) fn switch(&self, to: Option<SocketAddr>) {
@@ -41,6 +51,12 @@ impl Balancer {
     fn current(&self) -> Option<SocketAddr> {
         *self.current.lock().unwrap()
     }
+
+    fn way_of(&self, packet: &[u8]) -> Option<SocketAddr> {
+        // A long header, and in it an id that the client has made.
+        let begins = packet[0] & 0x80 != 0 && packet[5] != ID;
+        self.first.filter(|_| begins).or_else(|| self.current())
+    }
 }
 
 #[derive(Debug)]
@@ -56,7 +72,7 @@ impl AsyncUdpSocket for Switched {
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         assert_eq!(transmit.destination, self.balancer.known);
-        match self.balancer.current() {
+        match self.balancer.way_of(transmit.contents) {
             Some(destination) => self.inner.try_send(&Transmit { destination, ..transmit.clone() }),
             None => Ok(()),
         }
@@ -71,7 +87,7 @@ impl AsyncUdpSocket for Switched {
         let polled = self.inner.poll_recv(cx, bufs, meta);
         if let Poll::Ready(Ok(count)) = &polled {
             for meta in &mut meta[..*count] {
-                if Some(meta.addr) == self.balancer.current() {
+                if [self.balancer.current(), self.balancer.first].contains(&Some(meta.addr)) {
                     meta.addr = self.balancer.known;
                 } else {
                     meta.len = 0;
