@@ -22,6 +22,9 @@ pub struct Infra {
     /// Connections to Postgres
     #[arg(long, env = "QPC_DB_POOL", default_value_t = 8)]
     pub db_pool: u32,
+    /// What to do about a schema that is older than this program, or a database that was put back from a copy
+    #[arg(long, env = "QPC_MIGRATE", value_enum, default_value = "apply")]
+    pub migrate: Migrate,
     #[command(flatten)]
     pub cache: cache::Setting,
     /// File with the secret shared by all replicas: 64 hexadecimal digits
@@ -65,9 +68,6 @@ fn ratio(text: &str) -> Result<f64, String> {
 /// What every process has, in the cluster and embedded.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Process {
-    /// What to do about a schema that is older than this program, or a database that was put back from a copy
-    #[arg(long, env = "QPC_MIGRATE", value_enum, default_value = "apply")]
-    pub migrate: Migrate,
     /// Address of /metrics, /healthz and /readyz; none when left out
     #[arg(long, env = "QPC_OBSERVE")]
     pub observe: Option<SocketAddr>,
@@ -95,7 +95,6 @@ impl Default for Process {
     /// Without pages and traces.
     fn default() -> Self {
         Self {
-            migrate: Migrate::Apply,
             observe: None,
             log: "info".to_owned(),
             log_format: LogFormat::Text,

@@ -174,8 +174,8 @@ where
     if cli.probe {
         return probe::run(process.observe);
     }
-    if process.migrate.ends() {
-        return migrate(name, &process, schema.as_slice(), || Ok(cli.infra.database()?));
+    if cli.infra.migrate.ends() {
+        return migrate(name, &process, cli.infra.migrate, schema.as_slice(), || Ok(cli.infra.database()?));
     }
     block_on(name, &process.clone(), async move {
         let deps = connect(name, cli.infra).await?;
@@ -185,10 +185,11 @@ where
     })
 }
 
-/// Does for each of the `schemas` in a database what `--migrate` says, one after the other; see [`Migrate::ends`].
+/// Does for each of the `schemas` in a database what `--migrate` says by `how`, one after the other; see [`Migrate::ends`].
 pub fn migrate(
     name: &'static str,
     process: &Process,
+    how: Migrate,
     schemas: &[Schema],
     database: impl FnOnce() -> Result<String, StartError>,
 ) -> ExitCode {
@@ -201,7 +202,7 @@ pub fn migrate(
         let prepared = async {
             let database = database()?;
             for schema in schemas {
-                let done = schema.prepare(process.migrate, &database, runtime.now_ms()).await;
+                let done = schema.prepare(how, &database, runtime.now_ms()).await;
                 tracing::info!("{}: {}", schema.service, done.map_err(|error| format!("{}: {error}", schema.service))?);
             }
             Ok::<_, StartError>(())
@@ -282,7 +283,7 @@ async fn connect(name: &'static str, infra: Infra) -> Result<Deps, StartError> {
         db: infra.database()?,
         db_pool: infra.db_pool,
         databases: Databases::default(),
-        migrate: infra.process.migrate,
+        migrate: infra.migrate,
         runtime,
     })
 }

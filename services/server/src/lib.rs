@@ -96,7 +96,7 @@ pub async fn start(options: Options, process: &Process) -> Result<Embedded, Star
     options.admin().check()?;
     make_private(&options.data)?;
     let secrets = Secrets::load_or_create(&options.data.join("secret"), &mut runtime.rng())?;
-    let deps = Deps { migrate: process.migrate, ..Deps::local(runtime, secrets, options.database()?) };
+    let deps = Deps { migrate: options.migrate, ..Deps::local(runtime, secrets, options.database()?) };
     let embedded = start_with(deps, options).await?;
     run::observe(&embedded.deps, process).await?;
     Ok(embedded)

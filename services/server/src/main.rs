@@ -36,8 +36,8 @@ fn main() -> ExitCode {
     if probe {
         return probe::run(process.observe);
     }
-    if process.migrate.ends() {
-        return run::migrate(SERVICE, &process, SCHEMAS, || Ok(options.database()?));
+    if options.migrate.ends() {
+        return run::migrate(SERVICE, &process, options.migrate, SCHEMAS, || Ok(options.database()?));
     }
     let grace = Duration::from_secs(process.drain_seconds).saturating_sub(MARGIN);
     run::block_on(SERVICE, &process.clone(), async move {

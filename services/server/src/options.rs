@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use qpc_chassis::limits::Rate;
+use qpc_chassis::{db::Migrate, limits::Rate};
 use qpc_gateway::{Config, Limits, tls};
 
 use crate::ServerError;
@@ -17,6 +17,9 @@ pub struct Options {
     /// Folder of databases, secret and self-signed certificate
     #[arg(long, env = "QPC_DATA", default_value = "qpc-data")]
     pub data: PathBuf,
+    /// What to do about schemas that are older than this program, or databases that were put back from a copy
+    #[arg(long, env = "QPC_MIGRATE", value_enum, default_value = "apply")]
+    pub migrate: Migrate,
     /// Certificate chain, PEM
     #[arg(long, env = "QPC_TLS_CERT", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
@@ -56,6 +59,7 @@ impl Default for Options {
         Self {
             listen,
             data,
+            migrate: Migrate::Apply,
             tls_cert: None,
             tls_key: None,
             production: false,
