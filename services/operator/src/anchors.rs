@@ -1,6 +1,6 @@
 //! Trust anchors of peers: certificates of authorities, as PEM.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use pem::{EncodeConfig, LineEnding};
 use sha2::{Digest as _, Sha256};
 use x509_parser::{
     pem::Pem,
@@ -9,6 +9,8 @@ use x509_parser::{
 
 /// Certificates of one peer.
 const MAX: usize = 8;
+/// What stands in the lines around one.
+const CERTIFICATE: &str = "CERTIFICATE";
 /// Bytes of the hash by which people tell them apart.
 const ID: usize = 8;
 
@@ -57,7 +59,7 @@ impl Anchors {
 
     fn take(&mut self, block: &Pem, number: usize, now_ms: u64) -> Result<(), InvalidAnchors> {
         let unreadable = || InvalidAnchors::Unreadable(number);
-        if block.label != "CERTIFICATE" {
+        if block.label != CERTIFICATE {
             return Err(unreadable());
         }
         let (rest, certificate) = X509Certificate::from_der(&block.contents).map_err(|_| unreadable())?;
@@ -86,12 +88,8 @@ impl Anchors {
 
 /// PEM of a certificate, written anew, so that nothing else that stood between is passed on.
 fn encode(certificate: &[u8]) -> String {
-    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
-    for line in STANDARD.encode(certificate).as_bytes().chunks(64) {
-        pem.push_str(&String::from_utf8_lossy(line));
-        pem.push('\n');
-    }
-    pem + "-----END CERTIFICATE-----\n"
+    let lines = EncodeConfig::new().set_line_ending(LineEnding::LF);
+    pem::encode_config(&pem::Pem::new(CERTIFICATE, certificate), lines)
 }
 
 #[cfg(test)]

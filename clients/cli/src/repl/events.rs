@@ -87,7 +87,8 @@ impl Session {
             }
             Event::ReceiptRefused { message, error, .. } => {
                 let Some(text) = message.map(|id| self.sent.remove(&id).unwrap_or_else(|| EARLIER.to_owned())) else {
-                    return self.remark(format_args!("⚠ {}", show::receipt_refused(&error)));
+                    // No message fails by it, but whoever asks for the exit code learns of it.
+                    return self.refuse(exit::VERIFICATION, format_args!("⚠ {}", show::receipt_refused(&error)));
                 };
                 let line = format!("⚠ the server's receipt does not hold: {text} ({error})");
                 self.refuse(exit::VERIFICATION, line);
